@@ -1,0 +1,1 @@
+//! The events of patching, of the hub and of its guests, each declared once.

@@ -1,0 +1,1 @@
+//! The preloaded library: finds and patches the sites of a program.
