@@ -1,0 +1,67 @@
+//! The one line that says what is wrong with the environment.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+
+/// Bytes of a name or value that a message repeats.
+const SHOWN: usize = 64;
+
+/// A variable that can't be meant. Displays as one line of printable ASCII
+/// without a line end, that names the variable, its value and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    line: String,
+    variable: String,
+}
+
+impl ConfigError {
+    pub(super) fn value(variable: &'static str, value: &OsStr, expected: String) -> ConfigError {
+        ConfigError {
+            line: format!("{variable}={}: expected {expected}", quoted(value)),
+            variable: variable.to_owned(),
+        }
+    }
+
+    pub(super) fn useless(variable: &'static str, value: &OsStr, why: String) -> ConfigError {
+        ConfigError {
+            line: format!("{variable}={}: {why}", quoted(value)),
+            variable: variable.to_owned(),
+        }
+    }
+
+    pub(super) fn unknown(name: &OsStr, nearest: &'static str) -> ConfigError {
+        let variable = escaped(name);
+        ConfigError {
+            line: format!("{variable}: not a known variable; the nearest is {nearest}"),
+            variable,
+        }
+    }
+
+    /// The name of the variable, with unprintable bytes escaped.
+    pub fn variable(&self) -> &str {
+        &self.variable
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Hostile bytes must not reach a terminal, nor break the line.
+fn escaped(text: &OsStr) -> String {
+    let bytes = text.as_bytes();
+    let mut shown = bytes[..bytes.len().min(SHOWN)].escape_ascii().to_string();
+    if bytes.len() > SHOWN {
+        shown.push_str("...");
+    }
+    shown
+}
+
+fn quoted(text: &OsStr) -> String {
+    format!("\"{}\"", escaped(text))
+}
