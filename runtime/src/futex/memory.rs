@@ -1,0 +1,183 @@
+//! The program's memory as the futex operations see it.
+#![allow(unsafe_code)]
+
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
+
+use crate::arch;
+use crate::errno::Errno;
+
+/// What `FUTEX_WAKE_OP` does to the second word.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum AtomicOp {
+    /// `word = arg`
+    Set,
+    /// `word += arg`, wrapping
+    Add,
+    /// `word |= arg`
+    Or,
+    /// `word &= !arg`
+    AndNot,
+    /// `word ^= arg`
+    Xor,
+}
+
+/// Access to 32-bit futex words by address. Every access is atomic and
+/// sequentially consistent.
+///
+/// Addresses given to the 32-bit operations are multiples of four.
+pub trait Memory {
+    /// The word at `addr`. `EFAULT` if it can't be read.
+    fn load(&self, addr: usize) -> Result<u32, Errno>;
+
+    /// Stores `new` if the word is `current`. Returns the word as it was: the
+    /// exchange took place if that is `current`.
+    fn compare_exchange(&self, addr: usize, current: u32, new: u32) -> Result<u32, Errno>;
+
+    /// Applies `op` with `arg`. Returns the word as it was.
+    fn fetch_op(&self, addr: usize, op: AtomicOp, arg: u32) -> Result<u32, Errno>;
+
+    /// The pointer-sized word at `addr`, which need not be aligned: a link of a
+    /// robust list.
+    fn load_pointer(&self, addr: usize) -> Result<usize, Errno>;
+}
+
+/// Linux maps nothing below this address for an ordinary process
+/// (`vm.mmap_min_addr`), and user addresses have the top bit clear.
+const FIRST_ADDRESS: usize = 4096;
+
+/// Refuses addresses that can't be the program's on any configuration.
+fn plausible(addr: usize) -> Result<(), Errno> {
+    if addr < FIRST_ADDRESS || addr as isize <= 0 {
+        return Err(Errno::EFAULT);
+    }
+    Ok(())
+}
+
+fn fetch_op(word: &AtomicU32, op: AtomicOp, arg: u32) -> u32 {
+    match op {
+        AtomicOp::Set => word.swap(arg, SeqCst),
+        AtomicOp::Add => word.fetch_add(arg, SeqCst),
+        AtomicOp::Or => word.fetch_or(arg, SeqCst),
+        AtomicOp::AndNot => word.fetch_and(!arg, SeqCst),
+        AtomicOp::Xor => word.fetch_xor(arg, SeqCst),
+    }
+}
+
+/// The address space of this process, accessed directly.
+///
+/// Null and kernel addresses give `EFAULT`. Another unmapped address faults as
+/// the program's own access to it would, where the kernel would have returned
+/// `EFAULT`: to find out beforehand costs a system call, more than the rest of
+/// a wait. Operations read a word once before they take a lock, so such a fault
+/// finds no lock held. The one exception is a word in memory that can be read
+/// but not written, given to an operation that writes (PI, wake-op): its fault
+/// comes with a bucket locked, and a program that goes on after it by leaving
+/// the signal handler non-locally can't use that bucket again.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Direct;
+
+impl Direct {
+    fn word(&self, addr: usize) -> Result<&AtomicU32, Errno> {
+        plausible(addr)?;
+        // SAFETY: the address is aligned (callers check) and not null; that it
+        // is mapped is the program's duty, as for its own accesses. The program
+        // shares the word with us through atomic accesses of the same size.
+        Ok(unsafe { &*(addr as *const AtomicU32) })
+    }
+}
+
+impl Memory for Direct {
+    #[inline]
+    fn load(&self, addr: usize) -> Result<u32, Errno> {
+        Ok(self.word(addr)?.load(SeqCst))
+    }
+
+    #[inline]
+    fn compare_exchange(&self, addr: usize, current: u32, new: u32) -> Result<u32, Errno> {
+        Ok(
+            match self
+                .word(addr)?
+                .compare_exchange(current, new, SeqCst, SeqCst)
+            {
+                Ok(seen) | Err(seen) => seen,
+            },
+        )
+    }
+
+    #[inline]
+    fn fetch_op(&self, addr: usize, op: AtomicOp, arg: u32) -> Result<u32, Errno> {
+        Ok(fetch_op(self.word(addr)?, op, arg))
+    }
+
+    fn load_pointer(&self, addr: usize) -> Result<usize, Errno> {
+        plausible(addr)?;
+        if !addr.is_multiple_of(align_of::<AtomicUsize>()) {
+            // SAFETY: as in `word`; the list belongs to the calling thread, so
+            // no other access is concurrent.
+            return Ok(unsafe { (addr as *const usize).read_unaligned() });
+        }
+        // SAFETY: as in `word`, and aligned.
+        Ok(unsafe { &*(addr as *const AtomicUsize) }.load(SeqCst))
+    }
+}
+
+/// The address space of this process, where an address is first read by the
+/// kernel (`process_vm_readv`), so that an unmapped one gives `EFAULT`.
+///
+/// Costs a system call an access: for the walk of a robust list, whose pointers
+/// the program may have left in any state. Where a sandbox forbids the call,
+/// accesses are direct.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Checked;
+
+impl Checked {
+    fn probe(&self, addr: usize, len: usize) -> Result<(), Errno> {
+        plausible(addr)?;
+        let mut copy = [0u8; size_of::<usize>()];
+        let local = [copy.as_mut_ptr() as usize, len];
+        let remote = [addr, len];
+        // SAFETY: both vectors hold one iovec (a pointer and a length); the
+        // local one describes `copy`, at least `len` bytes. getpid has no
+        // arguments.
+        let got = unsafe {
+            let pid = arch::syscall0(libc::SYS_getpid);
+            arch::syscall(
+                libc::SYS_process_vm_readv as u64,
+                [
+                    pid as u64,
+                    local.as_ptr() as u64,
+                    1,
+                    remote.as_ptr() as u64,
+                    1,
+                    0,
+                ],
+            )
+        };
+        if got == Errno::EFAULT.to_ret() || (got >= 0 && got < len as i64) {
+            return Err(Errno::EFAULT);
+        }
+        Ok(())
+    }
+}
+
+impl Memory for Checked {
+    fn load(&self, addr: usize) -> Result<u32, Errno> {
+        self.probe(addr, size_of::<u32>())?;
+        Direct.load(addr)
+    }
+
+    fn compare_exchange(&self, addr: usize, current: u32, new: u32) -> Result<u32, Errno> {
+        self.probe(addr, size_of::<u32>())?;
+        Direct.compare_exchange(addr, current, new)
+    }
+
+    fn fetch_op(&self, addr: usize, op: AtomicOp, arg: u32) -> Result<u32, Errno> {
+        self.probe(addr, size_of::<u32>())?;
+        Direct.fetch_op(addr, op, arg)
+    }
+
+    fn load_pointer(&self, addr: usize) -> Result<usize, Errno> {
+        self.probe(addr, size_of::<usize>())?;
+        Direct.load_pointer(addr)
+    }
+}

@@ -1,0 +1,63 @@
+//! The futex: wait queues keyed by address, in user space.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `table` | the hash table: wait, wake, cancel, and the rules of the hand-off |
+//! | `bucket` | one queue and its lock |
+//! | `requeue` | operations on two words |
+//! | `pi` | futexes that carry their owner's thread id |
+//! | `waitv` | one wait on several words |
+//! | `robust` | what a dying thread leaves locked |
+//! | `waiter` | the node of a wait |
+//! | `memory` | how words are read and changed |
+//! | `sync` | the atomics underneath |
+//!
+//! Everything here may run inside a guest's system call: it allocates nothing,
+//! takes only its own spin locks, uses no thread-local storage and does not
+//! panic. Words are keyed by their address in this process: a word that two
+//! processes share, or that is mapped twice, needs the kernel's futex as well.
+
+mod bucket;
+mod memory;
+mod pi;
+mod requeue;
+mod robust;
+mod sync;
+mod table;
+mod waiter;
+mod waitv;
+
+pub use memory::{AtomicOp, Checked, Direct, Memory};
+pub use pi::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, PiLock};
+pub use requeue::WakeOp;
+pub use robust::ROBUST_HEAD_SIZE;
+pub use table::{MATCH_ANY, Table};
+pub use waiter::{Kind, Waiter};
+pub use waitv::{WAITV_MAX, WaitEntry};
+
+use bucket::Bucket;
+use sync::AtomicU32;
+
+/// Queues of the process's table. Untouched ones cost no memory: 32 bytes each
+/// in `.bss`.
+pub const BUCKETS: usize = 65_536;
+
+impl<const N: usize> Table<N> {
+    /// An empty table.
+    #[allow(clippy::new_without_default)] // its only use is the static below
+    pub const fn new() -> Self {
+        Self::with_buckets([const { Bucket::new(AtomicU32::new(0), AtomicU32::new(0)) }; N])
+    }
+}
+
+/// The futexes of this process.
+pub static TABLE: Table<BUCKETS> = Table::new();
+
+#[cfg(test)]
+mod interleavings;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod pi_tests;
+#[cfg(test)]
+mod tests;
