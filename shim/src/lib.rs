@@ -1,1 +1,57 @@
 //! The preloaded library: finds and patches the sites of a program.
+//!
+//! A *site* is one `syscall` instruction in the text of libc, of the dynamic
+//! linker or of any other loaded object. Patching leads it to the runtime:
+//!
+//! ```text
+//! site ─jmp─▶ stub ─wanted?─▶ entry ─▶ dispatch ─▶ … ─▶ stub ─jmp─▶ behind the site
+//!                └─not wanted: syscall ─────────────────┘
+//! ```
+//!
+//! # When
+//! `init` runs at load and patches only libc's sites of `clone` and `clone3`,
+//! so a program that makes no thread pays for three sites and for one search of
+//! libc's text. When the first thread is made, the runtime's dispatch calls
+//! [`arm::patch_all`] for everything else, while the process has one kernel
+//! thread; objects opened later are patched when the dynamic linker maps their
+//! text, before it runs.
+//!
+//! # How
+//! | step | file | |
+//! |---|---|---|
+//! | find | [`maps`], [`image`] | what is mapped, and its bytes |
+//! | scan | [`scan`], [`unwind`] | sites and boundaries; pure |
+//! | plan | [`plan`], [`cache`] | windows or typed refusals; pure, kept between runs |
+//! | stub | [`trampoline`], [`cfi`] | code and unwind tables; pure |
+//! | write | [`engine`], [`patch`] | the only file that writes code |
+//!
+//! [`arm`] runs them in order and knows what is patched.
+//!
+//! # What is never patched
+//! The return from a signal handler; this library itself; the kernel's own pages.
+//! Calls that return twice (`vfork`, `clone`) are sites like others: the
+//! runtime answers them by running the stub's `syscall` with the caller's
+//! registers, so both of their returns go on in the stub as they would have
+//! behind the site, on whichever stack they are.
+//!
+//! # If it can't be done
+//! libc and its family are patched as a whole or not at all: a refused site, text
+//! that can't be written, or another thread in the process leave everything as
+//! it was, and the program runs bare. In any other object a refused site is
+//! counted and goes to the kernel as before.
+
+mod alloc;
+pub mod arch;
+pub mod arm;
+pub mod cache;
+pub mod cfi;
+pub mod engine;
+pub mod image;
+mod init;
+pub mod maps;
+pub mod patch;
+pub mod plan;
+pub mod scan;
+pub mod symbols;
+pub mod trampoline;
+pub mod unwind;

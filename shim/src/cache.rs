@@ -1,0 +1,230 @@
+//! Plans kept between runs, by the linker's build-id of the object.
+//!
+//! A plan from here is used only if it fits the bytes at hand: every candidate
+//! of the object is in it, planned or refused; the bytes of every window are
+//! those in memory; and they decode to what a window may hold. What this does
+//! not repeat is the proof that nothing jumps into a window, so the directory
+//! must be the user's own and closed to others; else there is no cache. Anything
+//! wrong with a file makes it as good as absent, and it is written again.
+//!
+//! Form of a file, little-endian: `MAGIC`; count of windows (4 bytes); count
+//! of refusals (4 bytes); for each window its begin (8 bytes), the offset of the
+//! site in it (1), its length (1) and its bytes; for each refusal the address
+//! (8 bytes) and which it is (1).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, mkdir, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use crate::plan::{Plan, Window};
+use crate::scan::{Refusal, Wanted};
+
+/// First bytes of a file; changes with the planner's rules.
+const MAGIC: &[u8; 16] = b"gevent-shim pln1";
+/// Longest file that is read, in bytes.
+const SIZE_MAX: usize = 1 << 20;
+
+const REFUSALS: [Refusal; 7] = [
+    Refusal::SignalReturn,
+    Refusal::NoFunction,
+    Refusal::NotAnInstruction,
+    Refusal::IndirectJump,
+    Refusal::LandingPads,
+    Refusal::NoWindow,
+    Refusal::Relocation,
+];
+
+/// Writes a plan in the form of a file.
+pub fn encode(plan: &Plan) -> Option<Vec<u8>> {
+    let mut out = MAGIC.to_vec();
+    out.extend(u32::try_from(plan.windows.len()).ok()?.to_le_bytes());
+    out.extend(u32::try_from(plan.refused.len()).ok()?.to_le_bytes());
+    for w in &plan.windows {
+        out.extend(w.start.to_le_bytes());
+        out.push(u8::try_from(w.site - w.start).ok()?);
+        out.push(u8::try_from(w.bytes.len()).ok()?);
+        out.extend(&w.bytes);
+    }
+    for (addr, refusal) in &plan.refused {
+        out.extend(addr.to_le_bytes());
+        out.push(REFUSALS.iter().position(|r| r == refusal)? as u8);
+    }
+    Some(out)
+}
+
+/// Reads what [`encode`] wrote. `None` for anything else.
+pub fn decode(bytes: &[u8]) -> Option<Plan> {
+    let mut rest = bytes.strip_prefix(MAGIC)?;
+    let mut take = |n: usize| {
+        let (head, tail) = rest.split_at_checked(n)?;
+        rest = tail;
+        Some(head)
+    };
+    let int = |b: &[u8]| b.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
+    let (windows, refused) = (int(take(4)?), int(take(4)?));
+    let mut plan = Plan::default();
+    for _ in 0..windows {
+        let start = int(take(8)?);
+        let (site, len) = (int(take(1)?), int(take(1)?));
+        let bytes = take(len as usize)?.to_vec();
+        plan.windows.push(Window {
+            start,
+            site: start.checked_add(site)?,
+            end: start.checked_add(len)?,
+            bytes,
+        });
+    }
+    for _ in 0..refused {
+        let addr = int(take(8)?);
+        let refusal = *REFUSALS.get(int(take(1)?) as usize)?;
+        plan.refused.push((addr, refusal));
+    }
+    rest.is_empty().then_some(plan)
+}
+
+/// Whether the plan is one of the object whose candidates and bytes these are.
+pub fn fits<'a>(
+    plan: &Plan,
+    candidates: &[u64],
+    bytes: impl Fn(u64, u64) -> Option<&'a [u8]>,
+) -> bool {
+    let mut sites: Vec<u64> = plan.windows.iter().map(|w| w.site).collect();
+    sites.extend(plan.refused.iter().map(|r| r.0));
+    sites.sort_unstable();
+    sites == candidates
+        && plan.windows.windows(2).all(|w| w[0].end <= w[1].start)
+        && plan
+            .windows
+            .iter()
+            .all(|w| bytes(w.start, w.end - w.start) == Some(&w.bytes[..]) && w.is_well_formed())
+}
+
+/// The user's directory of plans.
+#[derive(Debug)]
+pub struct Cache {
+    dir: OwnedFd,
+}
+
+impl Cache {
+    /// Opens `$XDG_CACHE_HOME/gevent-shim` or `~/.cache/gevent-shim`, and makes
+    /// it if it is missing. `None` if it can't be had, or is not the user's own
+    /// and private.
+    pub fn open() -> Option<Self> {
+        let base = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute())
+            .or_else(|| {
+                let home = PathBuf::from(std::env::var_os("HOME")?);
+                home.is_absolute().then(|| home.join(".cache"))
+            })?;
+        Self::open_in(base)
+    }
+
+    /// The same below `base`.
+    pub fn open_in(base: PathBuf) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let base_dir = rustix::fs::open(&base, flags, Mode::empty()).or_else(|error| {
+            if error != Errno::NOENT {
+                return Err(error);
+            }
+            mkdir(&base, Mode::RWXU)?;
+            rustix::fs::open(&base, flags, Mode::empty())
+        });
+        let base_dir = base_dir.ok()?;
+        // Nothing is made in another user's directory.
+        (fstat(&base_dir).ok()?.st_uid == geteuid().as_raw()).then_some(())?;
+        let flags = flags | OFlags::NOFOLLOW;
+        let name = "gevent-shim";
+        let dir = openat(&base_dir, name, flags, Mode::empty()).or_else(|error| {
+            if error != Errno::NOENT {
+                return Err(error);
+            }
+            match rustix::fs::mkdirat(&base_dir, name, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error),
+            }
+            openat(&base_dir, name, flags, Mode::empty())
+        });
+        let dir = dir.ok()?;
+        is_private(&dir, Mode::RWXU).then_some(Self { dir })
+    }
+
+    /// The plan kept under the given identification, whatever it is worth: the
+    /// caller checks that it [`fits`].
+    pub fn load(&self, build_id: &[u8], wanted: Wanted) -> Option<Plan> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&self.dir, name(build_id, wanted)?, flags, Mode::empty()).ok()?;
+        if !is_private(&file, Mode::RUSR | Mode::WUSR) {
+            return None;
+        }
+        let size = usize::try_from(fstat(&file).ok()?.st_size).ok()?;
+        let mut bytes = vec![0; size.min(SIZE_MAX)];
+        let mut read = 0;
+        while read < bytes.len() {
+            match rustix::io::read(&file, &mut bytes[read..]) {
+                Ok(0) => return None,
+                Ok(n) => read += n,
+                Err(Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        }
+        decode(&bytes)
+    }
+
+    /// Keeps a plan. A reader sees the old file or the new one.
+    ///
+    /// # Errors
+    /// The kernel's reason; the old file is left.
+    pub fn store(&self, build_id: &[u8], wanted: Wanted, plan: &Plan) -> Result<(), Errno> {
+        let name = name(build_id, wanted).ok_or(Errno::INVAL)?;
+        let bytes = encode(plan)
+            .filter(|b| b.len() <= SIZE_MAX)
+            .ok_or(Errno::FBIG)?;
+        let mut temporary = OsString::from(".");
+        temporary.push(rustix::process::getpid().as_raw_nonzero().to_string());
+        temporary.push(&name);
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.dir, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
+        let written = write_all(&file, &bytes)
+            .and_then(|()| renameat(&self.dir, &temporary, &self.dir, &name));
+        if written.is_err() {
+            // The first error is the one to report.
+            let _ = unlinkat(&self.dir, &temporary, AtFlags::empty());
+        }
+        written
+    }
+}
+
+/// Whether the file is this user's and has exactly these permissions.
+fn is_private(file: &OwnedFd, mode: Mode) -> bool {
+    fstat(file).is_ok_and(|stat| {
+        stat.st_uid == geteuid().as_raw() && Mode::from_raw_mode(stat.st_mode) == mode
+    })
+}
+
+fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(file, bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn name(build_id: &[u8], wanted: Wanted) -> Option<OsString> {
+    // Too short to tell objects apart, or no identification at all.
+    (8..=64).contains(&build_id.len()).then_some(())?;
+    let mut name: String = build_id.iter().map(|b| format!("{b:02x}")).collect();
+    name.push_str(match wanted {
+        Wanted::All => "-all",
+        Wanted::ThreadCreation => "-creation",
+    });
+    Some(name.into())
+}

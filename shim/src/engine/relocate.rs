@@ -1,0 +1,178 @@
+//! The default engine: a jump at the site, its neighbours moved to a stub.
+//!
+//! The stubs of one installation lie in one region:
+//!
+//! ```text
+//! 8 bytes      address of the entry
+//! 8 bytes      unused
+//! 16 bytes a site   its record
+//! stubs, each at a multiple of 16
+//! unwind table
+//! ```
+#![allow(unsafe_code)]
+
+use gevent_runtime::frame::SiteRecord;
+use gevent_runtime::wanted;
+
+use super::{Engine, InstallError, Installed, Target};
+use crate::cfi;
+use crate::maps::Mapping;
+use crate::patch::{self, Edit, Region, WriteError};
+use crate::plan::Window;
+use crate::trampoline::{self, STUB_MAX, Targets};
+
+const HEADER: usize = 16;
+const RECORD: usize = size_of::<SiteRecord>();
+const _: () = assert!(RECORD == 16);
+
+/// See the module's documentation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Relocate;
+
+impl Engine for Relocate {
+    fn name(&self) -> &'static str {
+        "relocate"
+    }
+
+    unsafe fn install(
+        &self,
+        target: &Target,
+        windows: &[Window],
+        mappings: &[Mapping],
+    ) -> Result<Installed, InstallError> {
+        // SAFETY: the caller's contract is that of `install_with`.
+        unsafe { install_with(target, windows, mappings, write) }
+    }
+
+    unsafe fn remove(&self, installed: &Installed) -> Result<(), WriteError> {
+        // SAFETY: the caller's contract.
+        unsafe { patch::write(installed.text.clone(), &installed.undo) }
+    }
+}
+
+/// Writes the jumps of `(edit, stub)` pairs, all or none.
+///
+/// # Safety
+/// As [`patch::write`].
+unsafe fn write(target: &Target, jumps: &[(Edit, u64)]) -> Result<(), WriteError> {
+    let edits: Vec<Edit> = jumps.iter().map(|(edit, _)| edit.clone()).collect();
+    // SAFETY: the caller's contract.
+    unsafe { patch::write(target.text.clone(), &edits) }
+}
+
+/// Writes the jumps of `(edit, stub)` pairs in the target's text, all or none.
+pub(super) type WriteJumps = unsafe fn(&Target, &[(Edit, u64)]) -> Result<(), WriteError>;
+
+/// Makes the stubs, lets `write` lead their windows to them, and registers their
+/// unwind table.
+///
+/// # Safety
+/// As [`Engine::install`].
+pub(super) unsafe fn install_with(
+    target: &Target,
+    windows: &[Window],
+    mappings: &[Mapping],
+    write: WriteJumps,
+) -> Result<Installed, InstallError> {
+    let most = HEADER + windows.len() * (RECORD + STUB_MAX) + cfi::size(windows.len()) + 64;
+    let text = target.text.clone();
+    let mut region = Region::near(text.start, text.end, most as u64, mappings)
+        .map_err(InstallError::NoMemory)?;
+    let built = build(target, windows, region.addr()).and_then(|built| {
+        region.seal(&built.bytes).map_err(InstallError::NoMemory)?;
+        // SAFETY: the caller's contract; the stubs are executable by now.
+        unsafe { write(target, &built.jumps)? };
+        Ok(built)
+    });
+    let built = match built {
+        Ok(built) => built,
+        Err(error) => {
+            // SAFETY: no jump to the region has been written.
+            unsafe { region.free() };
+            return Err(error);
+        }
+    };
+    // SAFETY: a well-formed section, which stays mapped while registered.
+    unsafe { __register_frame(built.eh_frame as *const u8) };
+    let undo = built.jumps.into_iter().map(|(edit, _)| Edit {
+        addr: edit.addr,
+        old: edit.new,
+        new: edit.old,
+    });
+    Ok(Installed {
+        text,
+        region,
+        eh_frame: built.eh_frame,
+        undo: undo.collect(),
+    })
+}
+
+struct Built {
+    bytes: Vec<u8>,
+    jumps: Vec<(Edit, u64)>,
+    eh_frame: u64,
+}
+
+/// Encodes a region that will lie at `base`, and the jumps to it.
+fn build(target: &Target, windows: &[Window], base: u64) -> Result<Built, InstallError> {
+    let stubs = HEADER + windows.len() * RECORD;
+    let mut bytes = vec![0; stubs];
+    bytes[..8].copy_from_slice(&target.entry.to_le_bytes());
+    let mut jumps = Vec::with_capacity(windows.len());
+    let mut entries = Vec::with_capacity(windows.len());
+    for (i, window) in windows.iter().enumerate() {
+        let record = HEADER + i * RECORD;
+        let at = base + bytes.len() as u64;
+        let targets = Targets {
+            table: wanted::TABLE.as_ptr() as u64,
+            entry_slot: base,
+            record: base + record as u64,
+        };
+        let failed = |_| InstallError::Relocation(window.site);
+        let stub = trampoline::encode(window, target.bias, at, &targets).map_err(failed)?;
+        let new = trampoline::patch(window, target.bias, at).map_err(failed)?;
+        let ra = window.ra().wrapping_add(target.bias);
+        let resume = at + stub.resume as u64;
+        bytes[record..record + 8].copy_from_slice(&resume.to_le_bytes());
+        bytes[record + 8..record + RECORD].copy_from_slice(&ra.to_le_bytes());
+        entries.push(cfi::Entry {
+            start: at,
+            len: stub.code.len() as u32,
+            ra,
+        });
+        let edit = Edit {
+            addr: window.start.wrapping_add(target.bias),
+            old: window.bytes.clone(),
+            new,
+        };
+        jumps.push((edit, at));
+        bytes.extend(stub.code);
+        bytes.resize(bytes.len().next_multiple_of(16), 0xcc);
+    }
+    let eh_frame = base + bytes.len() as u64;
+    let section = cfi::eh_frame(eh_frame, &entries).ok_or(InstallError::Relocation(base))?;
+    bytes.extend(section);
+    Ok(Built {
+        bytes,
+        jumps,
+        eh_frame,
+    })
+}
+
+/// Takes the unwind table of stubs that are about to be unmapped out of use.
+///
+/// # Safety
+/// As [`Region::free`]; `installed` came from this engine.
+pub unsafe fn forget(installed: Installed) {
+    // SAFETY: registered by `install` and not taken out since.
+    unsafe {
+        __deregister_frame(installed.eh_frame as *const u8);
+        installed.region.free();
+    }
+}
+
+// libgcc_s, which Rust's own unwinding links.
+unsafe extern "C" {
+    fn __register_frame(begin: *const u8);
+    fn __deregister_frame(begin: *const u8);
+}

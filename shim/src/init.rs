@@ -1,0 +1,142 @@
+//! What happens when the library is loaded.
+//!
+//! The constructor reads the configuration, opens the sink of the events if one
+//! is asked for, and patches the few sites that create threads. Everything else
+//! waits for the program's first thread, so a program that never makes one pays
+//! for two sites.
+#![allow(unsafe_code)]
+
+use std::fmt::Display;
+use std::time::Instant;
+
+use gevent_runtime::config::{self, Config};
+use gevent_runtime::group::Group;
+use gevent_runtime::raw;
+use gevent_runtime::wanted::{self, Patcher};
+use patch_events::events;
+
+use crate::arm;
+use crate::symbols;
+
+/// Whether this process may be patched at all. A set-user-ID or otherwise
+/// privileged program never is: its caller must not choose what its calls do.
+fn allowed() -> bool {
+    // SAFETY: getauxval has no preconditions.
+    unsafe { libc::getauxval(libc::AT_SECURE) == 0 }
+}
+
+/// Whether this code is part of the executable: a program that links the crate
+/// asks for what it wants by name.
+fn is_linked_in() -> bool {
+    let here = load as *const () as u64;
+    // SAFETY: getauxval has no preconditions; the kernel gives the address and number
+    // of the executable's program headers, which stay mapped.
+    let headers = unsafe {
+        let first = libc::getauxval(libc::AT_PHDR) as *const libc::Elf64_Phdr;
+        if first.is_null() {
+            return false;
+        }
+        std::slice::from_raw_parts(first, libc::getauxval(libc::AT_PHNUM) as usize)
+    };
+    // Where the headers say they are tells where the executable was put.
+    let Some(own) = headers.iter().find(|h| h.p_type == libc::PT_PHDR) else {
+        return false;
+    };
+    let bias = (headers.as_ptr() as u64).wrapping_sub(own.p_vaddr);
+    headers
+        .iter()
+        .filter(|h| h.p_type == libc::PT_LOAD)
+        .any(|h| {
+            let start = bias.wrapping_add(h.p_vaddr);
+            (start..start.wrapping_add(h.p_memsz)).contains(&here)
+        })
+}
+
+#[ctor::ctor(unsafe)]
+fn load() {
+    if !allowed() || is_linked_in() {
+        return;
+    }
+    match config::init() {
+        Ok(config) if config.disable => {}
+        Ok(config) => arm(config),
+        Err(error) => complain(&error),
+    }
+}
+
+/// The one line of a configuration that cannot be meant; the program runs as it is.
+fn complain(error: &dyn Display) {
+    raw::write_all(
+        libc::STDERR_FILENO,
+        format!("gevent-shim: {error}\n").as_bytes(),
+    );
+}
+
+fn arm(config: &Config) {
+    let begin = Instant::now();
+    if let Some(filter) = &config.events.filter
+        && let Err(error) =
+            patch_events::install(filter, &config.events.target, patch_events::write_directly)
+    {
+        complain(&error);
+        return;
+    }
+    let groups = config.groups.to_string();
+    events::WillPatchAll { groups: &groups }.emit();
+    if config.groups.is_empty() {
+        events::NotPatched {
+            reason: "no group is asked for",
+        }
+        .emit();
+        return;
+    }
+    if !config.groups.contains(Group::Thread) {
+        // Without guests there is nobody to park.
+        events::ThreadGroupOff { groups: &groups }.emit();
+        return;
+    }
+    if let Some(size) = config.stack_size {
+        set_default_stack(size);
+    }
+    symbols::init();
+    wanted::set_patcher(Patcher {
+        patch_all: arm::patch_all,
+        on_exec_mapping: arm::on_exec_mapping,
+    });
+    match arm::arm_thread_creation() {
+        Ok(sites) => {
+            tracing::debug!(target: "gevent::patch", sites, elapsed = ?begin.elapsed(), "thread creation is patched");
+            events::Armed {}.emit();
+        }
+        Err(error) => {
+            events::NotPatched {
+                reason: &error.to_string(),
+            }
+            .emit();
+        }
+    }
+}
+
+/// Makes `size` bytes what a thread gets whose attributes set no stack size.
+fn set_default_stack(size: usize) {
+    let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: initialised before it is used; the functions copy what they keep.
+    unsafe {
+        if libc::pthread_attr_init(attributes.as_mut_ptr()) != 0 {
+            return;
+        }
+        if pthread_getattr_default_np(attributes.as_mut_ptr()) == 0
+            && libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), size) == 0
+        {
+            pthread_setattr_default_np(attributes.as_ptr());
+        }
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+    }
+}
+
+unsafe extern "C" {
+    /// pthread_getattr_default_np(3), glibc 2.18.
+    fn pthread_getattr_default_np(attributes: *mut libc::pthread_attr_t) -> i32;
+    /// pthread_setattr_default_np(3), glibc 2.18.
+    fn pthread_setattr_default_np(attributes: *const libc::pthread_attr_t) -> i32;
+}

@@ -1,0 +1,193 @@
+//! The kept plans: what is written is read back, and nothing else is believed.
+
+mod synthetic;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use gevent_shim::cache::{Cache, decode, encode, fits};
+use gevent_shim::plan::Plan;
+use gevent_shim::scan::{Wanted, candidates};
+use proptest::prelude::*;
+use synthetic::Object;
+
+const ID: &[u8] = &[0xab; 20];
+
+fn object() -> Object {
+    // mov eax, 0; syscall; cmp rax, -4096; ret; mov eax, 15; syscall
+    let code = b"\xb8\0\0\0\0\x0f\x05\x48\x3d\0\xf0\xff\xff\xc3\xb8\x0f\0\0\0\x0f\x05";
+    Object::new(&[(code.to_vec(), code.len() as u32)])
+}
+
+fn plan() -> Plan {
+    let plan = object().plan(&[]);
+    assert_eq!((plan.windows.len(), plan.refused.len()), (1, 1));
+    plan
+}
+
+fn plan_fits(plan: &Plan) -> bool {
+    let object = object();
+    let image = object.image();
+    let found = candidates(&image, Wanted::All);
+    fits(plan, &found, |start, len| image.get(start, len))
+}
+
+/// An empty directory of this test.
+fn base(name: &str) -> PathBuf {
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("plan_cache")
+        .join(name);
+    if base.exists() {
+        fs::remove_dir_all(&base).unwrap();
+    }
+    fs::create_dir_all(&base).unwrap();
+    base
+}
+
+fn only_file(base: &Path) -> PathBuf {
+    let mut files = fs::read_dir(base.join("gevent-shim")).unwrap();
+    let file = files.next().unwrap().unwrap().path();
+    assert!(files.next().is_none());
+    file
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_plan_is_read_back() {
+    let base = base("read_back");
+    let cache = Cache::open_in(base.clone()).unwrap();
+    assert_eq!(cache.load(ID, Wanted::All), None);
+    cache.store(ID, Wanted::All, &plan()).unwrap();
+    let again = Cache::open_in(base.clone()).unwrap();
+    let kept = again.load(ID, Wanted::All).unwrap();
+    assert_eq!(kept, plan());
+    assert!(plan_fits(&kept));
+    assert_eq!(again.load(ID, Wanted::ThreadCreation), None);
+    assert_eq!(again.load(&[0xcd; 20], Wanted::All), None);
+    assert_eq!(mode(&base.join("gevent-shim")), 0o700);
+    assert_eq!(mode(&only_file(&base)), 0o600);
+}
+
+#[test]
+fn a_plan_is_replaced() {
+    let base = base("replaced");
+    let cache = Cache::open_in(base.clone()).unwrap();
+    cache.store(ID, Wanted::All, &Plan::default()).unwrap();
+    cache.store(ID, Wanted::All, &plan()).unwrap();
+    assert_eq!(cache.load(ID, Wanted::All), Some(plan()));
+    only_file(&base);
+}
+
+#[test]
+fn a_base_that_is_missing_is_made() {
+    let base = base("missing").join("cache");
+    assert!(Cache::open_in(base.clone()).is_some());
+    assert_eq!(mode(&base), 0o700);
+    assert!(Cache::open_in(base.join("a/b")).is_none());
+}
+
+#[test]
+fn a_directory_open_to_others_is_not_used() {
+    let base = base("open");
+    drop(Cache::open_in(base.clone()).unwrap());
+    let dir = base.join("gevent-shim");
+    for bad in [0o755, 0o770, 0o1700, 0o500] {
+        fs::set_permissions(&dir, Permissions::from_mode(bad)).unwrap();
+        assert!(Cache::open_in(base.clone()).is_none(), "{bad:o}");
+    }
+    fs::remove_dir(&dir).unwrap();
+    symlink(Path::new("/tmp"), &dir).unwrap();
+    assert!(Cache::open_in(base.clone()).is_none());
+    fs::remove_file(&dir).unwrap();
+    fs::write(&dir, "").unwrap();
+    assert!(Cache::open_in(base).is_none());
+}
+
+#[test]
+fn a_file_open_to_others_is_not_read() {
+    let base = base("open_file");
+    let cache = Cache::open_in(base.clone()).unwrap();
+    cache.store(ID, Wanted::All, &plan()).unwrap();
+    let file = only_file(&base);
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(cache.load(ID, Wanted::All), None);
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(cache.load(ID, Wanted::All), Some(plan()));
+    let elsewhere = base.join("elsewhere");
+    fs::rename(&file, &elsewhere).unwrap();
+    symlink(&elsewhere, &file).unwrap();
+    assert_eq!(cache.load(ID, Wanted::All), None);
+    // It is replaced all the same.
+    cache.store(ID, Wanted::All, &plan()).unwrap();
+    assert_eq!(cache.load(ID, Wanted::All), Some(plan()));
+}
+
+#[test]
+fn damaged_files_are_not_believed() {
+    let base = base("damaged");
+    let cache = Cache::open_in(base.clone()).unwrap();
+    cache.store(ID, Wanted::All, &plan()).unwrap();
+    let file = only_file(&base);
+    let good = fs::read(&file).unwrap();
+    for len in 0..good.len() {
+        fs::write(&file, &good[..len]).unwrap();
+        assert_eq!(cache.load(ID, Wanted::All), None, "cut to {len}");
+    }
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            fs::write(&file, &bad).unwrap();
+            // One bit may turn one refusal into another; no window may change.
+            let believed = cache.load(ID, Wanted::All).filter(plan_fits);
+            assert!(
+                believed.is_none_or(|p| p.windows == plan().windows),
+                "bit {bit} of {at}"
+            );
+        }
+    }
+}
+
+#[test]
+fn plans_of_other_bytes_do_not_fit() {
+    let good = plan();
+    assert!(plan_fits(&good));
+    let with = |change: fn(&mut Plan)| {
+        let mut plan = good.clone();
+        change(&mut plan);
+        plan
+    };
+    assert!(!plan_fits(&with(|p| p.windows.clear())));
+    assert!(!plan_fits(&with(|p| p.refused.clear())));
+    assert!(!plan_fits(&with(|p| p.windows.push(p.windows[0].clone()))));
+    assert!(!plan_fits(&with(|p| p.windows[0].bytes[3] ^= 1)));
+    assert!(!plan_fits(&with(|p| p.windows[0].start -= 5)));
+    assert!(!plan_fits(&with(|p| {
+        // The bytes are those in memory, but end in the middle of one instruction.
+        p.windows[0].end -= 1;
+        p.windows[0].bytes.pop();
+    })));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_panic(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        headed in any::<bool>(),
+    ) {
+        if headed {
+            let mut file = encode(&Plan::default()).unwrap()[..16].to_vec();
+            file.extend([bytes.len() as u8 % 4, 0, 0, 0, 1, 0, 0, 0]);
+            file.append(&mut bytes);
+            bytes = file;
+        }
+        if let Some(plan) = decode(&bytes) {
+            prop_assert_eq!(encode(&plan), Some(bytes));
+            plan_fits(&plan);
+        }
+    }
+}
