@@ -1,0 +1,647 @@
+//! The signal frame of x86-64 Linux and the assembly that enters and leaves a
+//! handler.
+//!
+//! A frame has the kernel's own layout, so that handlers, unwinders and the
+//! kernel's `rt_sigreturn` all find what they expect, and a few words of ours
+//! behind it:
+//!
+//! ```text
+//!   top            end of the red zone, or of the alternate stack
+//!   fpstate        64-byte aligned: FXSAVE image, or XSAVE image and its marks
+//!   frame+440      our words
+//!   frame+312      siginfo
+//!   frame+8        ucontext
+//!   frame          return address: the restorer; frame % 16 == 8
+//! ```
+#![allow(unsafe_code)]
+
+use core::arch::{asm, naked_asm};
+use core::mem::offset_of;
+use core::ptr;
+
+use super::entry::{self, xsave_size};
+use crate::frame::{Frame, RED_ZONE, SYSCALL_LEN};
+use crate::signal::{Info, StackT};
+
+/// The kernel's `struct sigcontext`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+struct Mcontext {
+    r8: u64,
+    r9: u64,
+    r10: u64,
+    r11: u64,
+    r12: u64,
+    r13: u64,
+    r14: u64,
+    r15: u64,
+    rdi: u64,
+    rsi: u64,
+    rbp: u64,
+    rbx: u64,
+    rdx: u64,
+    rax: u64,
+    rcx: u64,
+    rsp: u64,
+    rip: u64,
+    eflags: u64,
+    /// cs, gs, fs, ss: 16 bits each.
+    segments: u64,
+    err: u64,
+    trapno: u64,
+    oldmask: u64,
+    cr2: u64,
+    fpstate: u64,
+    reserved: [u64; 8],
+}
+
+/// The kernel's `struct ucontext`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Ucontext {
+    flags: u64,
+    link: u64,
+    /// The alternate stack that sigreturn gives back.
+    pub stack: StackT,
+    mc: Mcontext,
+    /// The signal mask that sigreturn gives back.
+    pub mask: u64,
+}
+
+/// One frame on the program's stack.
+#[repr(C)]
+pub struct SigFrame {
+    ret: u64,
+    /// What the handler gets as its third argument.
+    pub uc: Ucontext,
+    /// What the handler gets as its second argument.
+    pub info: Info,
+    /// The instruction pointer that the ucontext shows, and what it stands for.
+    /// A guest that is in a system call is shown at its site, where its function's
+    /// unwind table and libc's own checks look; it goes on in the site's stub.
+    shown: u64,
+    real: u64,
+    /// The handler to enter.
+    pub handler: u64,
+    /// The kernel thread's mask once the handler runs.
+    pub kernel_mask: u64,
+}
+
+const INFO: usize = offset_of!(SigFrame, info);
+
+const _: () = {
+    assert!(offset_of!(Ucontext, stack) == offset_of!(libc::ucontext_t, uc_stack));
+    assert!(offset_of!(Ucontext, mc) == offset_of!(libc::ucontext_t, uc_mcontext));
+    assert!(offset_of!(Ucontext, mask) == offset_of!(libc::ucontext_t, uc_sigmask));
+    assert!(offset_of!(Mcontext, rsp) == 8 * libc::REG_RSP as usize);
+    assert!(offset_of!(Mcontext, rip) == 8 * libc::REG_RIP as usize);
+    assert!(offset_of!(Mcontext, cr2) == 8 * libc::REG_CR2 as usize);
+    assert!(offset_of!(Mcontext, fpstate) == offset_of!(libc::mcontext_t, fpregs));
+    assert!(offset_of!(SigFrame, uc) == 8 && INFO == 312);
+    // The restorer's unwind table below.
+    assert!(offset_of!(Ucontext, mc) == 40);
+};
+
+/// UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS: the context has a stack segment.
+const UC_SS: u64 = 6;
+/// The fpstate is a whole XSAVE image.
+const UC_FP_XSTATE: u64 = 1;
+const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
+const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
+/// The kernel's `struct _fpx_sw_bytes`, in the last 48 bytes of the FXSAVE area.
+const SW_BYTES: usize = 464;
+const FXSAVE: usize = 512;
+/// User code and stack segments of a 64-bit process.
+const SEGMENTS: u64 = 0x002b_0000_0000_0033;
+/// Interrupts enabled, and the bit that is always set.
+const EFLAGS: u64 = 0x202;
+/// Direction, trap and resume flags, which are clear when a handler begins.
+const EFLAGS_CLEAR: u64 = 0x400 | 0x100 | 0x1_0000;
+const MXCSR_DEFAULT: u32 = 0x1f80;
+const FCW_DEFAULT: u16 = 0x37f;
+
+/// Where the vector and x87 state of an interrupted context is.
+#[derive(Clone, Copy)]
+enum Fp {
+    /// As the kernel sets it for a handler.
+    Init,
+    /// In the kernel's own signal frame.
+    Kernel(*const u8),
+    /// xmm registers in a [`Frame`], the rest in the CPU.
+    Legacy(*const [[u64; 2]; 16]),
+    /// In the XSAVE area of a [`Frame`].
+    Xsave(*const u8),
+}
+
+/// What a handler interrupts; after [`push`](Self::push), the entry of the handler.
+pub struct Interrupted {
+    mc: Mcontext,
+    real: u64,
+    fp: Fp,
+    flags: u64,
+}
+
+impl Interrupted {
+    /// A guest at the end of a system call. With `restart` it makes the call again
+    /// when the handler has returned; `frame.rax` must then still be its number.
+    pub fn of_call(frame: &Frame, restart: bool) -> Self {
+        // SAFETY: records are never freed.
+        let record = unsafe { &*frame.record };
+        let (shown, real, rcx) = if restart {
+            let entry = if frame.xsave.is_null() {
+                entry::entry as *const () as u64
+            } else {
+                entry::entry_full as *const () as u64
+            };
+            (frame.ra - SYSCALL_LEN, entry, frame.record as u64)
+        } else {
+            let back = record.resume.wrapping_sub(frame.rip);
+            let at_site = back == 0 || back == SYSCALL_LEN;
+            let shown = if at_site { frame.ra - back } else { frame.rip };
+            (shown, frame.rip, frame.rip)
+        };
+        Interrupted {
+            mc: Mcontext {
+                r8: frame.r8,
+                r9: frame.r9,
+                r10: frame.r10,
+                r11: EFLAGS,
+                r12: frame.r12,
+                r13: frame.r13,
+                r14: frame.r14,
+                r15: frame.r15,
+                rdi: frame.rdi,
+                rsi: frame.rsi,
+                rbp: frame.rbp,
+                rbx: frame.rbx,
+                rdx: frame.rdx,
+                rax: frame.rax,
+                rcx,
+                rsp: frame.rsp,
+                rip: shown,
+                eflags: EFLAGS,
+                segments: SEGMENTS,
+                err: 0,
+                trapno: 0,
+                oldmask: 0,
+                cr2: 0,
+                fpstate: 0,
+                reserved: [0; 8],
+            },
+            real,
+            fp: if frame.xsave.is_null() {
+                Fp::Legacy(&raw const frame.xmm)
+            } else {
+                Fp::Xsave(frame.xsave)
+            },
+            flags: UC_SS,
+        }
+    }
+
+    /// The context in the kernel's frame of a signal that arrived, or in one of ours.
+    pub fn of_context(uc: &Ucontext) -> Self {
+        Interrupted {
+            mc: uc.mc,
+            real: uc.mc.rip,
+            fp: if uc.mc.fpstate == 0 {
+                Fp::Init
+            } else {
+                Fp::Kernel(uc.mc.fpstate as *const u8)
+            },
+            flags: uc.flags,
+        }
+    }
+
+    /// The context of one of our frames, kept where it is: the frame gets another
+    /// handler and is entered again.
+    pub fn reuse(
+        frame: &mut SigFrame,
+        info: &Info,
+        mask: u64,
+        stack: StackT,
+        handler: u64,
+    ) -> Self {
+        let mut entry = Interrupted::of_context(&frame.uc);
+        frame.info = *info;
+        frame.uc.mask = mask;
+        frame.uc.stack = stack;
+        frame.handler = handler;
+        entry.become_entry(frame as *mut SigFrame as u64, info.signal(), handler);
+        entry
+    }
+
+    /// Its stack pointer.
+    pub fn sp(&self) -> u64 {
+        self.mc.rsp
+    }
+
+    /// Where a frame on its own stack may begin.
+    pub fn below_red_zone(&self) -> u64 {
+        self.mc.rsp - RED_ZONE as u64
+    }
+
+    /// Builds the frame of a handler below `top` and becomes the handler's entry.
+    /// Returns the frame.
+    ///
+    /// # Safety
+    /// The stack below `top` must be the program's and unused; a context of a call
+    /// must be that of the call the CPU is in.
+    pub unsafe fn push(
+        &mut self,
+        top: u64,
+        info: &Info,
+        mask: u64,
+        stack: StackT,
+        handler: u64,
+    ) -> *mut SigFrame {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let (size, marks) = self.fp_size();
+            let fp = (top - size as u64) & !63;
+            self.write_fp(fp as *mut u8, size, marks);
+            let at = ((fp - size_of::<SigFrame>() as u64) & !15) - 8;
+            let mut mc = self.mc;
+            mc.fpstate = fp;
+            mc.oldmask = mask;
+            let frame = at as *mut SigFrame;
+            frame.write(SigFrame {
+                ret: restorer as *const () as u64 + NOP_LEN,
+                uc: Ucontext {
+                    flags: self.flags & !UC_FP_XSTATE | if marks { UC_FP_XSTATE } else { 0 },
+                    link: 0,
+                    stack,
+                    mc,
+                    mask,
+                },
+                info: *info,
+                shown: mc.rip,
+                real: self.real,
+                handler,
+                kernel_mask: 0,
+            });
+            self.become_entry(at, info.signal(), handler);
+            frame
+        }
+    }
+
+    fn become_entry(&mut self, frame: u64, signal: i32, handler: u64) {
+        self.mc.rip = handler;
+        self.mc.rsp = frame;
+        self.mc.rdi = signal as u64;
+        self.mc.rsi = frame + INFO as u64;
+        self.mc.rdx = frame + 8;
+        self.mc.rax = 0;
+        self.mc.eflags &= !EFLAGS_CLEAR;
+        self.real = handler;
+        self.fp = Fp::Init;
+    }
+
+    /// Size of the fpstate, and whether it carries an XSAVE image.
+    ///
+    /// # Safety
+    /// As [`push`](Self::push).
+    unsafe fn fp_size(&self) -> (usize, bool) {
+        match self.fp {
+            Fp::Init | Fp::Legacy(_) => (FXSAVE, false),
+            Fp::Xsave(_) => (xsave_size() + 4, true),
+            // SAFETY: the kernel wrote an FXSAVE area at least.
+            Fp::Kernel(fp) => unsafe {
+                let sw = fp.add(SW_BYTES).cast::<u32>();
+                if sw.read() == FP_XSTATE_MAGIC1 {
+                    (sw.add(1).read() as usize, true)
+                } else {
+                    (FXSAVE, false)
+                }
+            },
+        }
+    }
+
+    /// # Safety
+    /// As [`push`](Self::push).
+    unsafe fn write_fp(&self, to: *mut u8, size: usize, marks: bool) {
+        // SAFETY: `to` has `size` bytes; the sources have as many.
+        unsafe {
+            match self.fp {
+                Fp::Kernel(fp) => ptr::copy_nonoverlapping(fp, to, size),
+                Fp::Init => {
+                    ptr::write_bytes(to, 0, FXSAVE);
+                    to.cast::<u16>().write(FCW_DEFAULT);
+                    to.add(24).cast::<u32>().write(MXCSR_DEFAULT);
+                }
+                Fp::Legacy(xmm) => {
+                    asm!("fxsave64 [{}]", in(reg) to, options(nostack, preserves_flags));
+                    ptr::copy_nonoverlapping(xmm.cast::<u8>(), to.add(160), 256);
+                    ptr::write_bytes(to.add(SW_BYTES), 0, FXSAVE - SW_BYTES);
+                }
+                Fp::Xsave(image) => {
+                    ptr::copy_nonoverlapping(image, to, size - 4);
+                    let sw = to.add(SW_BYTES).cast::<u32>();
+                    ptr::write_bytes(sw.cast::<u8>(), 0, FXSAVE - SW_BYTES);
+                    sw.write(FP_XSTATE_MAGIC1);
+                    sw.add(1).write(size as u32);
+                    sw.add(2).cast::<u64>().write_unaligned(entry::XSAVE_MASK);
+                    sw.add(4).write(size as u32 - 4);
+                    debug_assert!(marks);
+                    to.add(size - 4)
+                        .cast::<u32>()
+                        .write_unaligned(FP_XSTATE_MAGIC2);
+                }
+            }
+        }
+    }
+
+    /// Makes the kernel's own frame enter the handler when our handler returns.
+    pub fn enter_from_kernel(&self, uc: &mut Ucontext, kernel_mask: u64) {
+        let cr2 = uc.mc.cr2;
+        uc.mc = self.mc;
+        uc.mc.cr2 = cr2;
+        // No state: the kernel gives the handler a fresh one.
+        uc.mc.fpstate = 0;
+        uc.mask = kernel_mask;
+    }
+
+    /// Makes a call's frame enter the handler when dispatch returns. Every signal
+    /// must be blocked in the kernel: [`enter_handler`] unblocks them.
+    ///
+    /// # Safety
+    /// As [`push`](Self::push), which must have been called.
+    pub unsafe fn enter_from_call(&self, frame: &mut Frame, kernel_mask: u64) {
+        // SAFETY: `sp` is the last frame pushed.
+        unsafe { (*(self.sp() as *mut SigFrame)).kernel_mask = kernel_mask };
+        frame.rip = enter_handler as *const () as u64;
+        frame.rsp = self.sp();
+        frame.xsave = ptr::null_mut();
+        reset_fp();
+    }
+
+    /// What the restorer's hook answers to enter the handler; as
+    /// [`enter_from_call`](Self::enter_from_call).
+    ///
+    /// # Safety
+    /// As [`enter_from_call`](Self::enter_from_call).
+    pub unsafe fn enter_from_return(&self, kernel_mask: u64) -> *mut SigFrame {
+        let frame = self.sp() as *mut SigFrame;
+        // SAFETY: `sp` is the last frame pushed or reused.
+        unsafe { (*frame).kernel_mask = kernel_mask };
+        reset_fp();
+        frame
+    }
+}
+
+impl SigFrame {
+    /// The frame whose ucontext this is.
+    ///
+    /// # Safety
+    /// `uc` must be what our restorer passed.
+    pub unsafe fn of<'a>(uc: *mut Ucontext) -> &'a mut SigFrame {
+        // SAFETY: frames are written whole.
+        unsafe { &mut *uc.byte_sub(offset_of!(SigFrame, uc)).cast() }
+    }
+
+    /// Replaces the instruction pointer that was shown by the one it stood for,
+    /// unless the handler set another.
+    pub fn go_on_for_real(&mut self) {
+        if self.uc.mc.rip == self.shown {
+            self.uc.mc.rip = self.real;
+        }
+    }
+
+    /// Stack pointer of the interrupted context.
+    pub fn interrupted_sp(&self) -> u64 {
+        self.uc.mc.rsp
+    }
+
+    /// What the handler interrupted, as the handler left it.
+    pub fn interrupted(&self) -> Interrupted {
+        let mut context = Interrupted::of_context(&self.uc);
+        if context.mc.rip == self.shown {
+            context.real = self.real;
+        }
+        context
+    }
+}
+
+impl Ucontext {
+    /// Where the signal arrived.
+    pub fn ip(&self) -> u64 {
+        self.mc.rip
+    }
+
+    /// If the instruction is one of those that may fault on a program's address,
+    /// makes it report that instead. False if not.
+    pub fn fix_up(&mut self) -> bool {
+        let known = [
+            copy_bytes as *const () as u64,
+            load_word as *const () as u64,
+            store_word as *const () as u64,
+        ];
+        if !known.contains(&self.mc.rip) {
+            return false;
+        }
+        self.mc.rip = faulted as *const () as u64;
+        true
+    }
+}
+
+/// Gives the x87 unit and MXCSR the state a handler begins with.
+fn reset_fp() {
+    let mxcsr = MXCSR_DEFAULT;
+    // SAFETY: what they held was saved in the signal frame.
+    unsafe { asm!("fninit", "ldmxcsr [{}]", in(reg) &raw const mxcsr, options(nostack)) };
+}
+
+/// The stack pointer now.
+#[inline(always)]
+pub fn stack_pointer() -> u64 {
+    let sp: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    sp
+}
+
+/// Unwind table of the code that a handler returns to: every register is in the
+/// ucontext at rsp. (DW_CFA_def_cfa_expression, DW_CFA_expression: the words of
+/// the ucontext in the order of its sigcontext.)
+macro_rules! in_signal_frame {
+    ($($line:expr),* ; $($name:ident = $kind:ident $value:expr),*) => {
+        naked_asm!(
+            ".cfi_startproc",
+            ".cfi_signal_frame",
+            ".cfi_escape 0x0f, 4, 0x77, 0xa0, 1, 6",   // CFA = [rsp + 160]
+            ".cfi_escape 0x10, 8, 2, 0x77, 40",        // r8
+            ".cfi_escape 0x10, 9, 2, 0x77, 48",        // r9
+            ".cfi_escape 0x10, 10, 2, 0x77, 56",       // r10
+            ".cfi_escape 0x10, 11, 3, 0x77, 0xc0, 0",  // r11, 64
+            ".cfi_escape 0x10, 12, 3, 0x77, 0xc8, 0",  // r12, 72
+            ".cfi_escape 0x10, 13, 3, 0x77, 0xd0, 0",  // r13, 80
+            ".cfi_escape 0x10, 14, 3, 0x77, 0xd8, 0",  // r14, 88
+            ".cfi_escape 0x10, 15, 3, 0x77, 0xe0, 0",  // r15, 96
+            ".cfi_escape 0x10, 5, 3, 0x77, 0xe8, 0",   // rdi, 104
+            ".cfi_escape 0x10, 4, 3, 0x77, 0xf0, 0",   // rsi, 112
+            ".cfi_escape 0x10, 6, 3, 0x77, 0xf8, 0",   // rbp, 120
+            ".cfi_escape 0x10, 3, 3, 0x77, 0x80, 1",   // rbx, 128
+            ".cfi_escape 0x10, 1, 3, 0x77, 0x88, 1",   // rdx, 136
+            ".cfi_escape 0x10, 0, 3, 0x77, 0x90, 1",   // rax, 144
+            ".cfi_escape 0x10, 2, 3, 0x77, 0x98, 1",   // rcx, 152
+            ".cfi_escape 0x10, 7, 3, 0x77, 0xa0, 1",   // rsp, 160
+            ".cfi_escape 0x10, 16, 3, 0x77, 0xa8, 1",  // rip, 168
+            $($line,)*
+            ".cfi_endproc",
+            $($name = $kind $value,)*
+        )
+    };
+}
+
+/// Length of the restorer's first instruction. Unwinders look one byte before a
+/// return address, so the address is that of the second instruction.
+const NOP_LEN: u64 = 1;
+
+/// What a handler returns to. rsp is the ucontext.
+///
+/// # Safety
+/// Entered by the return of a handler alone.
+#[unsafe(naked)]
+unsafe extern "C" fn restorer() {
+    in_signal_frame!(
+        "nop",
+        "mov rdi, rsp",
+        "call {hook}", // frame % 16 == 8, so rsp is aligned
+        "test rax, rax",
+        "jnz 2f",
+        "mov eax, {sigreturn}",
+        "syscall",
+        "2:",
+        // The frame may be in use again, and the call above has used its first word.
+        "lea rcx, [rip + {restorer} + {nop}]",
+        "mov [rsp - 8], rcx",
+        "mov rsp, rax", // the frame of another handler
+        "jmp {enter}";
+        restorer = sym restorer,
+        nop = const NOP_LEN,
+        hook = sym crate::signal::handler_returned,
+        enter = sym enter_handler,
+        sigreturn = const libc::SYS_rt_sigreturn
+    )
+}
+
+/// Address of the restorer of the kernel's own frames: what our handler returns to.
+pub fn kernel_restorer() -> u64 {
+    restore_kernel_frame as *const () as u64 + NOP_LEN
+}
+
+/// # Safety
+/// As [`restorer`].
+#[unsafe(naked)]
+unsafe extern "C" fn restore_kernel_frame() {
+    in_signal_frame!(
+        "nop",
+        "mov eax, {sigreturn}",
+        "syscall";
+        sigreturn = const libc::SYS_rt_sigreturn
+    )
+}
+
+/// Enters the handler of the frame at rsp. Every signal is blocked up to the
+/// system call here: a signal that arrives then finds rsp at the frame and puts
+/// its own below.
+///
+/// # Safety
+/// Jumped to with a whole frame at rsp.
+#[unsafe(naked)]
+unsafe extern "C" fn enter_handler() {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_def_cfa rsp, 8",
+        "mov edi, {setmask}",
+        "lea rsi, [rsp + {mask}]",
+        "xor edx, edx",
+        "mov r10d, 8",
+        "mov eax, {sigprocmask}",
+        "syscall",
+        "lea rsi, [rsp + {info}]",
+        "mov edi, [rsi]", // si_signo
+        "lea rdx, [rsp + {uc}]",
+        "mov rcx, [rsp + {handler}]",
+        "xor eax, eax",
+        "cld",
+        "jmp rcx",
+        ".cfi_endproc",
+        setmask = const libc::SIG_SETMASK,
+        sigprocmask = const libc::SYS_rt_sigprocmask,
+        mask = const offset_of!(SigFrame, kernel_mask),
+        info = const INFO,
+        uc = const offset_of!(SigFrame, uc),
+        handler = const offset_of!(SigFrame, handler),
+    )
+}
+
+// The three functions below fault at their first instruction or not at all: the
+// signal handler knows them by that address and goes on at `faulted`.
+
+/// rdi, rsi, rcx: to, from, length. edx: 1 if it faulted.
+#[unsafe(naked)]
+unsafe extern "C" fn copy_bytes() {
+    naked_asm!("rep movsb", "xor edx, edx", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn load_word() {
+    naked_asm!("mov rax, [rsi]", "xor edx, edx", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn store_word() {
+    naked_asm!("mov [rdi], rsi", "xor edx, edx", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn faulted() {
+    naked_asm!("mov edx, 1", "ret")
+}
+
+/// Copies between the program's memory and ours. False if the program's address
+/// is bad: what the kernel answers with EFAULT. Faults are caught on the hub's
+/// kernel thread, in our own code, once the first guest exists.
+///
+/// # Safety
+/// Our side must be valid for `len` bytes, and the program must expect the
+/// access, as it would of the kernel.
+pub unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> bool {
+    let fault: u32;
+    // SAFETY: the caller's contract; a fault ends in `faulted`.
+    unsafe {
+        asm!(
+            "call {f}",
+            f = sym copy_bytes,
+            inout("rdi") to => _, inout("rsi") from => _, inout("rcx") len => _,
+            out("edx") fault,
+        )
+    };
+    fault == 0
+}
+
+/// Reads a word of the program's memory; `None` as in [`copy`].
+///
+/// # Safety
+/// As [`copy`].
+pub unsafe fn read_word(from: u64) -> Option<u64> {
+    let (value, fault): (u64, u32);
+    // SAFETY: as in `copy`.
+    unsafe {
+        asm!("call {f}", f = sym load_word, in("rsi") from, out("rax") value, out("edx") fault)
+    };
+    (fault == 0).then_some(value)
+}
+
+/// Writes a word of the program's memory; false as in [`copy`].
+///
+/// # Safety
+/// As [`copy`].
+pub unsafe fn write_word(to: u64, value: u64) -> bool {
+    let fault: u32;
+    // SAFETY: as in `copy`.
+    unsafe {
+        asm!("call {f}", f = sym store_word, in("rdi") to, in("rsi") value, out("edx") fault)
+    };
+    fault == 0
+}

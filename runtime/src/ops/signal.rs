@@ -1,0 +1,377 @@
+//! Signal calls: masks, actions, alternate stacks, sending to a thread, waiting.
+//!
+//! kill(2) and sigqueue(3) are not here: they name processes, and what comes to
+//! our own arrives through the kernel.
+#![allow(unsafe_code)]
+
+use super::{Call, Outcome};
+use crate::arch::{self, syscall0};
+use crate::guest::{Guest, Reason};
+use crate::raw::{self, ERESTARTNOHAND, err};
+use crate::signal::{self, Action, AltStack, Info, LAST, StackT, UNBLOCKABLE, bit};
+
+/// Size of the kernel's signal set in bytes, which calls name.
+const SET: u64 = 8;
+
+fn done(errno: i32) -> Outcome {
+    Outcome::Done(err(errno))
+}
+
+/// Copies a value of the program's. `None`: a bad address.
+fn get<T: Copy>(from: u64) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: room for a `T`; the types used here are valid with any bytes.
+    unsafe {
+        arch::copy(value.as_mut_ptr().cast(), from as *const u8, size_of::<T>())
+            .then(|| value.assume_init())
+    }
+}
+
+/// Copies a value to the program. False: a bad address.
+fn put<T: Copy>(to: u64, value: &T) -> bool {
+    // SAFETY: the program's own pointer, which the kernel would write through.
+    unsafe { arch::copy(to as *mut u8, (value as *const T).cast(), size_of::<T>()) }
+}
+
+/// rt_sigaction(2).
+///
+/// # Safety
+/// Operations are called by dispatch with a guest's present call.
+pub unsafe fn rt_sigaction(c: &mut Call<'_>) -> Outcome {
+    let [number, new, old, size, ..] = c.a;
+    let signal = number as i32;
+    if size != SET {
+        return done(libc::EINVAL);
+    }
+    let action = if new == 0 {
+        None
+    } else {
+        match get::<Action>(new) {
+            Some(action) => Some(action),
+            None => return done(libc::EFAULT),
+        }
+    };
+    if !(1..=LAST).contains(&signal) || action.is_some() && bit(signal) & UNBLOCKABLE != 0 {
+        return done(libc::EINVAL);
+    }
+    let before = signal::view(signal);
+    if let Some(action) = action {
+        signal::set_action(signal, action);
+    }
+    if old != 0 && !put(old, &before) {
+        return done(libc::EFAULT);
+    }
+    Outcome::Done(0)
+}
+
+/// rt_sigprocmask(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn rt_sigprocmask(c: &mut Call<'_>) -> Outcome {
+    let [how, new, old, size, ..] = c.a;
+    if size != SET {
+        return done(libc::EINVAL);
+    }
+    let before = c.guest.signal.mask();
+    if new != 0 {
+        // SAFETY: the program's own pointer, which the kernel would read.
+        let Some(set) = (unsafe { arch::read_word(new) }) else {
+            return done(libc::EFAULT);
+        };
+        let mask = match how as i32 {
+            libc::SIG_BLOCK => before | set,
+            libc::SIG_UNBLOCK => before & !set,
+            libc::SIG_SETMASK => set,
+            _ => return done(libc::EINVAL),
+        };
+        // Only libc itself blocks its own signal, and never for long.
+        let of_libc = how as i32 == libc::SIG_BLOCK && set & bit(32) != 0;
+        signal::change(c.guest, mask, of_libc);
+    }
+    // SAFETY: as above, for writing.
+    if old != 0 && !unsafe { arch::write_word(old, before) } {
+        return done(libc::EFAULT);
+    }
+    Outcome::Done(0)
+}
+
+/// rt_sigpending(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn rt_sigpending(c: &mut Call<'_>) -> Outcome {
+    let [to, size, ..] = c.a;
+    if size > SET {
+        return done(libc::EINVAL);
+    }
+    signal::route(c.hub);
+    let all = signal::pending_here(c.guest) | signal::pending_in_kernel();
+    let set = (all & c.guest.signal.mask()).to_ne_bytes();
+    // SAFETY: the program's own pointer, which the kernel would write through.
+    if unsafe { arch::copy(to as *mut u8, set.as_ptr(), size as usize) } {
+        Outcome::Done(0)
+    } else {
+        done(libc::EFAULT)
+    }
+}
+
+/// sigaltstack(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn sigaltstack(c: &mut Call<'_>) -> Outcome {
+    let [new, old, ..] = c.a;
+    let present = c.guest.signal.altstack.get();
+    if new != 0 {
+        let Some(stack) = get::<StackT>(new) else {
+            return done(libc::EFAULT);
+        };
+        if present.holds(c.frame.rsp) {
+            return done(libc::EPERM);
+        }
+        match AltStack::of(&stack) {
+            Ok(stack) => c.guest.signal.altstack.set(stack),
+            Err(errno) => return done(errno),
+        }
+    }
+    if old != 0 && !put(old, &present.report(c.frame.rsp)) {
+        return done(libc::EFAULT);
+    }
+    Outcome::Done(0)
+}
+
+/// The guest that `tid` names, if it is for us to answer.
+enum Target {
+    Guest(&'static Guest),
+    /// The initial thread, which has ended: signals to it do nothing.
+    Ended,
+    /// Another process, a kernel thread that is no guest, or nobody.
+    Other,
+}
+
+fn target(c: &Call<'_>, tid: i32) -> Target {
+    match c.hub.find(tid) {
+        Some(guest) => Target::Guest(guest),
+        None if tid == c.hub.pid.get() && !c.hub.has_foreign() => Target::Ended,
+        None => Target::Other,
+    }
+}
+
+fn send(c: &Call<'_>, tid: i32, signal: i32, info: Option<Info>) -> Outcome {
+    if !(0..=LAST).contains(&signal) {
+        return done(libc::EINVAL);
+    }
+    match target(c, tid) {
+        Target::Guest(_) if signal == 0 => Outcome::Done(0),
+        Target::Guest(guest) => {
+            let info = info.unwrap_or_else(|| {
+                // SAFETY: no arguments.
+                let uid = unsafe { syscall0(libc::SYS_getuid) } as u32;
+                Info::of_sender(signal, libc::SI_TKILL, c.hub.pid.get(), uid)
+            });
+            Outcome::Done(signal::send(c.hub, guest, signal, &info))
+        }
+        Target::Ended => Outcome::Done(0),
+        Target::Other => Outcome::Native,
+    }
+}
+
+/// tkill(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn tkill(c: &mut Call<'_>) -> Outcome {
+    if c.a[0] as i32 <= 0 {
+        return done(libc::EINVAL);
+    }
+    send(c, c.a[0] as i32, c.a[1] as i32, None)
+}
+
+/// tgkill(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn tgkill(c: &mut Call<'_>) -> Outcome {
+    let [group, tid, signal, ..] = c.a.map(|a| a as i32);
+    if group <= 0 || tid <= 0 {
+        return done(libc::EINVAL);
+    }
+    if group != c.hub.pid.get() {
+        // No guest is in another process: the kernel says ESRCH if it is one of ours.
+        return Outcome::Native;
+    }
+    send(c, tid, signal, None)
+}
+
+/// rt_tgsigqueueinfo(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn rt_tgsigqueueinfo(c: &mut Call<'_>) -> Outcome {
+    let [group, tid, signal, ..] = c.a.map(|a| a as i32);
+    let Some(mut info) = get::<Info>(c.a[3]) else {
+        return done(libc::EFAULT);
+    };
+    info.set_signal(signal);
+    if group <= 0 || tid <= 0 {
+        return done(libc::EINVAL);
+    }
+    if group != c.hub.pid.get() {
+        return Outcome::Native;
+    }
+    send(c, tid, signal, Some(info))
+}
+
+/// rt_sigtimedwait(2): sigwait, sigwaitinfo, sigtimedwait.
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn rt_sigtimedwait(c: &mut Call<'_>) -> Outcome {
+    let [set, to, timeout, size, ..] = c.a;
+    if size != SET {
+        return done(libc::EINVAL);
+    }
+    // SAFETY: the program's own pointer, which the kernel would read.
+    let Some(set) = (unsafe { arch::read_word(set) }) else {
+        return done(libc::EFAULT);
+    };
+    let set = set & !UNBLOCKABLE;
+    let mut deadline = None;
+    if timeout != 0 {
+        let Some([sec, nsec]) = get::<[i64; 2]>(timeout) else {
+            return done(libc::EFAULT);
+        };
+        let span = libc::timespec {
+            tv_sec: sec,
+            tv_nsec: nsec,
+        };
+        match raw::timespec_ns(&span) {
+            Some(ns) => deadline = Some((raw::now().saturating_add(ns), ns == 0)),
+            None => return done(libc::EINVAL),
+        }
+    }
+    let mut last = deadline.is_some_and(|(_, now)| now);
+    loop {
+        signal::route(c.hub);
+        let found = signal::take(c.guest, set).or_else(|| signal::take_from_kernel(set));
+        if let Some((signal, info)) = found {
+            return if to != 0 && !put(to, &info) {
+                done(libc::EFAULT)
+            } else {
+                Outcome::Done(signal as i64)
+            };
+        }
+        if last {
+            return done(libc::EAGAIN);
+        }
+        signal::begin_wait(c.guest, set);
+        let reason = c.hub.park(c.guest, deadline.map(|(at, _)| at), true);
+        signal::end_wait(c.guest);
+        match reason {
+            Reason::Timeout => last = true,
+            Reason::Signal if c.guest.signal.pending() & set == 0 => return done(libc::EINTR),
+            _ => {}
+        }
+    }
+}
+
+/// The kernel's `struct sigevent`, as far as it says whom to signal.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Event {
+    value: u64,
+    signal: i32,
+    notify: i32,
+    tid: i32,
+    rest: [i32; 11],
+}
+
+const _: () = assert!(size_of::<Event>() == 64);
+
+/// timer_create(2): a timer for a guest is one for the kernel thread, which the
+/// signal's way leads to the guest.
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn timer_create(c: &mut Call<'_>) -> Outcome {
+    let [clock, event, to, ..] = c.a;
+    if event == 0 {
+        return Outcome::Native;
+    }
+    let Some(mut event) = get::<Event>(event) else {
+        return done(libc::EFAULT);
+    };
+    if event.notify != libc::SIGEV_THREAD_ID || !(1..=LAST).contains(&event.signal) {
+        return Outcome::Native;
+    }
+    let guest = event.tid;
+    if c.hub.find(guest).is_none() {
+        return Outcome::Native;
+    }
+    signal::force(bit(event.signal));
+    let mut timer = 0i32;
+    // SAFETY: an event and an id of ours.
+    let ret = unsafe {
+        event.tid = syscall0(libc::SYS_gettid) as i32;
+        let event = &raw const event as u64;
+        arch::syscall3(libc::SYS_timer_create, clock, event, &raw mut timer as u64)
+    };
+    if ret != 0 {
+        return Outcome::Done(ret);
+    }
+    let known = signal::add_timer(timer, guest);
+    if known && put(to, &timer) {
+        return Outcome::Done(0);
+    }
+    signal::remove_timer(timer);
+    // SAFETY: no pointers.
+    unsafe { arch::syscall1(libc::SYS_timer_delete, timer as u64) };
+    done(if known { libc::EFAULT } else { libc::EAGAIN })
+}
+
+/// timer_delete(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn timer_delete(c: &mut Call<'_>) -> Outcome {
+    // SAFETY: no pointers.
+    let ret = unsafe { arch::syscall1(libc::SYS_timer_delete, c.a[0]) };
+    if ret == 0 {
+        signal::remove_timer(c.a[0] as i32);
+    }
+    Outcome::Done(ret)
+}
+
+/// Parks until a handler is to run.
+fn until_a_handler_runs(c: &Call<'_>) -> Outcome {
+    while c.hub.park(c.guest, None, true) != Reason::Signal {}
+    Outcome::Done(ERESTARTNOHAND)
+}
+
+/// pause(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn pause(c: &mut Call<'_>) -> Outcome {
+    until_a_handler_runs(c)
+}
+
+/// rt_sigsuspend(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn rt_sigsuspend(c: &mut Call<'_>) -> Outcome {
+    let [set, size, ..] = c.a;
+    if size != SET {
+        return done(libc::EINVAL);
+    }
+    // SAFETY: the program's own pointer, which the kernel would read.
+    let Some(mask) = (unsafe { arch::read_word(set) }) else {
+        return done(libc::EFAULT);
+    };
+    let old = signal::begin_mask(c.guest, mask);
+    let outcome = until_a_handler_runs(c);
+    signal::end_mask(c.guest, old, true);
+    outcome
+}

@@ -1,0 +1,352 @@
+//! What the program wants done for each signal, and what the kernel is told.
+//!
+//! # Synchronization
+//! As [`super`]. The table is read by the handler on foreign kernel threads too,
+//! which may see an action that is just being replaced.
+#![allow(unsafe_code)]
+
+use core::cell::Cell;
+
+use super::{
+    ALWAYS, AltStack, LAST, StackT, UNBLOCKABLE, arrival, bit, mask, route, signals, timer, wait,
+};
+use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
+use crate::guest::Guest;
+use crate::hub::{Hub, hub};
+use crate::raw;
+
+/// The kernel's `struct sigaction`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Action {
+    /// SIG_DFL, SIG_IGN or a function.
+    pub handler: u64,
+    /// SA_* flags.
+    pub flags: u64,
+    /// Not used: handlers return to our restorer.
+    pub restorer: u64,
+    /// Blocked while the handler runs.
+    pub mask: u64,
+}
+
+impl Action {
+    const DEFAULT: Action = Action {
+        handler: libc::SIG_DFL as u64,
+        flags: 0,
+        restorer: 0,
+        mask: 0,
+    };
+
+    /// A function of our own that runs with the mask as it is.
+    pub(super) fn without_mask(handler: u64) -> Action {
+        Action {
+            handler,
+            flags: libc::SA_NODEFER as u64,
+            ..Action::DEFAULT
+        }
+    }
+
+    /// Whether it has a flag.
+    pub fn has(&self, flag: i32) -> bool {
+        self.flags & flag as u32 as u64 != 0
+    }
+
+    fn is_function(&self) -> bool {
+        self.handler != libc::SIG_DFL as u64 && self.handler != libc::SIG_IGN as u64
+    }
+}
+
+/// What is to be done for a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disposition {
+    /// Nothing.
+    Ignore,
+    /// The kernel ends or stops the process.
+    Default,
+    /// A handler.
+    Handler(Action),
+}
+
+struct Table {
+    view: [Cell<Action>; LAST as usize],
+    /// Signals without a handler of the program's that reach ours.
+    forced: Cell<u64>,
+    /// Lowest address of the stack our handler runs on; 0 before there is one.
+    stack: Cell<u64>,
+    /// The kernel has that stack.
+    on_own_stack: Cell<bool>,
+    /// Mask of the one thread of a forked child.
+    bare_mask: Cell<u64>,
+}
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for Table {}
+
+static TABLE: Table = Table {
+    view: [const { Cell::new(Action::DEFAULT) }; LAST as usize],
+    forced: Cell::new(0),
+    stack: Cell::new(0),
+    on_own_stack: Cell::new(false),
+    bare_mask: Cell::new(0),
+};
+
+/// SA_RESTORER, which libc's header does not have.
+const SA_RESTORER: u64 = 0x0400_0000;
+/// Flags that change what the kernel does before a handler is called.
+const KERNEL_FLAGS: u64 =
+    (libc::SA_RESTART | libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT) as u32 as u64;
+/// Flags the kernel knows; it forgets others. (0x800 is SA_EXPOSE_TAGBITS.)
+const KNOWN_FLAGS: u64 = KERNEL_FLAGS
+    | SA_RESTORER
+    | 0x800
+    | (libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER) as u32 as u64
+    | libc::SA_RESETHAND as u32 as u64;
+
+/// The program's action for a signal.
+pub fn view(signal: i32) -> Action {
+    TABLE.view[signal as usize - 1].get()
+}
+
+/// Sets the program's action; the arguments were checked.
+pub fn set_action(signal: i32, action: Action) {
+    TABLE.view[signal as usize - 1].set(Action {
+        flags: action.flags & KNOWN_FLAGS,
+        mask: action.mask & !UNBLOCKABLE,
+        ..action
+    });
+    install(signal);
+}
+
+/// After SA_RESETHAND.
+pub(super) fn reset(signal: i32) {
+    let action = view(signal);
+    set_action(
+        signal,
+        Action {
+            handler: libc::SIG_DFL as u64,
+            ..action
+        },
+    );
+}
+
+/// What is to be done for a signal.
+pub(super) fn disposition(signal: i32) -> Disposition {
+    let action = view(signal);
+    if action.handler == libc::SIG_IGN as u64 {
+        return Disposition::Ignore;
+    }
+    if action.handler != libc::SIG_DFL as u64 {
+        return Disposition::Handler(action);
+    }
+    match signal {
+        libc::SIGCHLD | libc::SIGCONT | libc::SIGURG | libc::SIGWINCH => Disposition::Ignore,
+        _ => Disposition::Default,
+    }
+}
+
+/// Tells the kernel what is due for a signal now.
+fn install(signal: i32) {
+    let view = view(signal);
+    let caught = ALWAYS | TABLE.forced.get() | mask::waited();
+    if !view.is_function() && caught & bit(signal) == 0 {
+        set_kernel(signal, &view);
+        return;
+    }
+    let restart = if view.is_function() {
+        0
+    } else {
+        libc::SA_RESTART as u64
+    };
+    set_kernel(
+        signal,
+        &Action {
+            handler: arrival::handler as *const () as u64,
+            flags: view.flags & KERNEL_FLAGS
+                | restart
+                | SA_RESTORER
+                | (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64,
+            restorer: arch::kernel_restorer(),
+            mask: u64::MAX,
+        },
+    );
+}
+
+/// Makes signals reach our handler for good, whatever the program's action is.
+/// An ignored one is left out: the kernel does more for SIG_IGN than drop it.
+pub fn force(set: u64) {
+    for signal in signals(set & !(TABLE.forced.get() | ALWAYS | UNBLOCKABLE)) {
+        if view(signal).handler != libc::SIG_IGN as u64 {
+            TABLE.forced.set(TABLE.forced.get() | bit(signal));
+            install(signal);
+        }
+    }
+}
+
+/// After the set of signals that guests wait for has changed: those that the
+/// program ignores.
+pub(super) fn reinstall_ignored(set: u64) {
+    for signal in signals(set & !UNBLOCKABLE) {
+        if view(signal).handler == libc::SIG_IGN as u64 {
+            install(signal);
+        }
+    }
+}
+
+fn kernel_action(signal: i32) -> Action {
+    let mut action = Action::DEFAULT;
+    // SAFETY: the kernel writes one action.
+    unsafe {
+        syscall4(
+            libc::SYS_rt_sigaction,
+            signal as u64,
+            0,
+            &raw mut action as u64,
+            8,
+        )
+    };
+    action
+}
+
+fn set_kernel(signal: i32, action: &Action) {
+    // SAFETY: an action of ours, or one the program gave the kernel.
+    unsafe {
+        syscall4(
+            libc::SYS_rt_sigaction,
+            signal as u64,
+            action as *const Action as u64,
+            0,
+            8,
+        )
+    };
+}
+
+/// Gives the kernel its default action back, so that the fault the CPU is at ends
+/// the process as it would without us.
+pub(super) fn give_up(signal: i32) {
+    set_kernel(signal, &Action::DEFAULT);
+}
+
+/// The default action that ends or stops the process: done by the kernel.
+pub(super) fn perform_default(hub: &Hub, signal: i32) {
+    give_up(signal);
+    let old = mask::set_kernel_mask(!bit(signal));
+    // SAFETY: no pointers.
+    unsafe {
+        let tid = syscall0(libc::SYS_gettid) as u64;
+        syscall3(libc::SYS_tgkill, hub.pid.get() as u64, tid, signal as u64);
+    }
+    // Stopped and continued, or the init of a pid namespace, which does not die.
+    mask::set_kernel_mask(old);
+    install(signal);
+}
+
+/// Size of the stack our handler runs on, and of the guard below it.
+const STACK: usize = 64 << 10;
+const GUARD: usize = 4096;
+
+/// Whether our handler runs on a stack of its own.
+pub(super) fn on_own_stack() -> bool {
+    TABLE.on_own_stack.get()
+}
+
+/// The stack our handler runs on.
+pub(super) fn own_stack() -> StackT {
+    StackT {
+        sp: TABLE.stack.get() + GUARD as u64,
+        flags: 0,
+        pad: 0,
+        size: STACK as u64,
+    }
+}
+
+/// Gives the kernel our stack for handlers. It refuses while the program runs on
+/// an alternate stack: then this is called again later.
+pub(super) fn take_own_stack() {
+    if TABLE.on_own_stack.get() {
+        return;
+    }
+    if TABLE.stack.get() == 0 {
+        let Some(low) = raw::reserve(STACK + GUARD) else {
+            return;
+        };
+        // SAFETY: the lowest page of a new mapping.
+        unsafe { syscall3(libc::SYS_mprotect, low as u64, GUARD as u64, 0) };
+        TABLE.stack.set(low as u64);
+    }
+    let stack = own_stack();
+    // SAFETY: memory that is never freed.
+    let ret = unsafe { syscall2(libc::SYS_sigaltstack, &raw const stack as u64, 0) };
+    TABLE.on_own_stack.set(ret == 0);
+}
+
+/// Takes over what the kernel thread has; called once when `guest` is adopted,
+/// with every signal blocked. `mask` is what the thread blocked before.
+pub fn adopt(guest: &Guest, mask: u64) {
+    guest.hub().enter_shim();
+    for signal in signals(!UNBLOCKABLE) {
+        let action = kernel_action(signal);
+        TABLE.view[signal as usize - 1].set(action);
+        if action.is_function() || ALWAYS & bit(signal) != 0 {
+            install(signal);
+        }
+    }
+    let mut stack = AltStack::NONE.report(0);
+    // SAFETY: the kernel writes one stack_t.
+    unsafe { syscall2(libc::SYS_sigaltstack, 0, &raw mut stack as u64) };
+    stack.flags &= !libc::SS_ONSTACK;
+    guest
+        .signal
+        .altstack
+        .set(AltStack::of(&stack).unwrap_or(AltStack::NONE));
+    TABLE.on_own_stack.set(false);
+    take_own_stack();
+    guest.signal.mask.set(mask & !UNBLOCKABLE);
+    mask::add(guest.signal.mask.get());
+    mask::begin();
+}
+
+/// In a forked child: the kernel gets the program's own handlers and the guest's
+/// alternate stack back. Every signal is blocked.
+pub fn become_bare(guest: &Guest) {
+    let caught = ALWAYS | TABLE.forced.replace(0) | mask::waited();
+    for signal in signals(!UNBLOCKABLE) {
+        let action = view(signal);
+        if action.is_function() || caught & bit(signal) != 0 {
+            set_kernel(signal, &action);
+        }
+    }
+    let mut stack = guest.signal.altstack.get().report(0);
+    if guest.signal.altstack.get().size == 0 {
+        stack.flags = libc::SS_DISABLE;
+    }
+    // SAFETY: the program's own stack.
+    unsafe { syscall2(libc::SYS_sigaltstack, &raw const stack as u64, 0) };
+    TABLE.on_own_stack.set(false);
+    TABLE.bare_mask.set(guest.signal.mask.get());
+    wait::clear();
+    timer::clear();
+    route::clear(hub());
+    mask::clear();
+}
+
+/// In a forked child: the mask of the one thread.
+pub fn mask_of_bare() -> u64 {
+    TABLE.bare_mask.get()
+}
+
+/// Before exec, with the kernel thread's mask that of the guest: what the new
+/// program inherits must be in the kernel.
+pub fn before_exec(guest: &Guest) {
+    for signal in signals(ALWAYS | TABLE.forced.get() | mask::waited()) {
+        let action = view(signal);
+        if action.handler == libc::SIG_IGN as u64 {
+            set_kernel(signal, &action);
+        }
+    }
+    wait::carry_over(guest);
+}
+
+/// After an exec that failed.
+pub fn after_exec() {
+    reinstall_ignored(ALWAYS | TABLE.forced.get() | mask::waited());
+}

@@ -1,0 +1,133 @@
+//! The handler that the kernel calls.
+#![allow(unsafe_code)]
+
+use super::action::{self, Disposition, disposition};
+use super::route::{self, Arrived};
+use super::{ALWAYS, Action, FAULTS, Info, bit, deliver, mask, timer};
+use crate::arch::{self, Ucontext, syscall0};
+use crate::guest::Guest;
+use crate::host::HOST_WORD;
+use crate::hub::{Hub, hub};
+use crate::monitor::PREEMPT;
+
+/// Called by the kernel, with every signal blocked; on the hub's kernel thread it
+/// runs on a stack of its own.
+///
+/// # Safety
+/// Called by the kernel alone.
+pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut Ucontext) {
+    let hub = hub();
+    let word = arch::current_word();
+    // SAFETY: the kernel's own frame.
+    let (info, uc) = unsafe { (&*info, &mut *uc) };
+    if word == 0 || is_shared_child(hub) {
+        if let Disposition::Handler(action) = disposition(signal) {
+            // SAFETY: a handler of the program's, on a thread that is no guest.
+            unsafe { call(&action, signal, info, uc) };
+        } else {
+            // Ours stands for no handler: a fault happens again and ends the process.
+            action::give_up(signal);
+        }
+        return;
+    }
+    if signal == PREEMPT && info.code() == libc::SI_TKILL && info.pid() == hub.pid.get() {
+        // From the monitor. In our code it is seen when the call ends.
+        if word != HOST_WORD && !hub.in_shim() && action::on_own_stack() && !hub.shared_child.get()
+        {
+            // SAFETY: the word of a guest's TCB points to its record while it lives,
+            // and the guest was interrupted in its own code.
+            unsafe { deliver::preemption(&*(word as *const Guest), uc, info) };
+        }
+        return;
+    }
+    let fault = bit(signal) & FAULTS != 0 && info.code() > 0;
+    if word == HOST_WORD || hub.in_shim() {
+        if fault {
+            if ALWAYS & bit(signal) == 0 || !uc.fix_up() {
+                action::give_up(signal);
+            }
+        } else if route::record(hub, arrived(hub, info)) {
+            uc.mask = u64::MAX;
+        }
+        return;
+    }
+    // SAFETY: the word of a guest's TCB points to its record while it lives.
+    let guest = unsafe { &*(word as *const Guest) };
+    if (!action::on_own_stack() || hub.shared_child.get()) && !fault {
+        // We are on the program's own stack, and nothing may be built there now; or
+        // the guest is at its vfork, which a handler's calls must not get between.
+        if route::record(hub, arrived(hub, info)) {
+            uc.mask = u64::MAX;
+        }
+        return;
+    }
+    if fault {
+        let action = match disposition(signal) {
+            Disposition::Handler(action) if guest.signal.mask() & bit(signal) == 0 => action,
+            // As the kernel does with a fault that is blocked or ignored.
+            _ => return action::give_up(signal),
+        };
+        mask::hold();
+        // SAFETY: the guest was interrupted in its own code.
+        unsafe { deliver::into_context(guest, uc, Some((signal, *info, action))) };
+        return;
+    }
+    mask::hold();
+    route::accept(hub, &arrived(hub, info));
+    route::route(hub);
+    // SAFETY: as above.
+    unsafe {
+        if guest.signal.deliverable() || !hub.has_ready() {
+            deliver::into_context(guest, uc, None);
+        } else {
+            // Another guest was woken for it. This one may compute for long, or be in
+            // a call the hub does not see: it gives way.
+            hub.note_preemption();
+            deliver::preemption(guest, uc, info);
+        }
+    }
+}
+
+/// A child of vfork on our memory, whose signals are its own.
+fn is_shared_child(hub: &Hub) -> bool {
+    // SAFETY: no arguments.
+    hub.shared_child.get() && unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64
+}
+
+/// A signal and whom the kernel meant: a guest where that can be told.
+fn arrived(hub: &Hub, info: &Info) -> Arrived {
+    let guest = match info.signal() {
+        // Sent by a failing write to the thread that made it.
+        libc::SIGPIPE | libc::SIGXFSZ
+            if info.code() == libc::SI_USER && info.pid() == hub.pid.get() =>
+        {
+            // SAFETY: the current guest is a live record.
+            unsafe { hub.current.get().as_ref() }.map_or(0, |g| g.tid.get())
+        }
+        _ if info.code() == libc::SI_TIMER => timer::owner(info.pid()).unwrap_or(0),
+        _ => 0,
+    };
+    Arrived { info: *info, guest }
+}
+
+/// Calls the program's handler right here.
+///
+/// # Safety
+/// `action.handler` must be a function for this signal.
+unsafe fn call(action: &Action, signal: i32, info: &Info, uc: &mut Ucontext) {
+    let mut blocked = uc.mask | action.mask;
+    if !action.has(libc::SA_NODEFER) {
+        blocked |= bit(signal);
+    }
+    if action.has(libc::SA_RESETHAND) {
+        action::reset(signal);
+    }
+    mask::set_kernel_mask(blocked);
+    // SAFETY: the caller's contract; every handler may be called with three
+    // arguments.
+    unsafe {
+        let handler: extern "C" fn(i32, *const Info, *mut Ucontext) =
+            core::mem::transmute(action.handler as usize);
+        handler(signal, info, uc);
+    }
+}

@@ -1,0 +1,250 @@
+//! Handlers on guests: from a pending signal to the handler's first instruction,
+//! and from its return to where the guest was.
+#![allow(unsafe_code)]
+
+use core::ptr;
+
+use super::action::{self, Disposition, disposition};
+use super::state::{AltStack, SS_AUTODISARM};
+use super::{Action, FAULTS, Info, bit, mask, route};
+use crate::arch::{self, Interrupted, SigFrame, Ucontext, syscall0};
+use crate::frame::Frame;
+use crate::guest::Guest;
+use crate::hub::hub;
+use crate::monitor;
+use crate::raw::{ERESTARTSYS, err};
+
+/// A signal that is to be handled now.
+type Due = (i32, Info, Action);
+
+/// Room below our stack pointer that is left to the code that runs until the
+/// guest has left our code.
+const SLACK: u64 = if cfg!(debug_assertions) { 8192 } else { 2048 };
+
+/// Takes the next signal with a handler, and carries out what others ask for.
+fn next(guest: &Guest) -> Option<Due> {
+    loop {
+        let ready = guest.signal.queue.bits() & !guest.signal.mask.get();
+        let first = if ready & FAULTS != 0 {
+            ready & FAULTS
+        } else {
+            ready
+        };
+        let signal = super::signals(first).next()?;
+        let (info, _) = guest.signal.queue.take(signal)?;
+        match disposition(signal) {
+            Disposition::Ignore => {}
+            Disposition::Default => action::perform_default(guest.hub(), signal),
+            Disposition::Handler(action) => {
+                let info = info.unwrap_or_else(|| {
+                    // SAFETY: no arguments.
+                    let uid = unsafe { syscall0(libc::SYS_getuid) } as u32;
+                    let pid = guest.hub().pid.get();
+                    Info::of_sender(signal, libc::SI_TKILL, pid, uid)
+                });
+                return Some((signal, info, action));
+            }
+        }
+    }
+}
+
+/// What the kernel does around the frame: the mask of the handler, SA_RESETHAND.
+fn enter(guest: &Guest, (signal, _, action): &Due) {
+    let mut blocked = guest.signal.mask.get() | action.mask;
+    if !action.has(libc::SA_NODEFER) {
+        blocked |= bit(*signal);
+    }
+    mask::change(guest, blocked, false);
+    if action.has(libc::SA_RESETHAND) {
+        action::reset(*signal);
+    }
+    let stack = guest.signal.altstack.get();
+    if stack.flags & SS_AUTODISARM != 0 {
+        guest.signal.altstack.set(AltStack::NONE);
+    }
+}
+
+/// Builds the frame of one handler on top of `context`. `running` is our own stack
+/// pointer if we run on a stack of the guest's.
+///
+/// # Safety
+/// As [`Interrupted::push`].
+unsafe fn push(guest: &Guest, context: &mut Interrupted, due: &Due, running: Option<u64>) {
+    let (_, info, action) = due;
+    let stack = guest.signal.altstack.get();
+    let sp = context.sp();
+    let on_it = stack.holds(sp);
+    let top = if action.has(libc::SA_ONSTACK) && stack.size != 0 && !on_it {
+        stack.sp + stack.size
+    } else {
+        match running {
+            Some(running) if stack.contains(running) == stack.contains(sp) => {
+                context.below_red_zone().min(running - SLACK)
+            }
+            _ => context.below_red_zone(),
+        }
+    };
+    let old = guest.signal.saved.take().unwrap_or(guest.signal.mask.get());
+    // SAFETY: the caller's contract.
+    unsafe { context.push(top, info, old, stack.report(sp), action.handler) };
+    enter(guest, due);
+}
+
+/// Makes a guest that was interrupted in its own code give way before it goes on.
+///
+/// # Safety
+/// As [`into_context`].
+pub(super) unsafe fn preemption(guest: &Guest, uc: &mut Ucontext, info: &Info) {
+    mask::hold();
+    let give_way = Action::without_mask(monitor::preempted as *const () as u64);
+    // SAFETY: the caller's contract.
+    unsafe { into_context(guest, uc, Some((monitor::PREEMPT, *info, give_way))) };
+}
+
+/// Delivers to a guest that was interrupted in its own code: `first`, which the
+/// CPU raised, and what else is pending. The mask is held and released here.
+///
+/// # Safety
+/// `uc` must be the kernel's own frame of the present signal, and our code must
+/// run on a stack that is not the guest's.
+pub(super) unsafe fn into_context(guest: &Guest, uc: &mut Ucontext, first: Option<Due>) {
+    let mut context = Interrupted::of_context(uc);
+    let mut entered = false;
+    let mut due = first.or_else(|| next(guest));
+    while let Some(this) = due {
+        // SAFETY: the stack below the guest's red zone is free.
+        unsafe { push(guest, &mut context, &this, None) };
+        entered = true;
+        due = next(guest);
+    }
+    let kernel_mask = mask::release();
+    if entered {
+        context.enter_from_kernel(uc, kernel_mask);
+    } else if !guest.hub().shared_child.get() {
+        uc.mask = kernel_mask;
+    }
+}
+
+/// Delivers at the end of a call. With `interrupted`, the call's restart result.
+fn into_call(guest: &Guest, frame: &mut Frame, interrupted: Option<i64>) -> bool {
+    let hub = guest.hub();
+    action::take_own_stack();
+    route::route(hub);
+    if !guest.signal.deliverable() {
+        return false;
+    }
+    // Nothing may arrive between the frames' being built and the handler's start.
+    mask::set_kernel_mask(u64::MAX);
+    mask::hold();
+    route::route(hub);
+    let Some(first) = next(guest) else {
+        mask::set_kernel_mask(mask::release());
+        return false;
+    };
+    let restart = interrupted == Some(ERESTARTSYS) && first.2.has(libc::SA_RESTART);
+    if interrupted.is_some() && !restart {
+        frame.rax = err(libc::EINTR) as u64;
+    }
+    let mut context = Interrupted::of_call(frame, restart);
+    let running = Some(arch::stack_pointer());
+    let mut due = Some(first);
+    while let Some(this) = due {
+        // SAFETY: below our own stack pointer, with room for what still runs.
+        unsafe { push(guest, &mut context, &this, running) };
+        due = next(guest);
+    }
+    // SAFETY: frames were pushed.
+    unsafe { context.enter_from_call(frame, mask::release()) };
+    true
+}
+
+/// Prepares `frame` to run the handlers that are to run on `guest`. If it returns
+/// true, every signal is blocked in the kernel until the handler begins, so the
+/// guest must go on at once.
+pub fn deliver(guest: &Guest, frame: &mut Frame) -> bool {
+    into_call(guest, frame, None)
+}
+
+/// A call ended with one of the restart results. Prepares `frame` to run the
+/// handlers that ended it, and then to return EINTR or to start over; as
+/// [`deliver`]. False if there is no handler to run: the call goes on.
+pub fn deliver_interrupted(guest: &Guest, frame: &mut Frame, ret: i64) -> bool {
+    let entered = into_call(guest, frame, Some(ret));
+    if !entered {
+        mask::restore_saved(guest);
+    }
+    entered
+}
+
+/// A handler has returned to our restorer, and rsp is its ucontext. Gives the
+/// guest its mask and alternate stack back. The answer is the frame of another
+/// handler to run, or null to go on with the context.
+///
+/// # Safety
+/// Called by the restorer alone.
+pub unsafe extern "C" fn handler_returned(uc: *mut Ucontext) -> *mut SigFrame {
+    // SAFETY: the restorer's contract.
+    let frame = unsafe { SigFrame::of(uc) };
+    let word = arch::current_word();
+    if word == 0 {
+        // The child of a fork in a handler: mask and stack are the kernel's again.
+        frame.go_on_for_real();
+        return ptr::null_mut();
+    }
+    // SAFETY: handlers run on guests; their TCB's word is their record.
+    let guest = unsafe { &*(word as *const Guest) };
+    let hub = hub();
+    hub.enter_shim();
+    mask::set_kernel_mask(u64::MAX);
+    mask::hold();
+    mask::change(guest, frame.uc.mask, false);
+    if let Ok(stack) = AltStack::of(&frame.uc.stack) {
+        guest.signal.altstack.set(stack);
+    }
+    route::route(hub);
+    let next_frame = match next(guest) {
+        None => {
+            frame.go_on_for_real();
+            // What sigreturn gives back is the kernel thread's.
+            frame.uc.mask = mask::release();
+            if action::on_own_stack() {
+                frame.uc.stack = action::own_stack();
+            }
+            ptr::null_mut()
+        }
+        // SAFETY: the restorer's contract.
+        Some(due) => unsafe { enter_next(guest, frame, due) },
+    };
+    hub.leave_shim();
+    next_frame
+}
+
+/// Enters another handler in place of the one that has returned.
+///
+/// # Safety
+/// `frame` must be the frame of the handler that has returned.
+unsafe fn enter_next(guest: &Guest, frame: &mut SigFrame, first: Due) -> *mut SigFrame {
+    let running = Some(arch::stack_pointer());
+    let stack = guest.signal.altstack.get();
+    let sp = frame.interrupted_sp();
+    let wanted = stack.size != 0 && first.2.has(libc::SA_ONSTACK) || stack.holds(sp);
+    let mut context = if wanted == stack.contains(frame as *const SigFrame as u64) {
+        // The frame is where it has to be: it is used again, so that signals that
+        // come one after another need no more stack than one.
+        let mask = guest.signal.mask.get();
+        let context = Interrupted::reuse(frame, &first.1, mask, stack.report(sp), first.2.handler);
+        enter(guest, &first);
+        context
+    } else {
+        let mut context = frame.interrupted();
+        // SAFETY: on the other of the guest's two stacks.
+        unsafe { push(guest, &mut context, &first, running) };
+        context
+    };
+    while let Some(due) = next(guest) {
+        // SAFETY: below our own stack pointer, with room for what still runs.
+        unsafe { push(guest, &mut context, &due, running) };
+    }
+    // SAFETY: a frame was pushed or reused.
+    unsafe { context.enter_from_return(mask::release()) }
+}

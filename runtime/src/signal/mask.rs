@@ -1,0 +1,340 @@
+//! Masks of guests, and the one the kernel thread has because of them.
+//!
+//! The kernel thread blocks what every guest blocks: a count for each signal says
+//! how many do. libc blocks everything around thread creation and restores the
+//! mask in both threads, so guests that block every signal of the program are
+//! one count of their own, and such a block is not told to the kernel at all when
+//! it is libc's (it is over in a moment, and a signal that arrives meanwhile
+//! is pending here instead of there).
+//!
+//! # Synchronization
+//! As [`super`].
+#![allow(unsafe_code)]
+
+use core::cell::Cell;
+use core::sync::atomic::Ordering;
+
+use super::{ALWAYS, HOST_MASK, INTERNAL, LAST, UNBLOCKABLE, bit, route, signals};
+use crate::arch::syscall4;
+use crate::guest::Guest;
+
+/// Every signal of the program that can be blocked.
+const FULL: u64 = !(UNBLOCKABLE | INTERNAL);
+
+/// How many guests block what.
+struct Counts {
+    /// Guests that block a signal, by its bit. Those that block all of `FULL`
+    /// are not counted for its signals.
+    each: [Cell<u32>; LAST as usize],
+    /// Guests that block all of `FULL`.
+    full: Cell<u32>,
+    /// Guests.
+    total: Cell<u32>,
+}
+
+impl Counts {
+    const fn new() -> Self {
+        Counts {
+            each: [const { Cell::new(0) }; LAST as usize],
+            full: Cell::new(0),
+            total: Cell::new(0),
+        }
+    }
+
+    /// The signals of a mask that have a count of their own.
+    fn counted(mask: u64) -> u64 {
+        if mask & FULL == FULL {
+            mask & INTERNAL
+        } else {
+            mask
+        }
+    }
+
+    fn add(&self, mask: u64) {
+        self.total.set(self.total.get() + 1);
+        self.enter(mask);
+    }
+
+    fn remove(&self, mask: u64) {
+        self.total.set(self.total.get() - 1);
+        self.leave(mask);
+    }
+
+    fn replace(&self, old: u64, new: u64) {
+        self.leave(old);
+        self.enter(new);
+    }
+
+    fn enter(&self, mask: u64) {
+        if mask & FULL == FULL {
+            self.full.set(self.full.get() + 1);
+        }
+        for signal in signals(Self::counted(mask)) {
+            let count = &self.each[signal as usize - 1];
+            count.set(count.get() + 1);
+        }
+    }
+
+    fn leave(&self, mask: u64) {
+        if mask & FULL == FULL {
+            self.full.set(self.full.get() - 1);
+        }
+        for signal in signals(Self::counted(mask)) {
+            let count = &self.each[signal as usize - 1];
+            count.set(count.get() - 1);
+        }
+    }
+
+    /// The signals of `within` that every guest blocks.
+    fn common(&self, within: u64) -> u64 {
+        let (total, full) = (self.total.get(), self.full.get());
+        let mut common = 0;
+        let mut rest = within & !UNBLOCKABLE;
+        if full == total {
+            common = rest & FULL;
+            rest &= !FULL;
+        }
+        for signal in signals(rest) {
+            let others = if bit(signal) & FULL != 0 { full } else { 0 };
+            if self.each[signal as usize - 1].get() + others == total {
+                common |= bit(signal);
+            }
+        }
+        common
+    }
+
+    fn clear(&self) {
+        for count in &self.each {
+            count.set(0);
+        }
+        self.full.set(0);
+        self.total.set(0);
+    }
+}
+
+struct Masks {
+    counts: Counts,
+    /// What the kernel thread's mask is to be while guests run.
+    kernel: Cell<u64>,
+    /// Signals that guests wait for with sigtimedwait: not blocked in the kernel.
+    waited: Cell<u64>,
+    /// Everything is blocked in the kernel for now; who blocked it sets `kernel` again.
+    held: Cell<bool>,
+}
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for Masks {}
+
+static MASKS: Masks = Masks {
+    counts: Counts::new(),
+    kernel: Cell::new(0),
+    waited: Cell::new(0),
+    held: Cell::new(false),
+};
+
+/// Sets the mask of `guest`. `of_libc`: a block that libc ends itself in a moment.
+pub fn change(guest: &Guest, new: u64, of_libc: bool) {
+    let new = new & !UNBLOCKABLE;
+    let old = guest.signal.mask.replace(new);
+    if old == new {
+        return;
+    }
+    MASKS.counts.replace(old, new);
+    if old & !new != 0 {
+        route::mask_was_opened(guest, new);
+    } else if of_libc {
+        return;
+    }
+    // What this guest lets through is not common; only its own mask can be.
+    apply(MASKS.counts.common(new));
+}
+
+/// A new thread blocks what its creator blocks, and nothing is pending.
+pub fn inherit(guest: &Guest, creator: &Guest) {
+    let mask = creator.signal.mask.get();
+    guest.signal.mask.set(mask);
+    // What everybody blocks stays the same: the creator blocks it too.
+    add(mask);
+}
+
+/// Counts a guest that is new.
+pub(super) fn add(mask: u64) {
+    MASKS.counts.add(mask);
+}
+
+/// Counts a guest no more.
+pub(super) fn remove(mask: u64) {
+    MASKS.counts.remove(mask);
+    if mask & FULL != FULL {
+        apply(MASKS.counts.common(!0));
+    }
+}
+
+/// The first guest was counted: the kernel thread's mask is ours from now on.
+pub(super) fn begin() {
+    MASKS.held.set(false);
+    MASKS.kernel.set(MASKS.counts.common(!0) & !ALWAYS);
+    resync();
+}
+
+/// Forgets all guests, in a forked child.
+pub(super) fn clear() {
+    MASKS.counts.clear();
+    MASKS.waited.set(0);
+    MASKS.held.set(false);
+    MASKS.kernel.set(0);
+}
+
+/// Sets which signals guests wait for.
+pub(super) fn set_waited(waited: u64) {
+    MASKS.waited.set(waited);
+    apply(MASKS.counts.common(!0));
+}
+
+/// Sets which signals guests are about to wait for; the kernel's mask stays.
+pub(super) fn note_waited(waited: u64) {
+    MASKS.waited.set(waited);
+}
+
+/// Signals that guests wait for.
+pub(super) fn waited() -> u64 {
+    MASKS.waited.get()
+}
+
+fn apply(common: u64) {
+    let kernel = common & !(MASKS.waited.get() | ALWAYS);
+    if MASKS.kernel.replace(kernel) != kernel && !MASKS.held.get() {
+        set_kernel_mask(kernel);
+    }
+}
+
+/// Everything is blocked in the kernel already: keeps it so.
+pub(super) fn hold() {
+    MASKS.held.set(true);
+}
+
+/// Ends `hold`; the caller gives the kernel thread this mask.
+pub(super) fn release() -> u64 {
+    MASKS.held.set(false);
+    MASKS.kernel.get()
+}
+
+/// Whether everything is blocked in the kernel.
+pub(super) fn is_held() -> bool {
+    MASKS.held.get()
+}
+
+/// Tells the kernel again, after something else set its mask.
+pub fn resync() {
+    set_kernel_mask(MASKS.kernel.get());
+}
+
+/// Replaces the guest's mask for one call; returns the old one.
+pub fn begin_mask(guest: &Guest, mask: u64) -> u64 {
+    let old = guest.signal.mask.get();
+    change(guest, mask, false);
+    old
+}
+
+/// Ends what `begin_mask` began. When the call was `interrupted`, the old mask
+/// comes back after the handler.
+pub fn end_mask(guest: &Guest, old: u64, interrupted: bool) {
+    if interrupted {
+        guest.signal.saved.set(Some(old));
+    } else {
+        change(guest, old, false);
+        route::give_back(guest);
+    }
+}
+
+/// No handler ran after all: the mask of before comes back.
+pub(super) fn restore_saved(guest: &Guest) {
+    if let Some(old) = guest.signal.saved.take() {
+        change(guest, old, false);
+        guest.hub().signals.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Gives the kernel thread the mask of our own threads, which those made meanwhile
+/// inherit; returns its mask before.
+pub fn block_all() -> u64 {
+    set_kernel_mask(HOST_MASK)
+}
+
+/// Gives the kernel thread the guest's own mask; returns its mask before.
+pub fn show_kernel_mask_of(guest: &Guest) -> u64 {
+    set_kernel_mask(guest.signal.mask.get())
+}
+
+/// Sets the kernel thread's mask.
+pub fn restore_kernel_mask(mask: u64) {
+    set_kernel_mask(mask);
+}
+
+/// Sets the kernel thread's mask; returns the old one.
+pub(super) fn set_kernel_mask(mask: u64) -> u64 {
+    let mut old = 0u64;
+    // SAFETY: two words of ours.
+    unsafe {
+        syscall4(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK as u64,
+            &raw const mask as u64,
+            &raw mut old as u64,
+            8,
+        )
+    };
+    old
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The counts against the masks they stand for.
+    #[test]
+    fn common_is_the_intersection() {
+        let all = !UNBLOCKABLE;
+        let choices = [
+            0,
+            all,
+            all & !INTERNAL,
+            all & !bit(33),
+            bit(10),
+            bit(10) | bit(32),
+            FULL & !bit(15),
+            INTERNAL,
+        ];
+        let counts = Counts::new();
+        let mut masks = Vec::new();
+        let mut random = 12345u32;
+        let mut next = |n: usize| {
+            random = random.wrapping_mul(1_103_515_245).wrapping_add(12345);
+            (random >> 16) as usize % n
+        };
+        for _ in 0..20_000 {
+            match next(3) {
+                0 if masks.len() < 4 => {
+                    let mask = choices[next(choices.len())];
+                    counts.add(mask);
+                    masks.push(mask);
+                }
+                1 if masks.len() > 1 => {
+                    let at = next(masks.len());
+                    counts.remove(masks.swap_remove(at));
+                }
+                _ if !masks.is_empty() => {
+                    let at = next(masks.len());
+                    let new = choices[next(choices.len())];
+                    counts.replace(masks[at], new);
+                    masks[at] = new;
+                    let expected = masks.iter().fold(all, |common, mask| common & mask);
+                    assert_eq!(counts.common(new), expected);
+                }
+                _ => {}
+            }
+            let expected = masks.iter().fold(all, |common, mask| common & mask);
+            assert_eq!(counts.common(!0), expected);
+        }
+    }
+}

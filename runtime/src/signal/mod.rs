@@ -1,0 +1,159 @@
+//! Signals of guests: masks, handlers, delivery.
+//!
+//! # Policy
+//! All guests share one kernel thread, so what the kernel keeps for a thread is
+//! kept here for a guest: mask, alternate stack, pending signals. The kernel is
+//! told the rest:
+//!
+//! - *Masks* ([`mask`]). The kernel thread blocks what every guest blocks. Such a
+//!   signal stays pending in the kernel, where signalfd, sigpending and a new
+//!   program find it; any other arrives at once and is given to a guest.
+//! - *Actions* ([`action`]). Where the program has a handler the kernel gets ours;
+//!   SIG_DFL and SIG_IGN are the kernel's to carry out. Ours also stands for
+//!   SIGSEGV and SIGBUS, to answer EFAULT for a bad address of the program, for
+//!   the signal of the [`monitor`](crate::monitor), and
+//!   for signals that a guest waits for with sigwait.
+//! - *Arrival* ([`arrival`]). If a guest's code was interrupted, the signal is
+//!   routed then and there. If our code was, it is recorded, and routed when our
+//!   code is at a place to do it.
+//! - *Routing* ([`route`]). A signal of the process goes to a guest that waits for it
+//!   with sigwait, else to the initial guest if it does not block it (as the
+//!   kernel prefers the initial thread), else to the running guest, else to any.
+//!   A guest that is parked is woken.
+//! - *Delivery* ([`deliver`]). A frame like the kernel's is built on the guest's stack
+//!   and the handler runs there: right away if the guest was interrupted in its
+//!   own code, else when its system call returns.
+//!
+//! # Synchronization
+//! Everything here belongs to the hub's kernel thread. Our code, which is
+//! interrupted only by the recording of a signal, shares with the handler the
+//! ring of recorded signals and `Hub::signals`. A handler that interrupts a
+//! guest's code has the rest to itself.
+#![allow(unsafe_code)]
+
+use crate::monitor::PREEMPT;
+
+mod action;
+mod arrival;
+mod deliver;
+mod mask;
+mod queue;
+mod route;
+mod state;
+mod timer;
+mod wait;
+
+pub use action::{
+    Action, adopt, after_exec, become_bare, before_exec, force, mask_of_bare, set_action, view,
+};
+pub use deliver::{deliver, deliver_interrupted, handler_returned};
+pub use mask::{
+    begin_mask, block_all, change, end_mask, inherit, restore_kernel_mask, resync,
+    show_kernel_mask_of,
+};
+pub use route::{forget, pending, route, send};
+pub use state::{AltStack, SignalState, StackT};
+pub use timer::{add_timer, remove_timer};
+pub use wait::{begin_wait, end_wait, pending_here, pending_in_kernel, take, take_from_kernel};
+
+/// Bit of a signal in a mask.
+#[inline]
+pub const fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// Signals in a mask, lowest first.
+pub fn signals(mut mask: u64) -> impl Iterator<Item = i32> {
+    core::iter::from_fn(move || {
+        (mask != 0).then(|| {
+            let signal = mask.trailing_zeros() as i32 + 1;
+            mask &= mask - 1;
+            signal
+        })
+    })
+}
+
+/// Highest signal number.
+pub const LAST: i32 = 64;
+/// Signals nobody can block or handle.
+pub const UNBLOCKABLE: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
+/// Signals that libc keeps for itself: SIGCANCEL, which is SIGTIMER too, and SIGSETXID.
+/// No mask of the program's has them.
+pub const INTERNAL: u64 = bit(32) | bit(33);
+/// Mask of our own kernel threads. They too must do what libc has every thread do
+/// when a program changes its user (SIGSETXID).
+pub const HOST_MASK: u64 = !bit(33);
+/// Faults: raised by the instruction the CPU is at.
+pub const FAULTS: u64 = bit(libc::SIGSEGV)
+    | bit(libc::SIGBUS)
+    | bit(libc::SIGILL)
+    | bit(libc::SIGFPE)
+    | bit(libc::SIGTRAP)
+    | bit(libc::SIGSYS);
+/// Signals that always reach our handler.
+const ALWAYS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(PREEMPT);
+
+/// The kernel's `siginfo_t`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Info(pub [u64; 16]);
+
+const _: () = assert!(size_of::<Info>() == size_of::<libc::siginfo_t>());
+
+impl Info {
+    /// All zero.
+    pub const EMPTY: Info = Info([0; 16]);
+
+    /// What kill(2) (SI_USER) and tgkill(2) (SI_TKILL) say about a sender.
+    pub fn of_sender(signal: i32, code: i32, pid: i32, uid: u32) -> Info {
+        let mut info = Info::EMPTY;
+        info.0[0] = signal as u32 as u64;
+        info.0[1] = code as u32 as u64;
+        info.0[2] = pid as u32 as u64 | (uid as u64) << 32;
+        info
+    }
+
+    /// si_signo.
+    pub fn signal(&self) -> i32 {
+        self.0[0] as i32
+    }
+
+    /// Sets si_signo.
+    pub fn set_signal(&mut self, signal: i32) {
+        self.0[0] = self.0[0] & !0xffff_ffff | signal as u32 as u64;
+    }
+
+    /// si_code.
+    pub fn code(&self) -> i32 {
+        self.0[1] as i32
+    }
+
+    /// si_pid, or the timer's id for SI_TIMER.
+    pub fn pid(&self) -> i32 {
+        self.0[2] as i32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_info_of_a_sender_is_where_the_kernel_puts_it() {
+        let info = Info::of_sender(10, libc::SI_TKILL, 1234, 5678);
+        // SAFETY: the same size, and any bytes are a siginfo.
+        let theirs: libc::siginfo_t = unsafe { core::mem::transmute(info) };
+        assert_eq!(theirs.si_signo, 10);
+        assert_eq!(theirs.si_code, libc::SI_TKILL);
+        // SAFETY: a sender's info has both.
+        assert_eq!(unsafe { (theirs.si_pid(), theirs.si_uid()) }, (1234, 5678));
+        assert_eq!((info.signal(), info.code(), info.pid()), (10, -6, 1234));
+    }
+
+    #[test]
+    fn a_mask_is_walked_from_its_lowest_signal() {
+        let mask = bit(64) | bit(1) | bit(33);
+        assert!(signals(mask).eq([1, 33, 64]));
+        assert_eq!(signals(0).count(), 0);
+    }
+}

@@ -1,0 +1,245 @@
+//! Pending signals and what came with them, in memory of fixed size.
+//!
+//! A standard signal is pending once. A realtime signal is pending as often as it
+//! was sent; each needs an entry of the pool, and without one the sender is told
+//! (EAGAIN), as at the kernel's RLIMIT_SIGPENDING. A standard signal without an
+//! entry is pending all the same and loses only what came with it.
+//!
+//! # Synchronization
+//! As [`super`]: the hub's kernel thread alone, in our code or in a handler that
+//! interrupted a guest's.
+#![allow(unsafe_code)]
+
+use core::cell::{Cell, UnsafeCell};
+
+use super::{Info, bit};
+
+/// Entries of the pool. The memory is not touched before it is used.
+const ENTRIES: usize = 8192;
+
+#[derive(Clone, Copy)]
+struct Entry {
+    info: Info,
+    /// Sent to the process: if its guest ends or blocks it, another may take it.
+    shared: bool,
+    /// Index + 1 of the next entry; 0 at the end.
+    next: u32,
+}
+
+struct Pool {
+    entries: UnsafeCell<[Entry; ENTRIES]>,
+    used: Cell<u32>,
+    free: Cell<u32>,
+}
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for Pool {}
+
+static POOL: Pool = Pool {
+    entries: UnsafeCell::new(
+        [Entry {
+            info: Info::EMPTY,
+            shared: false,
+            next: 0,
+        }; ENTRIES],
+    ),
+    used: Cell::new(0),
+    free: Cell::new(0),
+};
+
+impl Pool {
+    /// The entry with that index + 1.
+    fn at(&self, link: u32) -> *mut Entry {
+        // SAFETY: links are made by `take`, below ENTRIES.
+        unsafe { self.entries.get().cast::<Entry>().add(link as usize - 1) }
+    }
+
+    fn take(&self) -> Option<u32> {
+        let free = self.free.get();
+        if free != 0 {
+            // SAFETY: a free entry, which nobody refers to.
+            self.free.set(unsafe { (*self.at(free)).next });
+            return Some(free);
+        }
+        let used = self.used.get();
+        if used as usize == ENTRIES {
+            return None;
+        }
+        self.used.set(used + 1);
+        Some(used + 1)
+    }
+
+    fn put(&self, link: u32) {
+        // SAFETY: the caller took it out of its queue.
+        unsafe { (*self.at(link)).next = self.free.get() };
+        self.free.set(link);
+    }
+}
+
+/// First of the realtime signals.
+const FIRST_REALTIME: i32 = 32;
+
+/// Pending signals in the order of their arrival.
+pub struct Queue {
+    bits: Cell<u64>,
+    head: Cell<u32>,
+}
+
+impl Queue {
+    /// Nothing pending.
+    pub const fn new() -> Self {
+        Queue {
+            bits: Cell::new(0),
+            head: Cell::new(0),
+        }
+    }
+
+    /// Which signals are pending.
+    #[inline]
+    pub fn bits(&self) -> u64 {
+        self.bits.get()
+    }
+
+    /// Adds a signal. False: a realtime signal with no room for it.
+    pub fn push(&self, signal: i32, info: &Info, shared: bool) -> bool {
+        let standard = signal < FIRST_REALTIME;
+        if standard && self.bits.get() & bit(signal) != 0 {
+            return true;
+        }
+        let Some(new) = POOL.take() else {
+            if standard {
+                self.bits.set(self.bits.get() | bit(signal));
+            }
+            return standard;
+        };
+        // SAFETY: a free entry, now ours; links of this queue are entries of its own.
+        unsafe {
+            *POOL.at(new) = Entry {
+                info: *info,
+                shared,
+                next: 0,
+            };
+            (*POOL.at(new)).info.set_signal(signal);
+            if self.head.get() == 0 {
+                self.head.set(new);
+            } else {
+                let mut at = self.head.get();
+                while (*POOL.at(at)).next != 0 {
+                    at = (*POOL.at(at)).next;
+                }
+                (*POOL.at(at)).next = new;
+            }
+        }
+        self.bits.set(self.bits.get() | bit(signal));
+        true
+    }
+
+    /// Whether a timer's signal is pending already.
+    pub fn has_timer(&self, signal: i32, timer: i32) -> bool {
+        let mut at = if self.bits.get() & bit(signal) == 0 {
+            0
+        } else {
+            self.head.get()
+        };
+        while at != 0 {
+            // SAFETY: links of this queue are entries of its own.
+            let entry = unsafe { *POOL.at(at) };
+            let info = &entry.info;
+            if (info.signal(), info.code(), info.pid()) == (signal, libc::SI_TIMER, timer) {
+                return true;
+            }
+            at = entry.next;
+        }
+        false
+    }
+
+    /// Takes the first of a signal, and whether it was sent to the process. `None`
+    /// for what came with it if there was no room to keep that.
+    pub fn take(&self, signal: i32) -> Option<(Option<Info>, bool)> {
+        if self.bits.get() & bit(signal) == 0 {
+            return None;
+        }
+        let mut found = None;
+        let mut more = false;
+        let (mut before, mut at) = (0, self.head.get());
+        while at != 0 {
+            // SAFETY: links of this queue are entries of its own.
+            let entry = unsafe { *POOL.at(at) };
+            if entry.info.signal() == signal {
+                if found.is_some() {
+                    more = true;
+                    break;
+                }
+                found = Some((Some(entry.info), entry.shared));
+                if before == 0 {
+                    self.head.set(entry.next);
+                } else {
+                    // SAFETY: as above.
+                    unsafe { (*POOL.at(before)).next = entry.next };
+                }
+                POOL.put(at);
+            } else {
+                before = at;
+            }
+            at = entry.next;
+        }
+        if !more {
+            self.bits.set(self.bits.get() & !bit(signal));
+        }
+        found.or(Some((None, false)))
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        let mut at = self.head.replace(0);
+        while at != 0 {
+            // SAFETY: as in `take`.
+            let next = unsafe { (*POOL.at(at)).next };
+            POOL.put(at);
+            at = next;
+        }
+        self.bits.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(signal: i32, pid: i32) -> Info {
+        Info::of_sender(signal, libc::SI_USER, pid, 0)
+    }
+
+    /// One test, because the pool is the hub's kernel thread's.
+    #[test]
+    fn standard_signals_coalesce_and_realtime_signals_queue() {
+        let queue = Queue::new();
+        assert!(queue.push(10, &info(10, 1), true));
+        assert!(queue.push(10, &info(10, 2), true));
+        assert!(queue.push(40, &info(40, 3), false));
+        assert!(queue.push(40, &info(40, 4), true));
+        assert_eq!(queue.bits(), bit(10) | bit(40));
+        assert_eq!(queue.take(40), Some((Some(info(40, 3)), false)));
+        assert_eq!(queue.bits(), bit(10) | bit(40));
+        assert_eq!(queue.take(40), Some((Some(info(40, 4)), true)));
+        assert_eq!(queue.bits(), bit(10));
+        assert_eq!(queue.take(40), None);
+        assert_eq!(queue.take(10), Some((Some(info(10, 1)), true)));
+        assert_eq!(queue.take(10), None);
+
+        let mut n = 0;
+        while queue.push(50, &info(50, n), false) {
+            n += 1;
+        }
+        assert_eq!(n as usize, ENTRIES);
+        assert!(queue.push(12, &info(12, 7), false));
+        assert_eq!(queue.take(12), Some((None, false)));
+        for i in 0..n {
+            assert_eq!(queue.take(50), Some((Some(info(50, i)), false)));
+        }
+        assert_eq!(queue.bits(), 0);
+        queue.push(1, &info(1, 1), false);
+        queue.clear();
+        assert_eq!(queue.take(1), None);
+    }
+}

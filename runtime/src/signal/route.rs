@@ -1,0 +1,250 @@
+//! From what arrived to the guest that handles it.
+//!
+//! # Synchronization
+//! The ring has one producer, the signal handler while it interrupts our own
+//! code, and one consumer, that code. Both are on the hub's kernel thread, so
+//! the order of the accesses is the program's; they are atomics so that the
+//! compiler keeps it. The rest is as in [`super`].
+#![allow(unsafe_code)]
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::action::{Disposition, disposition};
+use super::queue::Queue;
+use super::{Info, bit, mask, signals, wait};
+use crate::arch::{syscall0, syscall3};
+use crate::guest::{Guest, Reason, State};
+use crate::hub::Hub;
+use crate::raw::err;
+
+/// A signal that arrived while our code ran.
+#[derive(Clone, Copy)]
+pub(super) struct Arrived {
+    pub info: Info,
+    /// Id of the guest it is for; 0 if it is the process's.
+    pub guest: i32,
+}
+
+/// Signals the ring holds. When it is full, everything is blocked until it is
+/// emptied, so that nothing is lost.
+const RING: usize = 64;
+
+struct Process {
+    ring: UnsafeCell<[Arrived; RING]>,
+    /// Taken, put: indices that only grow.
+    head: AtomicUsize,
+    tail: AtomicUsize,
+    /// The handler blocked everything because the ring is full.
+    full: AtomicBool,
+    /// Signals that wait for any guest.
+    queue: Queue,
+}
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for Process {}
+
+static PROCESS: Process = Process {
+    ring: UnsafeCell::new(
+        [Arrived {
+            info: Info::EMPTY,
+            guest: 0,
+        }; RING],
+    ),
+    head: AtomicUsize::new(0),
+    tail: AtomicUsize::new(0),
+    full: AtomicBool::new(false),
+    queue: Queue::new(),
+};
+
+/// Called by the handler that interrupted our code. True: everything must be
+/// blocked when it returns.
+pub(super) fn record(hub: &Hub, arrived: Arrived) -> bool {
+    let tail = PROCESS.tail.load(Ordering::Relaxed);
+    // SAFETY: the slot is free: the ring is never filled beyond its last slot, and
+    // the consumer does not read slots at or after `tail`.
+    unsafe { (*PROCESS.ring.get())[tail % RING] = arrived };
+    PROCESS.tail.store(tail + 1, Ordering::Release);
+    hub.signals.store(true, Ordering::SeqCst);
+    hub.notify();
+    let full = tail + 1 - PROCESS.head.load(Ordering::Relaxed) == RING;
+    if full {
+        PROCESS.full.store(true, Ordering::Relaxed);
+    }
+    full
+}
+
+/// Takes what arrived. The guest it is for, if it is for one, is woken.
+pub(super) fn accept(hub: &Hub, arrived: &Arrived) {
+    let signal = arrived.info.signal();
+    let timed = arrived.info.code() == libc::SI_TIMER;
+    match hub.find(arrived.guest) {
+        // The kernel has one signal of a timer pending at a time.
+        Some(guest) if timed && guest.signal.queue.has_timer(signal, arrived.info.pid()) => {}
+        Some(guest) => {
+            post(hub, guest, signal, &arrived.info, false);
+        }
+        // Its guest has ended: nobody else is meant.
+        None if timed && arrived.guest != 0 => {}
+        None => {
+            PROCESS.queue.push(signal, &arrived.info, true);
+        }
+    }
+}
+
+fn drain(hub: &Hub) {
+    loop {
+        let head = PROCESS.head.load(Ordering::Relaxed);
+        if head == PROCESS.tail.load(Ordering::Acquire) {
+            break;
+        }
+        // SAFETY: between head and tail, so written and not being written.
+        let arrived = unsafe { (*PROCESS.ring.get())[head % RING] };
+        PROCESS.head.store(head + 1, Ordering::Release);
+        accept(hub, &arrived);
+    }
+    if PROCESS.full.swap(false, Ordering::Relaxed) && !mask::is_held() {
+        mask::resync();
+    }
+}
+
+/// Gives recorded signals to guests.
+pub fn route(hub: &Hub) {
+    hub.signals.store(false, Ordering::SeqCst);
+    drain(hub);
+    for signal in signals(PROCESS.queue.bits()) {
+        while PROCESS.queue.bits() & bit(signal) != 0 {
+            let Some(guest) = choose(hub, signal) else {
+                break;
+            };
+            let Some((info, _)) = PROCESS.queue.take(signal) else {
+                break;
+            };
+            let info = info.unwrap_or(Info::of_sender(signal, libc::SI_USER, 0, 0));
+            post(hub, guest, signal, &info, true);
+        }
+    }
+}
+
+/// Who takes a signal of the process. `None`: everybody blocks it.
+fn choose(hub: &Hub, signal: i32) -> Option<&'static Guest> {
+    if let Some(guest) = wait::who_waits_for(signal) {
+        return Some(guest);
+    }
+    let open = |guest: &&'static Guest| guest.signal.mask.get() & bit(signal) == 0;
+    // SAFETY: both point to live records while they are set.
+    let (initial, current) = unsafe { (hub.initial.get().as_ref(), hub.current.get().as_ref()) };
+    initial
+        .filter(open)
+        .or_else(|| current.filter(open))
+        .or_else(|| {
+            hub.guests()
+                .find(|g| g.state.get() != State::Dead && open(g))
+        })
+}
+
+/// Adds a signal to a guest's own and wakes it. False: no room.
+fn post(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info, shared: bool) -> bool {
+    if !guest.signal.queue.push(signal, info, shared) {
+        return false;
+    }
+    if guest.signal.deliverable() && guest.interruptible.get() {
+        // Not parked: it looks at its signals before it goes on anyway.
+        hub.wake(guest, Reason::Signal);
+    }
+    true
+}
+
+/// What tgkill(2) and its like do to a guest. Returns 0 or `-EAGAIN`.
+pub fn send(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> i64 {
+    if bit(signal) & super::UNBLOCKABLE != 0 {
+        // The kernel's, for the whole process.
+        // SAFETY: no pointers.
+        return unsafe {
+            let pid = hub.pid.get() as u64;
+            syscall3(
+                libc::SYS_tgkill,
+                pid,
+                syscall0(libc::SYS_gettid) as u64,
+                signal as u64,
+            )
+        };
+    }
+    let state = &guest.signal;
+    if (state.mask.get() & !state.waits.get()) & bit(signal) == 0
+        && state.waits.get() & bit(signal) == 0
+        && matches!(disposition(signal), Disposition::Ignore)
+    {
+        return 0;
+    }
+    if post(hub, guest, signal, info, false) {
+        0
+    } else {
+        err(libc::EAGAIN)
+    }
+}
+
+/// Whether a handler is to run on `guest` or may be.
+#[inline]
+pub fn pending(guest: &Guest) -> bool {
+    guest.hub().signals.load(Ordering::Relaxed) || guest.signal.deliverable()
+}
+
+/// Signals that wait for any guest.
+pub(super) fn of_process() -> &'static Queue {
+    &PROCESS.queue
+}
+
+/// A guest's mask has let signals through: some may have waited for that.
+pub(super) fn mask_was_opened(guest: &Guest, mask: u64) {
+    if PROCESS.queue.bits() & !mask != 0 {
+        guest.hub().signals.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Signals of the process that were given to `guest` and that it blocks again
+/// are anybody's again.
+pub(super) fn give_back(guest: &Guest) {
+    let blocked = guest.signal.queue.bits() & guest.signal.mask.get();
+    if blocked == 0 {
+        return;
+    }
+    for signal in signals(blocked) {
+        let kept = Queue::new();
+        while let Some((info, shared)) = guest.signal.queue.take(signal) {
+            let info = info.unwrap_or(Info::of_sender(signal, libc::SI_USER, 0, 0));
+            let to = if shared { &PROCESS.queue } else { &kept };
+            to.push(signal, &info, shared);
+        }
+        // Each push takes the entry that the take gave back: there is room.
+        while let Some((Some(info), shared)) = kept.take(signal) {
+            guest.signal.queue.push(signal, &info, shared);
+        }
+    }
+    guest.hub().signals.store(true, Ordering::Relaxed);
+}
+
+/// `guest` ends: what was sent to the process goes to the others.
+pub fn forget(guest: &Guest) {
+    let state = &guest.signal;
+    for signal in signals(state.queue.bits()) {
+        while let Some((info, shared)) = state.queue.take(signal) {
+            if let (Some(info), true) = (info, shared) {
+                PROCESS.queue.push(signal, &info, true);
+                guest.hub().signals.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+    mask::remove(state.mask.get());
+}
+
+/// In a forked child: nothing is pending.
+pub(super) fn clear(hub: &Hub) {
+    PROCESS.head.store(0, Ordering::Relaxed);
+    PROCESS.tail.store(0, Ordering::Relaxed);
+    PROCESS.full.store(false, Ordering::Relaxed);
+    PROCESS.queue.clear();
+    for guest in hub.guests() {
+        guest.signal.queue.clear();
+    }
+}

@@ -1,0 +1,145 @@
+//! Guests that wait for signals with sigtimedwait(2) and its like, and signals
+//! that wait in the kernel.
+//!
+//! A signal that is waited for is blocked by everybody, and so would stay in the
+//! kernel. While somebody waits it is not blocked there and reaches our handler.
+//!
+//! # Synchronization
+//! As [`super`].
+#![allow(unsafe_code)]
+
+use core::cell::Cell;
+use core::ptr;
+
+use super::{Info, UNBLOCKABLE, action, bit, mask, route, signals};
+use crate::arch::{syscall, syscall0, syscall2, syscall3, syscall4};
+use crate::guest::{Guest, State};
+
+struct Waiting(Cell<*const Guest>);
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for Waiting {}
+
+/// Guests that wait, newest first.
+static WAITING: Waiting = Waiting(Cell::new(ptr::null()));
+
+fn each() -> impl Iterator<Item = &'static Guest> {
+    let mut at = WAITING.0.get();
+    core::iter::from_fn(move || {
+        // SAFETY: a guest leaves the list before its wait ends.
+        let guest = unsafe { at.as_ref() }?;
+        at = guest.signal.wait_next.get();
+        Some(guest)
+    })
+}
+
+fn update() {
+    mask::set_waited(each().fold(0, |set, guest| set | guest.signal.waits.get()));
+}
+
+/// `guest`, the caller, is about to park until one of `set` arrives.
+pub fn begin_wait(guest: &'static Guest, set: u64) {
+    guest.signal.waits.set(set & !UNBLOCKABLE);
+    guest.signal.wait_next.set(WAITING.0.replace(guest));
+    action::force(set);
+    // The kernel's mask is opened last: our handler must be there first.
+    mask::note_waited(mask::waited() | set & !UNBLOCKABLE);
+    action::reinstall_ignored(set);
+    update();
+}
+
+/// Ends `begin_wait`.
+pub fn end_wait(guest: &Guest) {
+    let set = guest.signal.waits.replace(0);
+    let next = guest.signal.wait_next.replace(ptr::null());
+    if ptr::eq(WAITING.0.get(), guest) {
+        WAITING.0.set(next);
+    } else if let Some(before) = each().find(|g| ptr::eq(g.signal.wait_next.get(), guest)) {
+        before.signal.wait_next.set(next);
+    }
+    update();
+    action::reinstall_ignored(set);
+}
+
+/// The guest that is to get a signal because it waits for it.
+pub(super) fn who_waits_for(signal: i32) -> Option<&'static Guest> {
+    each().find(|g| g.signal.waits.get() & bit(signal) != 0 && g.state.get() == State::Parked)
+}
+
+/// In a forked child: nobody waits.
+pub(super) fn clear() {
+    WAITING.0.set(ptr::null());
+}
+
+/// Takes one of `set`, the guest's own first, lowest first.
+pub fn take(guest: &Guest, set: u64) -> Option<(i32, Info)> {
+    for queue in [&guest.signal.queue, route::of_process()] {
+        if let Some(signal) = signals(queue.bits() & set).next()
+            && let Some((info, _)) = queue.take(signal)
+        {
+            let info = info.unwrap_or(Info::of_sender(signal, libc::SI_USER, 0, 0));
+            return Some((signal, info));
+        }
+    }
+    None
+}
+
+/// Takes one of `set` that waits in the kernel.
+pub fn take_from_kernel(set: u64) -> Option<(i32, Info)> {
+    let mut info = Info::EMPTY;
+    let zero = [0u64; 2];
+    // SAFETY: a set, an info and a time span of ours.
+    let ret = unsafe {
+        syscall4(
+            libc::SYS_rt_sigtimedwait,
+            &raw const set as u64,
+            &raw mut info as u64,
+            &raw const zero as u64,
+            8,
+        )
+    };
+    (ret > 0).then_some((ret as i32, info))
+}
+
+/// Signals that wait in the kernel.
+pub fn pending_in_kernel() -> u64 {
+    let mut set = 0u64;
+    // SAFETY: one word of ours.
+    unsafe { syscall2(libc::SYS_rt_sigpending, &raw mut set as u64, 8) };
+    set
+}
+
+/// Signals that wait for `guest` or for any, not counting those in the kernel.
+pub fn pending_here(guest: &Guest) -> u64 {
+    guest.signal.queue.bits() | route::of_process().bits()
+}
+
+/// Gives the kernel what waits for `guest` and is blocked: a new program inherits it.
+pub(super) fn carry_over(guest: &Guest) {
+    let blocked = guest.signal.mask.get();
+    // SAFETY: no arguments.
+    let tid = unsafe { syscall0(libc::SYS_gettid) } as u64;
+    let pid = guest.hub().pid.get() as u64;
+    for (queue, own) in [(&guest.signal.queue, true), (route::of_process(), false)] {
+        for signal in signals(queue.bits() & blocked) {
+            while let Some((info, shared)) = queue.take(signal) {
+                let mut info = info.unwrap_or(Info::of_sender(signal, libc::SI_USER, 0, 0));
+                if info.code() >= 0 {
+                    // The kernel lets nobody else say that a signal comes from it.
+                    info = Info::of_sender(signal, libc::SI_QUEUE, info.pid(), 0);
+                }
+                let info = &raw const info as u64;
+                let number = signal as u64;
+                // SAFETY: an info of ours.
+                unsafe {
+                    if own && !shared {
+                        let args = [pid, tid, number, info, 0, 0];
+                        syscall(libc::SYS_rt_tgsigqueueinfo as u64, args);
+                    } else {
+                        syscall3(libc::SYS_rt_sigqueueinfo, pid, number, info);
+                    }
+                }
+            }
+        }
+    }
+}
