@@ -1,8 +1,74 @@
 //! From the number in `rax` to the operation that carries the call out.
+//!
+//! Whose call it is stands in the thread-local word of the TCB it was made on:
+//!
+//! | word | caller | what happens |
+//! |---|---|---|
+//! | 0 | the program's thread before there is a hub, or a kernel thread that is no guest | the kernel's; futexes go to the table; the first thread creation starts the hub |
+//! | [`HOST_WORD`] | host code | the kernel's |
+//! | else | the guest whose record it points to | its operation |
 #![allow(unsafe_code)]
 
-use crate::arch;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use patch_events::events;
+
+use crate::arch::{self, syscall0};
+use crate::config;
 use crate::frame::Frame;
+use crate::group::{Group, GroupSet};
+use crate::guest::{Guest, life};
+use crate::host::{self, HOST_WORD};
+use crate::hub::hub;
+use crate::monitor;
+use crate::ops::{self, Call, Op as Operation, Outcome};
+use crate::raw::is_restart;
+use crate::reactor::Reactor;
+use crate::reactor::fds;
+use crate::signal;
+use crate::syscalls::{self, Op};
+use crate::wanted;
+
+/// How far the process is on its way to a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// No hub: the first thread creation starts one.
+    Bare = 0,
+    /// The hub is being started.
+    Starting = 1,
+    /// Guests run.
+    Running = 2,
+    /// There will be none: something could not be patched or made.
+    Off = 3,
+}
+
+static PHASE: AtomicU8 = AtomicU8::new(0);
+
+/// Sets the phase. Called where only one thread can be concerned.
+pub fn set_phase(phase: Phase) {
+    PHASE.store(phase as u8, Ordering::Release);
+}
+
+fn phase() -> Phase {
+    match PHASE.load(Ordering::Acquire) {
+        0 => Phase::Bare,
+        1 => Phase::Starting,
+        2 => Phase::Running,
+        _ => Phase::Off,
+    }
+}
+
+/// By number: the operation, if its group is on. Filled before the first guest runs.
+///
+/// # Synchronization
+/// Written once, on the only thread that may become a guest; read afterwards.
+struct Operations(core::cell::UnsafeCell<[Option<Operation>; syscalls::LIMIT]>);
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for Operations {}
+
+static OPERATIONS: Operations = Operations(core::cell::UnsafeCell::new([None; syscalls::LIMIT]));
 
 /// Carries out the call in `frame` and leaves its result there.
 ///
@@ -11,13 +77,415 @@ use crate::frame::Frame;
 pub unsafe extern "C" fn dispatch(frame: *mut Frame) {
     // SAFETY: entry built the frame on this stack and uses it only after we return.
     let frame = unsafe { &mut *frame };
-    if matches!(
-        frame.rax as i64,
-        libc::SYS_clone | libc::SYS_clone3 | libc::SYS_vfork | libc::SYS_fork
-    ) {
+    match arch::current_word() {
+        // SAFETY: the present call of this thread.
+        0 => unsafe { bare_call(frame) },
+        // Host code and the pool's threads share locks, so their futexes meet in
+        // the table too.
+        // SAFETY: as above.
+        HOST_WORD if frame.rax as i64 == libc::SYS_futex => unsafe { ops::futex::foreign(frame) },
+        // SAFETY: as above.
+        HOST_WORD => unsafe { host::host_call(frame) },
+        // SAFETY: the word of a guest's TCB points to its record while it lives.
+        word => unsafe { guest_call(&*(word as *const Guest), frame) },
+    }
+}
+
+unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
+    let hub = guest.hub();
+    if hub.shared_child.get() {
+        // SAFETY: no arguments.
+        if unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64 {
+            // The child of a vfork, on its parent's TCB.
+            frame.run_native();
+            return;
+        }
+        hub.shared_child.set(false);
+        signal::resync();
+    }
+    // SAFETY: filled before there was a guest.
+    let operation = unsafe {
+        (&*OPERATIONS.0.get())
+            .get(frame.rax as usize)
+            .copied()
+            .flatten()
+    };
+    let Some(operation) = operation else {
         frame.run_native();
         return;
+    };
+    hub.enter_shim();
+    guest.frame.set(frame);
+    loop {
+        let a = frame.args();
+        let mut call = Call {
+            guest,
+            hub,
+            frame,
+            a,
+        };
+        // SAFETY: the guest's present call.
+        match unsafe { operation(&mut call) } {
+            Outcome::Done(ret) if is_restart(ret) => {
+                if !signal::deliver_interrupted(guest, frame, ret) {
+                    // No handler ran after all: as if nothing had happened.
+                    continue;
+                }
+                hub.leave_shim();
+                return;
+            }
+            Outcome::Done(ret) => frame.rax = ret as u64,
+            Outcome::Native => frame.run_native(),
+            Outcome::AsSet => {}
+        }
+        break;
     }
-    // SAFETY: the call is the program's own, unchanged.
-    frame.rax = unsafe { arch::syscall(frame.rax, frame.args()) } as u64;
+    if phase() != Phase::Running {
+        // The child of a fork: bare again.
+        return;
+    }
+    if hub.take_preemption() {
+        hub.give_way(guest);
+    }
+    leave(guest, frame);
+}
+
+/// The guest's own code goes on at `frame`: handlers of what arrived meanwhile
+/// run first.
+pub fn leave(guest: &Guest, frame: &mut Frame) {
+    let hub = guest.hub();
+    loop {
+        hub.leave_shim();
+        // What arrives after this look finds the guest's own code. A handler must not
+        // run between a vfork's being prepared and made.
+        if !signal::pending(guest) || hub.shared_child.get() {
+            return;
+        }
+        hub.enter_shim();
+        if signal::deliver(guest, frame) {
+            hub.leave_shim();
+            return;
+        }
+    }
+}
+
+/// A call on a TCB that is neither a guest's nor the host's.
+unsafe fn bare_call(frame: &mut Frame) {
+    let nr = frame.rax as i64;
+    if phase() == Phase::Starting {
+        // SAFETY: no arguments.
+        let tid = unsafe { syscall0(libc::SYS_gettid) } as i32;
+        if host::is_starting(tid) {
+            // SAFETY: the present call.
+            unsafe { starting_call(frame, tid) };
+            return;
+        }
+    }
+    match nr {
+        libc::SYS_futex if phase() == Phase::Running => {
+            // SAFETY: the present call.
+            unsafe { ops::futex::foreign(frame) };
+        }
+        libc::SYS_clone | libc::SYS_clone3 if phase() == Phase::Bare => {
+            // SAFETY: the present call.
+            match unsafe { life::thread_args(frame) } {
+                // SAFETY: as above.
+                Some(args) if unsafe { start() } => {
+                    // SAFETY: `start` made this thread a guest.
+                    let guest = unsafe { &*(arch::current_word() as *const Guest) };
+                    guest.hub().enter_shim();
+                    // SAFETY: the present call.
+                    frame.rax = unsafe { life::create(guest, frame, &args) } as u64;
+                    leave(guest, frame);
+                }
+                _ => frame.run_native(),
+            }
+        }
+        _ => frame.run_native(),
+    }
+}
+
+unsafe fn starting_call(frame: &mut Frame, tid: i32) {
+    match frame.rax as i64 {
+        libc::SYS_clone | libc::SYS_clone3 => {
+            // SAFETY: the present call.
+            match unsafe { life::thread_args(frame) } {
+                // SAFETY: as above.
+                Some(args) => unsafe { host::catch(frame, &args, tid) },
+                None => frame.run_native(),
+            }
+        }
+        // SAFETY: as above.
+        libc::SYS_epoll_create1 | libc::SYS_eventfd2 => unsafe { host::open_private(frame) },
+        _ => frame.run_native(),
+    }
+}
+
+/// The program makes its first thread: patches what was left, starts the hub, and
+/// makes the calling thread its first guest. False: the program stays bare.
+///
+/// # Safety
+/// Called on the program's own stack, from a clone call.
+unsafe fn start() -> bool {
+    if PHASE
+        .compare_exchange(
+            Phase::Bare as u8,
+            Phase::Starting as u8,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        )
+        .is_err()
+    {
+        return false;
+    }
+    let mask = signal::block_all();
+    let refusal = begin(mask);
+    if let Some(reason) = refusal {
+        set_phase(Phase::Off);
+        for nr in 0..wanted::TABLE_LEN {
+            wanted::want(nr, false);
+        }
+        events::NotPatched { reason }.emit();
+        signal::restore_kernel_mask(mask);
+        return false;
+    }
+    true
+}
+
+/// Why the hub cannot start, if it cannot.
+fn begin(mask: u64) -> Option<&'static str> {
+    let config = config::get();
+    let hub = hub();
+    // SAFETY: no arguments.
+    let (tid, pid) = unsafe {
+        (
+            syscall0(libc::SYS_gettid) as i32,
+            syscall0(libc::SYS_getpid) as i32,
+        )
+    };
+    // SAFETY: written before any guest runs, on the only thread that can become one.
+    let again = unsafe { (*hub.ctx.get()).rsp } != 0;
+    if !again {
+        match wanted::patch_all() {
+            Some(outcome) if outcome.libc_complete => {}
+            Some(_) => return Some("libc could not be patched as a whole"),
+            None => return Some("no patch engine"),
+        }
+        arch::init_context();
+        if !hub.slab.init() || !fds::table().init() {
+            return Some("no address space for the hub");
+        }
+        ops::memory::note_present_mappings();
+        wanted::want(libc::SYS_epoll_create1 as usize, true);
+        wanted::want(libc::SYS_eventfd2 as usize, true);
+        let started = host::start(tid);
+        wanted::want(libc::SYS_epoll_create1 as usize, false);
+        wanted::want(libc::SYS_eventfd2 as usize, false);
+        if !started {
+            return Some("may's worker could not be started on this thread");
+        }
+        // SAFETY: no guest runs yet.
+        unsafe { fill(&mut *OPERATIONS.0.get(), config.groups) };
+    }
+    match Reactor::open(config.loop_kind) {
+        Ok(reactor) => {
+            events::HubStarted {
+                reactor: reactor.name(),
+                kernel_tid: tid,
+            }
+            .emit();
+            hub.set_reactor(Some(reactor));
+        }
+        Err(_) => return Some("the kernel gives no reactor"),
+    }
+    hub.pid.set(pid);
+    hub.foreign.set(tid != pid);
+    let Some(guest) = life::adopt(hub, tid) else {
+        return Some("no room for the first guest");
+    };
+    signal::adopt(guest, mask);
+    set_phase(Phase::Running);
+    if !again {
+        want_all(config.groups);
+    }
+    // The first call takes the host context through may's start-up, whose one event
+    // is in a queue that a forked child would share with its parent.
+    hub.call(guest, || {
+        if let Some(quantum) = config.preempt {
+            let mask = signal::block_all();
+            monitor::start(tid, quantum.as_nanos() as u64);
+            signal::restore_kernel_mask(mask);
+        }
+    });
+    None
+}
+
+/// Groups without which a guest is not a thread at all: they are on whenever
+/// guests exist.
+const NEEDED: GroupSet = GroupSet::of(&[Group::Thread, Group::Signal, Group::Sys]);
+
+fn is_on(row: &syscalls::Syscall, groups: GroupSet) -> bool {
+    groups.contains(row.group) || NEEDED.contains(row.group) || is_bookkeeping(row.nr as i64)
+}
+
+/// Calls that are watched so that the reactor and fork stay right, whatever
+/// groups are on.
+fn is_bookkeeping(nr: i64) -> bool {
+    matches!(
+        nr,
+        libc::SYS_close
+            | libc::SYS_close_range
+            | libc::SYS_dup2
+            | libc::SYS_dup3
+            | libc::SYS_setsockopt
+            | libc::SYS_fork
+            | libc::SYS_vfork
+            | libc::SYS_execve
+            | libc::SYS_execveat
+            | libc::SYS_shmat
+    )
+}
+
+fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], groups: GroupSet) {
+    for row in syscalls::TABLE {
+        if let Some(op) = row.op
+            && is_on(row, groups)
+        {
+            table[row.nr as usize] = operation(op);
+        }
+    }
+}
+
+/// Sends the calls of every group that is on to dispatch.
+fn want_all(groups: GroupSet) {
+    let wanted = |row: &&syscalls::Syscall| row.op.is_some_and(|op| operation(op).is_some());
+    for group in Group::ALL.iter().copied() {
+        let mut items = 0;
+        let mut rows = syscalls::TABLE
+            .iter()
+            .filter(|row| row.group == group)
+            .filter(wanted)
+            .peekable();
+        if rows.peek().is_none() {
+            continue;
+        }
+        if groups.contains(group) {
+            events::WillPatchGroup {
+                group: group.name(),
+            }
+            .emit();
+        }
+        for row in rows {
+            if is_on(row, groups) {
+                wanted::want(row.nr as usize, true);
+                items += 1;
+            }
+        }
+        if groups.contains(group) {
+            events::DidPatchGroup {
+                group: group.name(),
+                items,
+            }
+            .emit();
+        }
+    }
+}
+
+/// The guest whose `pthread_t` this is, if it is a guest's. The initial thread's
+/// name is the kernel's, so it is left out.
+///
+/// # Safety
+/// `thread` must be of a thread of this process that has not ended.
+pub unsafe fn guest_of(thread: libc::pthread_t) -> Option<&'static Guest> {
+    if phase() != Phase::Running {
+        return None;
+    }
+    // SAFETY: in glibc a pthread_t is the thread pointer.
+    match unsafe { arch::word_of(thread) } {
+        0 | HOST_WORD => None,
+        // SAFETY: the word of a guest's TCB points to its record while it lives.
+        word => Some(unsafe { &*(word as *const Guest) }).filter(|guest| !guest.is_initial()),
+    }
+}
+
+/// The function of each operation. `None`: the kernel does it as it is.
+fn operation(op: Op) -> Option<Operation> {
+    use ops::{fd, futex, memory, net, poll, process, signal, thread, time};
+    Some(match op {
+        Op::Read => fd::read,
+        Op::Readv => fd::readv,
+        Op::Write => fd::write,
+        Op::Writev => fd::writev,
+        Op::Pread64 => fd::pread64,
+        Op::Preadv => fd::preadv,
+        Op::Preadv2 => fd::preadv2,
+        Op::Pwritev2 => fd::pwritev2,
+        // Positioned writes go to the page cache.
+        Op::Pwrite64 | Op::Pwritev => return None,
+        Op::Close => fd::close,
+        Op::CloseRange => fd::close_range,
+        Op::Dup2 | Op::Dup3 => fd::dup2,
+        Op::Recvfrom => net::recvfrom,
+        Op::Recvmsg => net::recvmsg,
+        Op::Recvmmsg => net::recvmmsg,
+        Op::Sendto => net::sendto,
+        Op::Sendmsg => net::sendmsg,
+        Op::Sendmmsg => net::sendmmsg,
+        Op::Accept | Op::Accept4 => net::accept,
+        Op::Connect => net::connect,
+        Op::Setsockopt => net::setsockopt,
+        Op::Poll => poll::poll,
+        Op::Ppoll => poll::ppoll,
+        Op::Select => poll::select,
+        Op::Pselect6 => poll::pselect6,
+        Op::EpollWait => poll::epoll_wait,
+        Op::EpollPwait => poll::epoll_pwait,
+        Op::EpollPwait2 => poll::epoll_pwait2,
+        Op::Nanosleep => time::nanosleep,
+        Op::ClockNanosleep => time::clock_nanosleep,
+        Op::SchedYield => time::sched_yield,
+        Op::Wait4 => process::wait4,
+        Op::Waitid => process::waitid,
+        Op::Execve | Op::Execveat => process::exec,
+        Op::Futex => futex::futex,
+        Op::FutexWaitv => futex::futex_waitv,
+        Op::Clone | Op::Clone3 => thread::clone,
+        Op::Fork => thread::fork_call,
+        Op::Vfork => thread::vfork_call,
+        Op::Exit => thread::exit,
+        Op::ExitGroup => return None,
+        Op::Gettid => thread::gettid,
+        Op::SetTidAddress => thread::set_tid_address,
+        Op::SetRobustList => thread::set_robust_list,
+        Op::GetRobustList => thread::get_robust_list,
+        Op::Rseq => thread::rseq,
+        Op::Prctl => thread::prctl,
+        Op::SchedSetaffinity => thread::sched_setaffinity,
+        Op::SchedGetaffinity
+        | Op::SchedSetscheduler
+        | Op::SchedGetscheduler
+        | Op::SchedSetparam
+        | Op::SchedGetparam
+        | Op::SchedSetattr
+        | Op::SchedGetattr => thread::of_kernel_thread,
+        Op::Mmap => memory::mmap,
+        Op::Mprotect => memory::mprotect,
+        Op::Munmap => memory::munmap,
+        Op::RtSigaction => signal::rt_sigaction,
+        Op::RtSigprocmask => signal::rt_sigprocmask,
+        Op::RtSigpending => signal::rt_sigpending,
+        Op::RtSigsuspend => signal::rt_sigsuspend,
+        Op::RtSigtimedwait => signal::rt_sigtimedwait,
+        Op::Sigaltstack => signal::sigaltstack,
+        Op::Pause => signal::pause,
+        Op::TimerCreate => signal::timer_create,
+        Op::TimerDelete => signal::timer_delete,
+        Op::Tkill => signal::tkill,
+        Op::Tgkill => signal::tgkill,
+        Op::RtTgsigqueueinfo => signal::rt_tgsigqueueinfo,
+        // They name a process: what comes to ours arrives through the kernel.
+        Op::Kill | Op::RtSigqueueinfo => return None,
+        Op::Shmat => memory::shmat,
+        _ => return None,
+    })
 }

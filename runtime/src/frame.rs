@@ -40,8 +40,9 @@ pub struct Frame {
     /// XSAVE area with the full vector state, or null. Only sites outside
     /// libc's own family need it: libc is baseline x86-64.
     pub xsave: *mut u8,
-    /// Not used; keeps the size a multiple of 16.
-    pub pad: u64,
+    /// The site's record: what `rcx` held at the entry. With it the entry can be
+    /// entered again, which is how a call is restarted after a signal handler.
+    pub record: *const SiteRecord,
     #[allow(missing_docs)]
     pub r8: u64,
     #[allow(missing_docs)]

@@ -254,3 +254,28 @@ unsafe extern "C" fn call_thunk() {
         ".cfi_endproc",
     )
 }
+
+/// Calls `f(arg)` on the stack that ends at `top`, and returns to this one.
+///
+/// # Safety
+/// `top` must be 16-byte aligned, with a mapped and unused stack below it. `f` must
+/// not unwind.
+#[unsafe(naked)]
+pub unsafe extern "C" fn call_on(top: u64, f: unsafe extern "C" fn(usize), arg: usize) {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbp, 0",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        "mov rsp, rdi",
+        "mov rdi, rdx",
+        "call rsi",
+        "mov rsp, rbp",
+        "pop rbp",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_endproc",
+    )
+}

@@ -29,7 +29,7 @@ static XSAVE_SIZE: AtomicU64 = AtomicU64::new(0);
 
 /// x87, SSE, AVX, AVX-512: the state an ABI-conforming caller may hold in
 /// registers. Not PKRU, which a program changes by instruction at any time.
-const XSAVE_MASK: u64 = 0xe7;
+pub(super) const XSAVE_MASK: u64 = 0xe7;
 
 /// Sizes the XSAVE area. Call once before a site is routed to [`entry_full`].
 /// Returns false when the CPU has no XSAVE (then only [`entry`] may be used).
@@ -50,6 +50,11 @@ pub fn init() -> bool {
     true
 }
 
+/// Bytes of the XSAVE image in a frame of [`entry_full`].
+pub(super) fn xsave_size() -> usize {
+    XSAVE_SIZE.load(Ordering::Relaxed) as usize
+}
+
 #[target_feature(enable = "xsave")]
 unsafe fn xgetbv() -> u64 {
     // SAFETY: register 0 is XCR0, which exists where XSAVE does.
@@ -64,10 +69,10 @@ macro_rules! save_and_call {
     ($($vector:literal),* $(,)?) => {
         naked_asm!(
             ".cfi_startproc",
-            // Until rbp is set the CFA is rsp itself, and the return address is
-            // where the record says; no unwinder stops in these instructions but
-            // a debugger, so the plain rule is enough.
+            // Until the return address is in the frame it is in the record, at
+            // rcx + 8: DW_CFA_expression rip, DW_OP_breg2(rcx) 8.
             ".cfi_def_cfa rsp, 0",
+            ".cfi_escape 0x10, 0x10, 2, 0x72, 8",
             "lea rsp, [rsp - {cfa}]",
             ".cfi_def_cfa rsp, {cfa}",
             "mov [rsp + {rbp}], rbp",
@@ -91,6 +96,7 @@ macro_rules! save_and_call {
             ".cfi_offset r13, {r13} - {cfa}",
             ".cfi_offset r14, {r14} - {cfa}",
             ".cfi_offset r15, {r15} - {cfa}",
+            "mov [rbp + {record}], rcx",
             "mov rax, [rcx + {resume}]",
             "mov [rbp + {rip}], rax",
             "mov rax, [rcx + {site}]",
@@ -123,6 +129,7 @@ macro_rules! save_and_call {
             rip = const offset_of!(Frame, rip),
             ra = const offset_of!(Frame, ra),
             xsave = const offset_of!(Frame, xsave),
+            record = const offset_of!(Frame, record),
             resume = const offset_of!(SiteRecord, resume),
             site = const offset_of!(SiteRecord, ra),
             xsave_size = sym XSAVE_SIZE,
@@ -240,10 +247,22 @@ pub unsafe extern "C" fn resume_frame(frame: *mut Frame) -> ! {
         "mov rbp, [rdi + {rbp}]",
         "mov rcx, [rdi + {rip}]",
         "mov r11, [rdi + {rsp}]",
+        // The frame's address goes away: the guest now looks as if it were
+        // called from its stub. DW_CFA_val_expression rip, DW_OP_breg2(rcx) 0.
+        ".cfi_remember_state",
+        ".cfi_def_cfa r11, 0",
+        ".cfi_escape 0x16, 0x10, 2, 0x72, 0",
+        ".cfi_same_value rbp",
+        ".cfi_same_value rbx",
+        ".cfi_same_value r12",
+        ".cfi_same_value r13",
+        ".cfi_same_value r14",
+        ".cfi_same_value r15",
         "mov rdi, [rdi + {rdi}]",
         // From here on a signal may overwrite the frame; nothing reads it again.
         "mov rsp, r11",
         "jmp rcx",
+        ".cfi_restore_state",
         "2:",
         "mov eax, {mask}",
         "xor edx, edx",

@@ -66,6 +66,15 @@ pub fn set_current_word(word: usize) {
     }
 }
 
+/// The word of another TCB.
+///
+/// # Safety
+/// `fs_base` must be the thread pointer of a TCB that libc has set up.
+pub unsafe fn word_of(fs_base: u64) -> usize {
+    // SAFETY: the caller's contract; a whole word is read at once.
+    unsafe { ((fs_base as i64 + offset()) as *const usize).read_volatile() }
+}
+
 /// Sets the word of a TCB that does not run now.
 ///
 /// # Safety

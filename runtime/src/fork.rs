@@ -1,0 +1,45 @@
+//! fork: the child keeps the calling guest alone.
+//!
+//! POSIX gives the child one thread. The child goes back to being a program
+//! without a hub: its one thread runs bare, and its first `pthread_create` adopts
+//! it again, on the host context that fork copied. may is never entered again.
+#![allow(unsafe_code)]
+
+use crate::arch;
+use crate::dispatch::{self, Phase};
+use crate::futex;
+use crate::offload;
+use crate::ops::Call;
+use crate::reactor::fds;
+use crate::signal;
+
+/// Forks. Returns the child's id in the parent and 0 in the child.
+///
+/// # Safety
+/// Called by dispatch with a guest's present call that asks for a new process
+/// with memory of its own.
+pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
+    let mask = signal::block_all();
+    // SAFETY: the guest's own call; the child continues on a copy of this stack.
+    let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
+    if ret != 0 {
+        signal::restore_kernel_mask(mask);
+        return ret;
+    }
+    signal::become_bare(c.guest);
+    arch::set_current_word(0);
+    dispatch::set_phase(Phase::Bare);
+    let hub = c.hub;
+    // SAFETY: the only thread of the child.
+    if let Some(reactor) = unsafe { hub.take_reactor() } {
+        reactor.abandon();
+    }
+    hub.reset_after_fork();
+    fds::table().reset_after_fork();
+    offload::reset_after_fork();
+    // SAFETY: the only thread of the child, and every waiter's owner is gone.
+    unsafe { futex::TABLE.reset() };
+    hub.leave_shim();
+    signal::restore_kernel_mask(signal::mask_of_bare());
+    0
+}

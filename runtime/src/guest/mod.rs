@@ -1,0 +1,117 @@
+//! A thread of the program, run as a coroutine.
+//!
+//! A guest lives on the stack and TCB that libc made for it. This file has its
+//! record; [`slab`] keeps the records, [`stacks`] the memory of the stacks,
+//! [`life`] begins and ends guests.
+//!
+//! # Synchronization
+//! A guest belongs to one hub, and the hub is one kernel thread. Every `Cell` is
+//! read and written on that kernel thread alone. `inbox_next` is the exception:
+//! other kernel threads link a guest into the hub's inbox through it, and only
+//! the one that took the guest out of a futex queue does.
+#![allow(unsafe_code)]
+
+pub mod life;
+pub mod slab;
+pub mod stacks;
+
+use core::cell::{Cell, UnsafeCell};
+use core::ptr;
+use core::sync::atomic::AtomicPtr;
+
+use crate::arch::Context;
+use crate::frame::Frame;
+use crate::hub::Hub;
+use crate::signal::SignalState;
+use crate::timer::TimerNode;
+
+/// What a guest is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// The record is in the slab's free list (all zero: never used).
+    Free = 0,
+    /// In the run queue.
+    Ready,
+    /// On the CPU (or inside a call to the host on its behalf).
+    Running,
+    /// Waits for a wake.
+    Parked,
+    /// Ended; its stack is being left.
+    Dead,
+}
+
+/// Why a parked guest was woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// Not woken yet.
+    None = 0,
+    /// What it waited for happened (readiness, futex, offloaded call).
+    Event,
+    /// Its deadline passed.
+    Timeout,
+    /// A signal that it does not block is to be handled.
+    Signal,
+}
+
+/// The record of a guest. All-zero bytes are a valid free record.
+#[repr(C)]
+pub struct Guest {
+    /// Where it goes on, while it does not run.
+    pub ctx: UnsafeCell<Context>,
+    /// Its hub.
+    pub hub: Cell<*const Hub>,
+    /// Thread id as the program sees it.
+    pub tid: Cell<i32>,
+    /// What it is doing.
+    pub state: Cell<State>,
+    /// Why it was woken last.
+    pub reason: Cell<Reason>,
+    /// Whether a signal ends the present wait.
+    pub interruptible: Cell<bool>,
+    /// Whether `timer` is in the hub's heap.
+    pub timer_armed: Cell<bool>,
+    /// Whether an operation of this guest is with the kernel or the offload pool.
+    pub in_flight: Cell<bool>,
+    /// Result of that operation once it is complete.
+    pub result: Cell<i64>,
+    /// Link of the run queue, or of the slab's free list.
+    pub next: Cell<*const Guest>,
+    /// Link of the hub's inbox.
+    pub inbox_next: AtomicPtr<Guest>,
+    /// Links of the hub's list of all guests.
+    pub all_prev: Cell<*const Guest>,
+    #[allow(missing_docs)]
+    pub all_next: Cell<*const Guest>,
+    /// The deadline of the present wait.
+    pub timer: UnsafeCell<TimerNode>,
+    /// Registers at the system call it is in.
+    pub frame: Cell<*mut Frame>,
+    /// Cleared and woken when it ends (CLONE_CHILD_CLEARTID, set_tid_address(2)).
+    pub clear_child_tid: Cell<*mut u32>,
+    /// Head of the list of robust futexes it holds (get_robust_list(2)).
+    pub robust_list: Cell<usize>,
+    /// Calls in a row that only asked whether a descriptor is ready.
+    pub impatience: Cell<u32>,
+    /// Times its record was used before: makes thread ids differ.
+    pub uses: Cell<u32>,
+    /// Name as prctl(PR_SET_NAME) sets it; the initial guest's is the kernel's too.
+    pub name: Cell<[u8; 16]>,
+    /// Mask, pending signals and alternate stack.
+    pub signal: SignalState,
+}
+
+impl Guest {
+    /// Its hub.
+    #[inline]
+    pub fn hub(&self) -> &'static Hub {
+        // SAFETY: set when the guest is made; hubs are never freed.
+        unsafe { &*self.hub.get() }
+    }
+
+    /// Whether this is the guest that was the process's initial thread.
+    pub fn is_initial(&self) -> bool {
+        ptr::eq(self.hub().initial.get(), self)
+    }
+}

@@ -1,0 +1,143 @@
+//! The records of all guests, in one reserved range of addresses.
+//!
+//! A record's place gives the guest's thread id and the other way round, so
+//! `tgkill` finds its target without a table. Ids lie above every id the kernel
+//! gives (pid_max is at most 2^22) and below 2^30 (FUTEX_TID_MASK). A record
+//! that is used again gives another id, so that a stale id is not found.
+//!
+//! # Synchronization
+//! Used on the hub's kernel thread alone.
+#![allow(unsafe_code)]
+
+use core::cell::Cell;
+use core::ptr;
+
+use super::{Guest, State};
+use crate::raw;
+
+/// PID_MAX_LIMIT of the kernel.
+const FIRST_TID: i32 = 1 << 22;
+/// How many records the range may hold; ids are `FIRST_TID + index` plus a
+/// multiple of this.
+const MAX: usize = 1 << 22;
+/// Multiples of `MAX` that fit below 2^30.
+const ROUNDS: u32 = 254;
+
+/// See the file's first lines.
+pub struct Slab {
+    base: Cell<*mut Guest>,
+    capacity: Cell<usize>,
+    used: Cell<usize>,
+    free: Cell<*const Guest>,
+}
+
+impl Slab {
+    /// An empty slab without memory.
+    #[allow(clippy::new_without_default)] // its only use is a static
+    pub const fn new() -> Self {
+        Slab {
+            base: Cell::new(ptr::null_mut()),
+            capacity: Cell::new(0),
+            used: Cell::new(0),
+            free: Cell::new(ptr::null()),
+        }
+    }
+
+    /// Reserves the addresses. A limited address space (RLIMIT_AS, strict
+    /// overcommit) gets a smaller range; false if there is none at all.
+    pub fn init(&self) -> bool {
+        if !self.base.get().is_null() {
+            return true;
+        }
+        let mut capacity = MAX;
+        while capacity >= 256 {
+            if let Some(p) = raw::reserve(capacity * size_of::<Guest>()) {
+                self.base.set(p.cast());
+                self.capacity.set(capacity);
+                return true;
+            }
+            capacity /= 8;
+        }
+        false
+    }
+
+    /// A record to fill in, with its `tid` set and everything else zero but
+    /// `uses`. `None` when the range is full.
+    pub fn take(&self) -> Option<&'static Guest> {
+        let free = self.free.get();
+        let guest: &'static Guest = if free.is_null() {
+            let index = self.used.get();
+            if index == self.capacity.get() {
+                return None;
+            }
+            self.used.set(index + 1);
+            // SAFETY: inside the reserved range, zero, never given out before.
+            unsafe { &*self.base.get().add(index) }
+        } else {
+            // SAFETY: `put` linked it; its owner is gone.
+            let guest = unsafe { &*free };
+            self.free.set(guest.next.get());
+            guest
+        };
+        let uses = guest.uses.get();
+        // SAFETY: nobody refers to a free record; all zero is a valid one.
+        unsafe { ptr::write_bytes(guest as *const Guest as *mut Guest, 0, 1) };
+        guest.uses.set((uses + 1) % ROUNDS);
+        guest
+            .tid
+            .set(FIRST_TID + (self.index(guest) + uses as usize * MAX) as i32);
+        Some(guest)
+    }
+
+    /// Gives a record back.
+    pub fn put(&self, guest: &'static Guest) {
+        guest.state.set(State::Free);
+        guest.tid.set(0);
+        guest.next.set(self.free.get());
+        self.free.set(guest);
+    }
+
+    /// The live guest with that id.
+    pub fn find(&self, tid: i32) -> Option<&'static Guest> {
+        if tid < FIRST_TID {
+            return None;
+        }
+        let index = (tid - FIRST_TID) as usize % MAX;
+        if index >= self.used.get() {
+            return None;
+        }
+        // SAFETY: records below `used` are initialised.
+        let guest = unsafe { &*self.base.get().add(index) };
+        (guest.tid.get() == tid && guest.state.get() != State::Free).then_some(guest)
+    }
+
+    fn index(&self, guest: &Guest) -> usize {
+        // SAFETY: both lie in the one reserved range.
+        unsafe { (guest as *const Guest).offset_from(self.base.get()) as usize }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_and_not_reused_at_once() {
+        let slab = Slab::new();
+        assert!(slab.init());
+        let a = slab.take().unwrap();
+        a.state.set(State::Ready);
+        let first = a.tid.get();
+        assert!((FIRST_TID..1 << 30).contains(&first));
+        assert!(ptr::eq(slab.find(first).unwrap(), a));
+        slab.put(a);
+        assert!(slab.find(first).is_none());
+        let b = slab.take().unwrap();
+        b.state.set(State::Ready);
+        assert!(ptr::eq(a, b));
+        assert_ne!(b.tid.get(), first);
+        assert!(slab.find(b.tid.get()).is_some());
+        assert!(slab.find(1).is_none());
+        assert!(slab.find(i32::MAX).is_none());
+    }
+}

@@ -1,0 +1,193 @@
+//! The host side on may: the only file that knows it.
+//!
+//! The hub is a may coroutine on may's only worker, and the worker runs on the
+//! kernel thread that was the program's: when may starts, it makes its timer
+//! thread first, which stays a kernel thread, and then the worker, whose `clone3`
+//! is caught like a guest's. The worker's stack and TCB become the *host context*
+//! of the adopted kernel thread; nothing switches to it before the first guest
+//! parks.
+//!
+//! may 0.3.51 as it is used here: without its default features (a worker would
+//! wake every 10 ms); workers not pinned; one pooled coroutine (the pool maps its
+//! whole capacity at start). Its `park_timeout` resumes on the timer thread, so
+//! timers are our own. Its scheduler cannot be started again, so a forked child
+//! keeps the host context that fork copied and never calls may again. While the
+//! hub is the only coroutine of the worker it sleeps in its own reactor, which
+//! saves two system calls a sleep against waiting through may's.
+//!
+//! generator installs handlers for SIGSEGV and SIGBUS; they are put back.
+#![allow(unsafe_code)]
+
+use core::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+
+use crate::arch::{self, syscall2, syscall4};
+use crate::frame::Frame;
+use crate::guest::life::{self, ThreadArgs};
+use crate::hub::hub;
+use crate::libc_threads;
+use crate::private;
+use crate::raw;
+use crate::signal;
+
+/// The thread-local word of a TCB that runs host code.
+pub const HOST_WORD: usize = 1;
+
+/// Stack of the hub's coroutine in words.
+const HUB_STACK: usize = 64 << 10;
+
+/// Which of may's threads is being made: 1 the timer, 2 the worker.
+static MAKING: AtomicU8 = AtomicU8::new(0);
+/// Kernel thread that starts may; 0 when nobody does.
+static STARTER: AtomicI32 = AtomicI32::new(0);
+
+/// Whether the calling kernel thread is starting may now.
+pub fn is_starting(kernel_tid: i32) -> bool {
+    STARTER.load(Ordering::Relaxed) == kernel_tid
+}
+
+/// Whether somebody is starting may.
+pub fn any_starting() -> bool {
+    STARTER.load(Ordering::Relaxed) != 0
+}
+
+/// Starts may with its worker on the calling kernel thread. False if its threads
+/// could not be made as expected; then the program stays bare.
+pub fn start(kernel_tid: i32) -> bool {
+    let segv = action(libc::SIGSEGV);
+    let bus = action(libc::SIGBUS);
+    MAKING.store(0, Ordering::Relaxed);
+    STARTER.store(kernel_tid, Ordering::Relaxed);
+    let spawned = spawn_hub();
+    STARTER.store(0, Ordering::Relaxed);
+    restore_action(libc::SIGSEGV, &segv);
+    restore_action(libc::SIGBUS, &bus);
+    // SAFETY: the hub's context is written by `catch` on this thread.
+    let worker = unsafe { *hub().ctx.get() };
+    if !spawned || worker.rsp == 0 {
+        return false;
+    }
+    libc_threads::discount(2);
+    // SAFETY: the worker never ends, and only its timer thread runs beside us.
+    unsafe { libc_threads::unlist(worker.fs) }
+}
+
+/// Stack for may's start, in bytes: its scheduler is built on the stack, which may
+/// be a small one of the program's.
+const START_STACK: usize = 1 << 20;
+
+/// Makes the hub may's first coroutine, which starts may.
+fn spawn_hub() -> bool {
+    unsafe extern "C" fn spawn(spawned: usize) {
+        may::config()
+            .set_workers(1)
+            .set_pool_capacity(1)
+            .set_stack_size(HUB_STACK);
+        may::config().set_worker_pin(false);
+        let outcome = std::panic::catch_unwind(|| {
+            // SAFETY: the hub uses no `thread_local!` across a switch.
+            unsafe { may::coroutine::Builder::new().spawn(|| -> () { hub().run() }) }.is_ok()
+        });
+        // SAFETY: the variable of the caller, which waits.
+        unsafe { *(spawned as *mut bool) = outcome.unwrap_or(false) };
+    }
+    let Some(stack) = raw::reserve(START_STACK) else {
+        return false;
+    };
+    let mut spawned = false;
+    // SAFETY: a stack of our own, given back when nothing is on it any more.
+    unsafe {
+        let top = stack.add(START_STACK) as u64;
+        arch::call_on(top, spawn, &raw mut spawned as usize);
+        syscall2(libc::SYS_munmap, stack as u64, START_STACK as u64);
+    }
+    spawned
+}
+
+/// A clone call of the starting thread. The worker's is answered here; the result
+/// is left in the frame.
+///
+/// # Safety
+/// `frame` and `args` must be of the present clone call of the starting thread.
+pub unsafe fn catch(frame: &mut Frame, args: &ThreadArgs, kernel_tid: i32) {
+    if MAKING.fetch_add(1, Ordering::Relaxed) != 1 {
+        frame.run_native();
+        return;
+    }
+    // SAFETY: libc made the stack and the TCB for the worker.
+    unsafe {
+        let child = life::child_frame(frame, args);
+        if !args.parent_tid.is_null() {
+            args.parent_tid.write(kernel_tid as u32);
+        }
+        arch::set_word_of(args.tls, HOST_WORD);
+        *hub().ctx.get() = arch::prepare_frame(child, args.tls);
+    }
+    frame.rax = kernel_tid as u64;
+}
+
+/// A system call of host code: everything is the kernel's, but what libc asks of
+/// a new kernel thread was already done for this one.
+///
+/// # Safety
+/// `frame` must be of the present call.
+pub unsafe fn host_call(frame: &mut Frame) {
+    match frame.rax as i64 {
+        libc::SYS_rt_sigprocmask => {
+            // libc asks for the mask of a thread it is about to make.
+            if frame.rdx != 0 {
+                // SAFETY: libc's own set.
+                unsafe { (frame.rdx as *mut u64).write(signal::HOST_MASK) };
+            }
+            frame.rax = 0;
+        }
+        libc::SYS_rseq | libc::SYS_set_robust_list | libc::SYS_sigaltstack | libc::SYS_prctl => {
+            frame.rax = 0
+        }
+        _ => frame.run_native(),
+    }
+}
+
+/// A descriptor that may opened while it started goes to a high number.
+///
+/// # Safety
+/// `frame` must be of the present `epoll_create1` or `eventfd2` call.
+pub unsafe fn open_private(frame: &mut Frame) {
+    // SAFETY: may's own call, unchanged.
+    let fd = unsafe { arch::syscall(frame.rax, frame.args()) };
+    frame.rax = if fd >= 0 {
+        private::keep(fd as i32) as u64
+    } else {
+        fd as u64
+    };
+}
+
+/// The kernel's `struct sigaction`.
+type KernelAction = [u64; 4];
+
+fn action(signal: i32) -> KernelAction {
+    let mut old = [0; 4];
+    // SAFETY: the kernel writes one action of 32 bytes.
+    unsafe {
+        syscall4(
+            libc::SYS_rt_sigaction,
+            signal as u64,
+            0,
+            &raw mut old as u64,
+            8,
+        )
+    };
+    old
+}
+
+fn restore_action(signal: i32, action: &KernelAction) {
+    // SAFETY: an action the kernel itself gave.
+    unsafe {
+        syscall4(
+            libc::SYS_rt_sigaction,
+            signal as u64,
+            action as *const _ as u64,
+            0,
+            8,
+        )
+    };
+}

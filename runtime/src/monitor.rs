@@ -1,0 +1,152 @@
+//! The thread that sees that a guest keeps the processor from the others.
+//!
+//! # Policy
+//! Programs written for threads compute, and spin while they wait for another
+//! thread. A hub only switches where a guest parks, so such a guest would stop
+//! all others. The monitor looks at the hub once a *quantum*: if no switch has
+//! happened since the last look and the kernel thread is running (not asleep in a
+//! call the hub cannot see, which a signal must not end), it sends it
+//! [`PREEMPT`]. The handler then lets the other guests run before it returns.
+//!
+//! Two guests that spin for each other are switched once a quantum, which is slow;
+//! so after a preemption the next look comes four times sooner, down to
+//! [`SHORTEST`], and the interval grows back when [`QUIET`] looks in a row found
+//! nothing to do. While the hub sleeps, so does the monitor.
+//!
+//! # Synchronization
+//! The monitor reads `Hub::switches`, `Hub::count` and `Hub::asleep`, which the
+//! hub writes without ordering: an old value delays a preemption by one look.
+//! `PAUSED` is 1 while the monitor waits for the hub to wake; the monitor sets it
+//! and then looks at `asleep` again, the hub clears `asleep` and then looks at it.
+#![allow(unsafe_code)]
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::arch::{syscall0, syscall3, syscall4};
+use crate::guest::Guest;
+use crate::hub::{Hub, hub};
+use crate::libc_threads;
+use crate::raw;
+
+/// The signal the monitor sends: SIGRTMAX-1. A program that uses it still gets its
+/// own, which come from elsewhere. (A debugger stops at it unless told not to:
+/// `handle SIG63 nostop noprint pass`.)
+pub const PREEMPT: i32 = 63;
+
+/// Shortest interval between two looks, in nanoseconds.
+const SHORTEST: u64 = 250_000;
+
+/// Looks without a preemption after which the interval doubles.
+const QUIET: u32 = 16;
+
+static PAUSED: AtomicU32 = AtomicU32::new(0);
+
+const WAIT: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
+const WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
+
+/// Starts the monitor of the hub that runs on `kernel_tid`, with a quantum in
+/// nanoseconds. Every signal must be blocked. Without the thread nothing is
+/// preempted.
+pub fn start(kernel_tid: i32, quantum: u64) {
+    PAUSED.store(0, Ordering::Relaxed);
+    let spawned = std::thread::Builder::new()
+        .stack_size(64 << 10)
+        .spawn(move || watch(kernel_tid, quantum))
+        .is_ok();
+    if spawned {
+        // A program's last thread is its last, whatever we run beside it.
+        libc_threads::discount(1);
+    }
+}
+
+/// The hub wakes: so does a monitor that paused.
+#[inline]
+pub fn resume() {
+    if PAUSED.load(Ordering::SeqCst) != 0 {
+        PAUSED.store(0, Ordering::SeqCst);
+        // SAFETY: a wake needs a valid address only.
+        unsafe { syscall3(libc::SYS_futex, PAUSED.as_ptr() as u64, WAKE, 1) };
+    }
+}
+
+fn watch(kernel_tid: i32, quantum: u64) {
+    let hub = hub();
+    let mut interval = quantum;
+    let mut quiet = 0;
+    let mut before = hub.switches();
+    loop {
+        nap(interval);
+        if hub.is_asleep() {
+            pause(hub);
+            before = hub.switches();
+            continue;
+        }
+        let now = hub.switches();
+        if now == before && hub.count() > 1 && is_running(kernel_tid) {
+            hub.preempt(kernel_tid);
+            interval = (interval / 4).max(SHORTEST.min(quantum));
+            quiet = 0;
+            continue;
+        }
+        before = now;
+        quiet += 1;
+        if quiet == QUIET {
+            quiet = 0;
+            interval = (interval * 2).min(quantum);
+        }
+    }
+}
+
+fn nap(ns: u64) {
+    let ts = raw::ns_timespec(ns);
+    // SAFETY: a time span of ours; every signal is blocked here, so it is slept
+    // through.
+    unsafe { syscall3(libc::SYS_nanosleep, &raw const ts as u64, 0, 0) };
+}
+
+fn pause(hub: &Hub) {
+    PAUSED.store(1, Ordering::SeqCst);
+    while hub.is_asleep() && PAUSED.load(Ordering::SeqCst) != 0 {
+        // SAFETY: a word of ours.
+        unsafe { syscall4(libc::SYS_futex, PAUSED.as_ptr() as u64, WAIT, 1, 0) };
+    }
+    PAUSED.store(0, Ordering::SeqCst);
+}
+
+/// Whether a kernel thread of this process is on a CPU or waits for one, by the
+/// state in its stat file.
+fn is_running(kernel_tid: i32) -> bool {
+    let Ok(stat) = std::fs::read(format!("/proc/self/task/{kernel_tid}/stat")) else {
+        return false;
+    };
+    // "tid (name) state …"; the name may hold anything, also parentheses.
+    let after = stat
+        .iter()
+        .rposition(|&byte| byte == b')')
+        .map_or(0, |at| at + 2);
+    stat.get(after) == Some(&b'R')
+}
+
+/// Sends the signal.
+pub fn send(kernel_tid: i32) {
+    // SAFETY: no pointers; our own thread.
+    unsafe {
+        let pid = syscall0(libc::SYS_getpid) as u64;
+        syscall3(libc::SYS_tgkill, pid, kernel_tid as u64, PREEMPT as u64)
+    };
+}
+
+/// What a preempted guest runs, as a signal handler on its own stack.
+///
+/// # Safety
+/// Called by a signal frame alone, on a guest that was in its own code.
+pub unsafe extern "C" fn preempted() {
+    // SAFETY: the frame was built for this guest.
+    let guest = unsafe { &*(crate::arch::current_word() as *const Guest) };
+    let hub = guest.hub();
+    hub.enter_shim();
+    if hub.take_preemption() {
+        hub.give_way(guest);
+    }
+    hub.leave_shim();
+}

@@ -1,0 +1,426 @@
+//! read, write and their vectors on whatever a descriptor may be; close and dup.
+//!
+//! The try is `preadv2`/`pwritev2` with RWF_NOWAIT, which sockets, pipes,
+//! eventfds, timerfds and regular files know. What does not know it (ttys,
+//! inotify, most devices) answers EOPNOTSUPP and is asked with poll(2) first.
+#![allow(unsafe_code)]
+
+use io_uring::{opcode, types};
+
+use super::wait::{
+    Direction, Place, Ready, iov_len, iov_rest, is_regular, readiness, send_all, transfer,
+};
+use super::{Call, Outcome};
+use crate::arch::{syscall, syscall3};
+use crate::offload;
+use crate::private;
+use crate::raw::{self, ERESTARTSYS, err};
+use crate::reactor::fds;
+
+/// "At the file position", for preadv2, pwritev2 and io_uring.
+const HERE: u64 = u64::MAX;
+
+fn try_read(fd: i32, iov: *const libc::iovec, count: usize, offset: u64) -> i64 {
+    // SAFETY: the guest's buffers, as the guest's own call names them.
+    unsafe {
+        syscall(
+            libc::SYS_preadv2 as u64,
+            [
+                fd as u64,
+                iov as u64,
+                count as u64,
+                offset,
+                0,
+                libc::RWF_NOWAIT as u64,
+            ],
+        )
+    }
+}
+
+fn try_write(fd: i32, iov: *const libc::iovec, count: usize) -> i64 {
+    // SAFETY: as in `try_read`.
+    unsafe {
+        syscall(
+            libc::SYS_pwritev2 as u64,
+            [
+                fd as u64,
+                iov as u64,
+                count as u64,
+                HERE,
+                0,
+                libc::RWF_NOWAIT as u64,
+            ],
+        )
+    }
+}
+
+/// Waits until poll(2) says that a descriptor without RWF_NOWAIT is ready, and
+/// then lets the guest's own call run.
+fn poll_first(c: &Call<'_>, fd: i32, events: i16) -> Outcome {
+    let place = Place::new(fd);
+    loop {
+        let ready = raw::poll_now(place.fd(), events);
+        if ready != 0 || raw::is_nonblocking(place.fd()) {
+            return Outcome::Native;
+        }
+        match readiness(c, &place, events as u32, None) {
+            Ready::Yes | Ready::Timeout => {}
+            Ready::Signal => return Outcome::Done(ERESTARTSYS),
+            Ready::Never => return Outcome::Native,
+        }
+    }
+}
+
+fn read_some(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome {
+    let fd = c.fd(0);
+    // SAFETY: the guest's own array.
+    let total = unsafe { iov_len(iov, count) };
+    if total == 0 || count == 0 {
+        return Outcome::Native;
+    }
+    let first = if fds::table().get(fd).is_some_and(|s| s.luck.get() < 0) {
+        err(libc::EAGAIN)
+    } else {
+        try_read(fd, iov, count, HERE)
+    };
+    if first == err(libc::EOPNOTSUPP) {
+        return poll_first(c, fd, libc::POLLIN);
+    }
+    if first == total as i64 || first <= 0 && first != err(libc::EAGAIN) {
+        return Outcome::Done(first);
+    }
+    if is_regular(fd) {
+        // A part may be in the page cache and the rest not: a blocking read
+        // returns all of it.
+        return Outcome::Done(read_rest(
+            c,
+            fd,
+            iov,
+            count,
+            total,
+            first.max(0) as usize,
+            HERE,
+        ));
+    }
+    if first > 0 {
+        return Outcome::Done(first);
+    }
+    let entry = if count == 1 {
+        // SAFETY: one entry.
+        let one = unsafe { *iov };
+        opcode::Read::new(
+            types::Fd(fd),
+            one.iov_base.cast(),
+            one.iov_len.min(u32::MAX as usize) as u32,
+        )
+        .offset(HERE)
+        .build()
+    } else {
+        opcode::Readv::new(types::Fd(fd), iov, count as u32)
+            .offset(HERE)
+            .build()
+    };
+    match transfer(
+        c,
+        fd,
+        Direction::In,
+        Some(entry),
+        opcode::Read::CODE,
+        |fd| try_read(fd, iov, count, HERE),
+    ) {
+        Some(ret) if ret == err(libc::EOPNOTSUPP) => poll_first(c, fd, libc::POLLIN),
+        Some(ret) => Outcome::Done(ret),
+        None => Outcome::Native,
+    }
+}
+
+/// Reads what is left of a regular file's read, off the hub.
+fn read_rest(
+    c: &Call<'_>,
+    fd: i32,
+    iov: *const libc::iovec,
+    count: usize,
+    total: usize,
+    mut done: usize,
+    offset: u64,
+) -> i64 {
+    while done < total {
+        // SAFETY: the guest's own array.
+        let (part, rest, n) = unsafe { iov_rest(iov, count, done) };
+        let at = if offset == HERE {
+            HERE
+        } else {
+            offset + done as u64
+        };
+        let (iov, n) = if rest.is_null() {
+            (&raw const part, 1)
+        } else {
+            (rest, n)
+        };
+        let mut ret = try_read(fd, iov, n, at);
+        if ret == err(libc::EAGAIN) || ret == err(libc::EOPNOTSUPP) {
+            ret = offload::run(
+                c.guest,
+                libc::SYS_preadv2,
+                [fd as u64, iov as u64, n as u64, at, 0, 0],
+            );
+        }
+        if ret <= 0 {
+            return if done > 0 { done as i64 } else { ret };
+        }
+        done += ret as usize;
+    }
+    done as i64
+}
+
+fn write_all(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome {
+    let fd = c.fd(0);
+    // SAFETY: the guest's own array.
+    let total = unsafe { iov_len(iov, count) };
+    if total == 0 || count == 0 {
+        return Outcome::Native;
+    }
+    let first = try_write(fd, iov, count);
+    if first == total as i64 {
+        return Outcome::Done(first);
+    }
+    if first == err(libc::EOPNOTSUPP) || first == err(libc::EAGAIN) && is_regular(fd) {
+        // A regular file's write goes to the page cache.
+        return if is_regular(fd) {
+            Outcome::Native
+        } else {
+            poll_first(c, fd, libc::POLLOUT)
+        };
+    }
+    if first < 0 && first != err(libc::EAGAIN) {
+        return Outcome::Done(first);
+    }
+    let mut first = Some(first);
+    let sent = send_all(c, fd, total, |fd, done| {
+        if let Some(first) = first.take() {
+            return first;
+        }
+        // SAFETY: the guest's own array.
+        let (part, rest, n) = unsafe { iov_rest(iov, count, done) };
+        if rest.is_null() {
+            try_write(fd, &raw const part, 1)
+        } else {
+            try_write(fd, rest, n)
+        }
+    });
+    match sent {
+        Some(ret) => Outcome::Done(ret),
+        None => Outcome::Native,
+    }
+}
+
+/// read(2).
+///
+/// # Safety
+/// Operations are called by dispatch with a guest's present call.
+pub unsafe fn read(c: &mut Call<'_>) -> Outcome {
+    let iov = libc::iovec {
+        iov_base: c.a[1] as *mut _,
+        iov_len: c.a[2] as usize,
+    };
+    read_some(c, &raw const iov, 1)
+}
+
+/// readv(2).
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn readv(c: &mut Call<'_>) -> Outcome {
+    read_some(c, c.a[1] as *const _, c.a[2] as i32 as usize & 0x7fff_ffff)
+}
+
+/// write(2).
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn write(c: &mut Call<'_>) -> Outcome {
+    let iov = libc::iovec {
+        iov_base: c.a[1] as *mut _,
+        iov_len: c.a[2] as usize,
+    };
+    write_all(c, &raw const iov, 1)
+}
+
+/// writev(2).
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn writev(c: &mut Call<'_>) -> Outcome {
+    write_all(c, c.a[1] as *const _, c.a[2] as i32 as usize & 0x7fff_ffff)
+}
+
+fn read_at(c: &mut Call<'_>, iov: *const libc::iovec, count: usize, offset: u64) -> Outcome {
+    let fd = c.fd(0);
+    // SAFETY: the guest's own array.
+    let total = unsafe { iov_len(iov, count) };
+    if total == 0 || offset as i64 == -1 {
+        return Outcome::Native;
+    }
+    let first = try_read(fd, iov, count, offset);
+    if first == total as i64
+        || first <= 0 && first != err(libc::EAGAIN) && first != err(libc::EOPNOTSUPP)
+    {
+        return Outcome::Done(first);
+    }
+    Outcome::Done(read_rest(
+        c,
+        fd,
+        iov,
+        count,
+        total,
+        first.max(0) as usize,
+        offset,
+    ))
+}
+
+/// pread64(2).
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn pread64(c: &mut Call<'_>) -> Outcome {
+    let iov = libc::iovec {
+        iov_base: c.a[1] as *mut _,
+        iov_len: c.a[2] as usize,
+    };
+    read_at(c, &raw const iov, 1, c.a[3])
+}
+
+/// preadv(2).
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn preadv(c: &mut Call<'_>) -> Outcome {
+    read_at(
+        c,
+        c.a[1] as *const _,
+        c.a[2] as i32 as usize & 0x7fff_ffff,
+        c.a[3],
+    )
+}
+
+/// preadv2(2) without flags: readv(2) at the file position, preadv(2) elsewhere.
+/// With flags the program says itself how it wants to wait.
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn preadv2(c: &mut Call<'_>) -> Outcome {
+    match (c.a[5], c.a[3]) {
+        (0, HERE) => read_some(c, c.a[1] as *const _, c.a[2] as i32 as usize & 0x7fff_ffff),
+        (0, offset) => read_at(
+            c,
+            c.a[1] as *const _,
+            c.a[2] as i32 as usize & 0x7fff_ffff,
+            offset,
+        ),
+        _ => Outcome::Native,
+    }
+}
+
+/// pwritev2(2) without flags at the file position: writev(2).
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn pwritev2(c: &mut Call<'_>) -> Outcome {
+    match (c.a[5], c.a[3]) {
+        (0, HERE) => write_all(c, c.a[1] as *const _, c.a[2] as i32 as usize & 0x7fff_ffff),
+        _ => Outcome::Native,
+    }
+}
+
+/// close(2): what was registered for the number is not its successor's.
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn close(c: &mut Call<'_>) -> Outcome {
+    let fd = c.fd(0);
+    if private::is_ours(fd) {
+        return Outcome::Done(err(libc::EBADF));
+    }
+    abandon_number(c, fd);
+    Outcome::Native
+}
+
+/// What is to be done before the program closes a number.
+fn abandon_number(c: &Call<'_>, fd: i32) {
+    if let Some(kept) = fds::table().keep_for_waiters(fd) {
+        // A failure leaves the waits without events, which a signal still ends.
+        // SAFETY: the reference ends with the statement.
+        let _ = unsafe { c.hub.reactor() }.arm(kept);
+    }
+    fds::table().closed(fd);
+}
+
+/// dup2(2) and dup3(2).
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn dup2(c: &mut Call<'_>) -> Outcome {
+    let (old, new) = (c.fd(0), c.fd(1));
+    if private::is_ours(old) {
+        return Outcome::Done(err(libc::EBADF));
+    }
+    if private::is_ours(new) {
+        // The kernel gives the number to the program; ours moves away first.
+        return Outcome::Done(err(libc::EBUSY));
+    }
+    if old != new {
+        abandon_number(c, new);
+    }
+    Outcome::Native
+}
+
+/// close_range(2), around our own descriptors.
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn close_range(c: &mut Call<'_>) -> Outcome {
+    let (first, last, flags) = (c.a[0] as u32, c.a[1] as u32, c.a[2]);
+    if first > last || flags & libc::CLOSE_RANGE_UNSHARE as u64 != 0 {
+        return Outcome::Native;
+    }
+    if flags == 0 {
+        for fd in first..=last.min(first.saturating_add(1 << 16)) {
+            abandon_number(c, fd as i32);
+        }
+    }
+    let mut from = first;
+    loop {
+        let ours = private::lowest_from(from)
+            .map(|fd| fd as u32)
+            .filter(|&fd| fd <= last);
+        let upto = ours.map_or(last, |fd| fd.wrapping_sub(1));
+        if ours != Some(from) {
+            // SAFETY: no pointers.
+            let ret = unsafe { syscall3(libc::SYS_close_range, from as u64, upto as u64, flags) };
+            if ret != 0 {
+                return Outcome::Done(ret);
+            }
+        }
+        match ours {
+            Some(fd) if fd < last => from = fd + 1,
+            _ => return Outcome::Done(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::arch::syscall1;
+    use crate::private;
+
+    #[test]
+    fn our_numbers_survive_a_close_range() {
+        // SAFETY: a descriptor of this test.
+        let fd = unsafe { syscall1(libc::SYS_epoll_create1, 0) } as i32;
+        let high = private::keep(fd);
+        assert!(private::is_ours(high));
+        assert_eq!(private::lowest_from(0), Some(high));
+        private::close(high);
+        assert!(!private::is_ours(high));
+    }
+}

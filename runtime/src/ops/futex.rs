@@ -1,0 +1,433 @@
+//! futex(2) and futex_waitv(2) on the table, for guests and foreign threads.
+//!
+//! A futex without FUTEX_PRIVATE_FLAG may be waited for by another process, if
+//! its word lies in memory that is mapped shared. Those go to the kernel, through
+//! the offload pool; all others are the table's. (libc's join waits on the
+//! thread's id without the flag, in private memory.)
+#![allow(unsafe_code)]
+
+use core::pin::{Pin, pin};
+
+use super::{Call, Outcome};
+use crate::arch;
+use crate::errno::Errno;
+use crate::frame::Frame;
+use crate::futex::{Checked, Direct, Kind, MATCH_ANY, PiLock, TABLE, WAITV_MAX, WaitEntry, Waiter};
+use crate::guest::{Guest, Reason, State};
+use crate::hub::hub;
+use crate::offload;
+use crate::parking::{self, Sleeper};
+use crate::raw::{self, ERESTARTSYS, err};
+
+/// Who makes the call.
+#[derive(Clone, Copy)]
+enum Caller {
+    Guest(&'static Guest),
+    Foreign,
+}
+
+/// futex(2) of a guest.
+///
+/// # Safety
+/// Operations are called by dispatch with a guest's present call.
+pub unsafe fn futex(c: &mut Call<'_>) -> Outcome {
+    run(Caller::Guest(c.guest), c.a)
+}
+
+/// futex(2) of a thread that is no guest. True if it was carried out here; its
+/// result is in the frame.
+///
+/// # Safety
+/// `frame` must be of the present call.
+pub unsafe fn foreign(frame: &mut Frame) {
+    match run(Caller::Foreign, frame.args()) {
+        Outcome::Done(ret) => {
+            frame.rax = if raw::is_restart(ret) {
+                err(libc::EINTR) as u64
+            } else {
+                ret as u64
+            };
+        }
+        _ => frame.run_native(),
+    }
+}
+
+fn run(caller: Caller, a: [u64; 6]) -> Outcome {
+    let [address, op, value, timeout, address2, value3] = a;
+    let address = address as usize;
+    let command = op as i32 & libc::FUTEX_CMD_MASK;
+    if op as i32 & libc::FUTEX_PRIVATE_FLAG == 0 && super::memory::is_shared(address) {
+        return shared(caller, command, a);
+    }
+    let on_hub = matches!(caller, Caller::Guest(_)) || parking::on_hub();
+    let wake = |owner| parking::wake_owner(owner, on_hub);
+    let value = value as u32;
+    let answer = match command {
+        libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => {
+            let bitset = if command == libc::FUTEX_WAIT {
+                MATCH_ANY
+            } else {
+                value3 as u32
+            };
+            let deadline = match deadline(command, op, timeout) {
+                Ok(deadline) => deadline,
+                Err(e) => return Outcome::Done(e),
+            };
+            return Outcome::Done(wait(caller, address, value, bitset, deadline));
+        }
+        libc::FUTEX_WAKE => wake_here_and_there(a, MATCH_ANY, wake),
+        libc::FUTEX_WAKE_BITSET => wake_here_and_there(a, value3 as u32, wake),
+        libc::FUTEX_REQUEUE => TABLE.requeue(
+            &Direct,
+            address,
+            address2 as usize,
+            value,
+            timeout as u32,
+            None,
+            wake,
+        ),
+        libc::FUTEX_CMP_REQUEUE => TABLE.requeue(
+            &Direct,
+            address,
+            address2 as usize,
+            value,
+            timeout as u32,
+            Some(value3 as u32),
+            wake,
+        ),
+        libc::FUTEX_WAKE_OP => TABLE.wake_op(
+            &Direct,
+            address,
+            address2 as usize,
+            value,
+            timeout as u32,
+            value3 as u32,
+            wake,
+        ),
+        libc::FUTEX_LOCK_PI | FUTEX_LOCK_PI2 => {
+            let clock = if command == libc::FUTEX_LOCK_PI {
+                libc::FUTEX_CLOCK_REALTIME as u64
+            } else {
+                op
+            };
+            let deadline = match deadline(libc::FUTEX_WAIT_BITSET, clock, timeout) {
+                Ok(deadline) => deadline,
+                Err(e) => return Outcome::Done(e),
+            };
+            return Outcome::Done(lock_pi(caller, address, deadline));
+        }
+        libc::FUTEX_TRYLOCK_PI => TABLE
+            .trylock_pi(&Direct, address, tid_of(caller), alive)
+            .map(|()| 0),
+        libc::FUTEX_UNLOCK_PI => TABLE
+            .unlock_pi(&Direct, address, tid_of(caller), wake)
+            .map(|()| 0),
+        libc::FUTEX_WAIT_REQUEUE_PI => {
+            let deadline = match deadline(libc::FUTEX_WAIT_BITSET, op, timeout) {
+                Ok(deadline) => deadline,
+                Err(e) => return Outcome::Done(e),
+            };
+            return Outcome::Done(wait_requeue_pi(
+                caller,
+                address,
+                value,
+                address2 as usize,
+                deadline,
+            ));
+        }
+        libc::FUTEX_CMP_REQUEUE_PI => TABLE.cmp_requeue_pi(
+            &Direct,
+            address,
+            address2 as usize,
+            value,
+            timeout as u32,
+            value3 as u32,
+            alive,
+            wake,
+        ),
+        _ => return Outcome::Native,
+    };
+    Outcome::Done(match answer {
+        Ok(count) => count as i64,
+        Err(e) => e.to_ret(),
+    })
+}
+
+/// A wake of the table's waiters and, where kernel threads of the program were
+/// there before the hub, of those that went to sleep in the kernel before it.
+fn wake_here_and_there(a: [u64; 6], bitset: u32, wake: impl FnMut(*mut ())) -> Result<u32, Errno> {
+    let count = a[2] as u32;
+    let woken = TABLE.wake(a[0] as usize, count, bitset, wake)?;
+    if !hub().has_foreign() || woken >= count {
+        return Ok(woken);
+    }
+    let rest = [a[0], a[1], (count - woken) as u64, 0, 0, a[5]];
+    // SAFETY: the guest's own call for fewer waiters.
+    let more = unsafe { arch::syscall(libc::SYS_futex as u64, rest) };
+    Ok(woken + more.max(0) as u32)
+}
+
+/// The deadline of a wait in CLOCK_MONOTONIC nanoseconds.
+pub(super) fn deadline(command: i32, op: u64, timeout: u64) -> Result<Option<u64>, i64> {
+    if timeout == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the guest's own time span, which the kernel would read.
+    let ts = unsafe { raw::get(timeout)? };
+    let ns = raw::timespec_ns(&ts).ok_or(err(libc::EINVAL))?;
+    if command == libc::FUTEX_WAIT {
+        return Ok(Some(raw::now().saturating_add(ns)));
+    }
+    Ok(Some(if op as i32 & libc::FUTEX_CLOCK_REALTIME != 0 {
+        raw::now().saturating_add(ns.saturating_sub(raw::clock(libc::CLOCK_REALTIME)))
+    } else {
+        ns
+    }))
+}
+
+/// FUTEX_LOCK_PI2 (Linux 5.14), which the libc crate lacks.
+const FUTEX_LOCK_PI2: i32 = 13;
+
+/// Parks the caller on a waiter that `enqueue` puts into the table, and ends the
+/// wait. `Ok(None)`: a wake took the waiter. `Ok(Some(_))`: the wait ended without.
+/// `enqueue` answers false if there is nothing to wait for.
+fn sleep(
+    caller: Caller,
+    deadline: Option<u64>,
+    enqueue: impl FnOnce(Pin<&Waiter>) -> Result<bool, Errno>,
+) -> Result<Option<(Reason, Kind)>, i64> {
+    match caller {
+        Caller::Guest(guest) => {
+            let waiter = pin!(Waiter::new(parking::guest_owner(guest)));
+            let waiter = waiter.as_ref();
+            guest.in_flight.set(true);
+            match enqueue(waiter) {
+                Ok(true) => {}
+                other => {
+                    guest.in_flight.set(false);
+                    return other.map(|_| None).map_err(Errno::to_ret);
+                }
+            }
+            let reason = hub().park(guest, deadline, true);
+            let kind = waiter.kind();
+            if TABLE.cancel(waiter) {
+                guest.in_flight.set(false);
+                return Ok(Some((reason, kind)));
+            }
+            // A wake took the waiter; from another kernel thread it may still be
+            // on its way through the inbox.
+            offload::wait_in_flight(guest);
+            Ok(None)
+        }
+        Caller::Foreign => {
+            let sleeper = Sleeper::new();
+            let waiter = pin!(Waiter::new(sleeper.owner()));
+            let waiter = waiter.as_ref();
+            if !enqueue(waiter).map_err(Errno::to_ret)? {
+                return Ok(None);
+            }
+            let reason = match sleeper.sleep(deadline) {
+                0 => Reason::Event,
+                ret if ret == err(libc::ETIMEDOUT) => Reason::Timeout,
+                _ => Reason::Signal,
+            };
+            let kind = waiter.kind();
+            Ok(TABLE.cancel(waiter).then_some((reason, kind)))
+        }
+    }
+}
+
+fn wait(caller: Caller, address: usize, value: u32, bitset: u32, deadline: Option<u64>) -> i64 {
+    let slept = sleep(caller, deadline, |waiter| {
+        // SAFETY: pinned by `sleep`, which cancels it before it goes.
+        unsafe { TABLE.enqueue(&Direct, address, value, bitset, waiter) }.map(|()| true)
+    });
+    match slept {
+        Ok(None) => 0,
+        Ok(Some((Reason::Timeout, _))) => err(libc::ETIMEDOUT),
+        Ok(Some(_)) if deadline.is_some() => raw::ERESTARTNOHAND,
+        Ok(Some(_)) => ERESTARTSYS,
+        Err(e) => e,
+    }
+}
+
+/// An interrupted wait for a PI lock is always taken up again (signal(7)); its
+/// time-out is absolute, so it starts over.
+fn lock_pi(caller: Caller, address: usize, deadline: Option<u64>) -> i64 {
+    loop {
+        let slept = sleep(caller, deadline, |waiter| {
+            // SAFETY: pinned by `sleep`, which cancels it before it goes.
+            let locked = unsafe { TABLE.lock_pi(&Direct, address, tid_of(caller), alive, waiter) };
+            locked.map(|lock| lock == PiLock::Queued)
+        });
+        return match slept {
+            Ok(None) => 0,
+            Ok(Some((Reason::Timeout, _))) => err(libc::ETIMEDOUT),
+            Ok(Some((Reason::Signal, _))) => raw::ERESTARTNOINTR,
+            Ok(Some(_)) => continue,
+            Err(e) => e,
+        };
+    }
+}
+
+fn wait_requeue_pi(
+    caller: Caller,
+    address: usize,
+    value: u32,
+    target: usize,
+    deadline: Option<u64>,
+) -> i64 {
+    let slept = sleep(caller, deadline, |waiter| {
+        // SAFETY: pinned by `sleep`, which cancels it before it goes.
+        unsafe { TABLE.wait_requeue_pi(&Direct, address, value, target, tid_of(caller), waiter) }
+            .map(|()| true)
+    });
+    match slept {
+        Ok(None) => 0,
+        Ok(Some((Reason::Timeout, _))) => err(libc::ETIMEDOUT),
+        // Moved to the lock already: libc takes the lock itself.
+        Ok(Some((_, Kind::Pi))) => err(libc::EAGAIN),
+        Ok(Some(_)) if deadline.is_some() => raw::ERESTARTNOHAND,
+        Ok(Some(_)) => ERESTARTSYS,
+        Err(e) => e,
+    }
+}
+
+/// The caller's thread id, as libc stores it in a PI futex.
+fn tid_of(caller: Caller) -> u32 {
+    match caller {
+        Caller::Guest(guest) => guest.tid.get() as u32,
+        // SAFETY: no arguments.
+        Caller::Foreign => unsafe { arch::syscall0(libc::SYS_gettid) as u32 },
+    }
+}
+
+/// Whether a thread id belongs to a living thread of this process.
+fn alive(tid: u32) -> bool {
+    if let Some(guest) = hub().find(tid as i32) {
+        return guest.state.get() != State::Dead;
+    }
+    // SAFETY: signal 0 only asks.
+    unsafe { arch::syscall3(libc::SYS_tgkill, hub().pid.get() as u64, tid as u64, 0) == 0 }
+}
+
+/// What a guest's end does to the locks it holds: robust ones are marked, and the
+/// waiters of its PI locks get them.
+pub fn release_locks(guest: &Guest) {
+    let tid = guest.tid.get() as u32;
+    let wake = |owner| parking::wake_owner(owner, true);
+    let head = guest.robust_list.get();
+    if head != 0 {
+        // A broken list ends the walk; the kernel is silent about it too.
+        let _ = TABLE.exit_robust_list(&Checked, head, tid, wake);
+    }
+    TABLE.exit_pi(&Direct, tid, wake);
+}
+
+/// A futex of several processes: the kernel's. A wait runs on the pool, so that
+/// the hub goes on; it looks again twice a second because a signal or the end of
+/// the other process must not leave the pool's thread behind for ever.
+fn shared(caller: Caller, command: i32, a: [u64; 6]) -> Outcome {
+    let Caller::Guest(guest) = caller else {
+        return Outcome::Native;
+    };
+    if !matches!(command, libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET) {
+        return Outcome::Native;
+    }
+    let end = match deadline(command, a[1], a[3]) {
+        Ok(end) => end,
+        Err(e) => return Outcome::Done(e),
+    };
+    let bitset = if command == libc::FUTEX_WAIT {
+        MATCH_ANY as u64
+    } else {
+        a[5]
+    };
+    loop {
+        let slice = raw::now().saturating_add(SLICE);
+        let until = raw::ns_timespec(end.map_or(slice, |end| end.min(slice)));
+        let args = [
+            a[0],
+            libc::FUTEX_WAIT_BITSET as u64,
+            a[2],
+            &raw const until as u64,
+            0,
+            bitset,
+        ];
+        let ret = offload::run(guest, libc::SYS_futex, args);
+        if ret != err(libc::ETIMEDOUT) {
+            return Outcome::Done(ret);
+        }
+        if end.is_some_and(|end| end <= raw::now()) {
+            return Outcome::Done(ret);
+        }
+        if crate::signal::pending(guest) {
+            return Outcome::Done(if end.is_some() {
+                raw::ERESTARTNOHAND
+            } else {
+                ERESTARTSYS
+            });
+        }
+    }
+}
+
+/// How long the pool waits for a shared futex at a time, in nanoseconds.
+const SLICE: u64 = 500_000_000;
+
+/// futex_waitv(2), for words of this process.
+///
+/// # Safety
+/// As [`futex`].
+pub unsafe fn futex_waitv(c: &mut Call<'_>) -> Outcome {
+    let [array, count, flags, timeout, clock, _] = c.a;
+    let count = count as u32 as usize;
+    if flags != 0 || count == 0 || count > WAITV_MAX {
+        return Outcome::Done(err(libc::EINVAL));
+    }
+    let mut deadline = None;
+    if timeout != 0 {
+        let op = match clock as i32 {
+            libc::CLOCK_REALTIME => libc::FUTEX_CLOCK_REALTIME as u64,
+            libc::CLOCK_MONOTONIC => 0,
+            _ => return Outcome::Done(err(libc::EINVAL)),
+        };
+        deadline = match self::deadline(libc::FUTEX_WAIT_BITSET, op, timeout) {
+            Ok(deadline) => deadline,
+            Err(e) => return Outcome::Done(e),
+        };
+    }
+    if !raw::plausible(array) {
+        return Outcome::Done(err(libc::EFAULT));
+    }
+    // SAFETY: the guest's own array, which the kernel would read.
+    let entries = unsafe { core::slice::from_raw_parts(array as *const WaitEntry, count) };
+    if entries
+        .iter()
+        .any(|e| e.flags & WaitEntry::PRIVATE == 0 && super::memory::is_shared(e.uaddr as usize))
+    {
+        return Outcome::Native;
+    }
+    let guest = c.guest;
+    let owner = parking::guest_owner(guest) as usize;
+    let waiters: Box<[Waiter]> = c.hub.call(guest, || {
+        (0..count).map(|_| Waiter::new(owner as *mut ())).collect()
+    });
+    // SAFETY: the box is not moved out of until the wait is over.
+    let pinned = unsafe { Pin::new_unchecked(&*waiters) };
+    // SAFETY: `cancel_all` below ends every wait before the box goes.
+    let ret = match unsafe { TABLE.enqueue_all(&Direct, entries, pinned) } {
+        Err(e) => e.to_ret(),
+        Ok(Some(index)) => index as i64,
+        Ok(None) => {
+            let reason = c.hub.park(guest, deadline, true);
+            match (TABLE.cancel_all(pinned), reason) {
+                (Some(index), _) => index as i64,
+                (None, Reason::Timeout) => err(libc::ETIMEDOUT),
+                (None, _) if deadline.is_some() => err(libc::EINTR),
+                (None, _) => ERESTARTSYS,
+            }
+        }
+    };
+    c.hub.call(guest, move || drop(waiters));
+    Outcome::Done(ret)
+}

@@ -1,0 +1,54 @@
+//! What each virtualised call does: one file a family.
+//!
+//! An operation first tries without blocking. Only when the kernel says "would
+//! block" does it park its guest, and what it returns is what the kernel would
+//! have returned.
+
+pub mod fd;
+pub mod futex;
+pub mod memory;
+pub mod net;
+pub mod poll;
+pub mod process;
+pub mod signal;
+pub mod thread;
+pub mod time;
+pub mod wait;
+
+use crate::frame::Frame;
+use crate::guest::Guest;
+use crate::hub::Hub;
+
+/// One call of a guest.
+pub struct Call<'a> {
+    /// Who makes it.
+    pub guest: &'static Guest,
+    /// Its hub.
+    pub hub: &'static Hub,
+    /// Its registers.
+    pub frame: &'a mut Frame,
+    /// Its arguments.
+    pub a: [u64; 6],
+}
+
+impl Call<'_> {
+    /// An argument that is a descriptor.
+    pub fn fd(&self, index: usize) -> i32 {
+        self.a[index] as i32
+    }
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It returns this (`-errno` on failure, or one of the restart results of
+    /// [`raw`](crate::raw)).
+    Done(i64),
+    /// The guest runs the real instruction in its stub.
+    Native,
+    /// The frame was set by the operation itself.
+    AsSet,
+}
+
+/// An operation.
+pub type Op = unsafe fn(&mut Call<'_>) -> Outcome;

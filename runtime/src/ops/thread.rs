@@ -1,0 +1,207 @@
+//! Threads: made, ended, and what the kernel keeps for each.
+#![allow(unsafe_code)]
+
+use super::{Call, Outcome};
+use crate::arch;
+use crate::fork;
+use crate::guest::{State, life};
+use crate::raw::{self, err};
+use crate::signal;
+
+/// clone(2) and clone3(2).
+///
+/// # Safety
+/// Operations are called by dispatch with a guest's present call.
+pub unsafe fn clone(c: &mut Call<'_>) -> Outcome {
+    // SAFETY: the guest's present call.
+    if let Some(args) = unsafe { life::thread_args(c.frame) } {
+        // SAFETY: as above.
+        return Outcome::Done(unsafe { life::create(c.guest, c.frame, &args) });
+    }
+    if life::clone_flags(c.frame) & libc::CLONE_VM as u64 != 0 {
+        return vfork(c);
+    }
+    // SAFETY: as above.
+    Outcome::Done(unsafe { fork::fork(c) })
+}
+
+/// A child that shares our memory until it execs or ends: everything it does goes
+/// to the kernel.
+fn vfork(c: &mut Call<'_>) -> Outcome {
+    // The child inherits the kernel thread's mask: it must be the caller's. The
+    // first call after the child is gone restores it.
+    signal::show_kernel_mask_of(c.guest);
+    c.hub.shared_child.set(true);
+    Outcome::Native
+}
+
+/// fork(2) as a system call (libc uses clone).
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn fork_call(c: &mut Call<'_>) -> Outcome {
+    // SAFETY: the guest's present call.
+    Outcome::Done(unsafe { fork::fork(c) })
+}
+
+/// vfork(2).
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn vfork_call(c: &mut Call<'_>) -> Outcome {
+    vfork(c)
+}
+
+/// exit(2): the calling thread ends. The last one ends the process.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
+    if c.hub.count() == 1 && !c.hub.has_foreign() {
+        // SAFETY: no pointers.
+        unsafe { arch::syscall1(libc::SYS_exit_group, c.a[0] & 0xff) };
+    }
+    // Whoever asks from here on finds the holder of these locks dead.
+    c.guest.state.set(State::Dead);
+    super::futex::release_locks(c.guest);
+    life::end(c.guest)
+}
+
+/// gettid(2).
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn gettid(c: &mut Call<'_>) -> Outcome {
+    Outcome::Done(c.guest.tid.get() as i64)
+}
+
+/// set_tid_address(2).
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn set_tid_address(c: &mut Call<'_>) -> Outcome {
+    c.guest.clear_child_tid.set(c.a[0] as *mut u32);
+    Outcome::Done(c.guest.tid.get() as i64)
+}
+
+/// Size of `struct robust_list_head`, which the call names.
+const ROBUST_HEAD: u64 = 24;
+
+/// set_robust_list(2).
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn set_robust_list(c: &mut Call<'_>) -> Outcome {
+    if c.a[1] != ROBUST_HEAD {
+        return Outcome::Done(err(libc::EINVAL));
+    }
+    c.guest.robust_list.set(c.a[0] as usize);
+    Outcome::Done(0)
+}
+
+/// get_robust_list(2).
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn get_robust_list(c: &mut Call<'_>) -> Outcome {
+    let tid = c.a[0] as i32;
+    let guest = if tid == 0 {
+        Some(c.guest)
+    } else {
+        c.hub.find(tid)
+    };
+    let Some(guest) = guest else {
+        return Outcome::Native;
+    };
+    // SAFETY: the guest's own two pointers.
+    unsafe {
+        (c.a[1] as *mut usize).write(guest.robust_list.get());
+        (c.a[2] as *mut u64).write(ROBUST_HEAD);
+    }
+    Outcome::Done(0)
+}
+
+/// rseq(2): the kernel knows one area a kernel thread, and that is the initial
+/// thread's. libc takes an error for a broken kernel and aborts, so the answer is
+/// success; the area's cpu id stays "not registered", and libc asks the kernel.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn rseq(c: &mut Call<'_>) -> Outcome {
+    if c.guest.is_initial() {
+        Outcome::Native
+    } else {
+        Outcome::Done(0)
+    }
+}
+
+/// prctl(2): names are the guest's own.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn prctl(c: &mut Call<'_>) -> Outcome {
+    match c.a[0] as i32 {
+        libc::PR_SET_NAME => {
+            let mut name = [0u8; 16];
+            for (i, byte) in name[..15].iter_mut().enumerate() {
+                // SAFETY: the guest's own string, read up to its end.
+                *byte = match unsafe { raw::get(c.a[1] + i as u64) } {
+                    Ok(byte) => byte,
+                    Err(e) => return Outcome::Done(e),
+                };
+                if *byte == 0 {
+                    break;
+                }
+            }
+            // New threads are called what their creator is called.
+            c.guest.name.set(name);
+            if c.guest.is_initial() {
+                Outcome::Native
+            } else {
+                Outcome::Done(0)
+            }
+        }
+        // SAFETY: the guest's own buffer of 16 bytes.
+        libc::PR_GET_NAME => match unsafe { raw::put(c.a[1], c.guest.name.get()) } {
+            Ok(()) => Outcome::Done(0),
+            Err(e) => Outcome::Done(e),
+        },
+        _ => Outcome::Native,
+    }
+}
+
+/// Calls whose first argument is a thread's id, and which only read or advise:
+/// they are asked of the kernel thread that all guests share.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn of_kernel_thread(c: &mut Call<'_>) -> Outcome {
+    let tid = c.a[0] as i32;
+    if tid == 0 || c.hub.find(tid).is_none() {
+        return Outcome::Native;
+    }
+    let mut a = c.a;
+    a[0] = 0;
+    // SAFETY: the guest's own call about the calling thread.
+    Outcome::Done(unsafe { arch::syscall(c.frame.rax, a) })
+}
+
+/// sched_setaffinity(2): checked by the kernel, but a guest does not move the
+/// kernel thread that all guests share; the initial thread does.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn sched_setaffinity(c: &mut Call<'_>) -> Outcome {
+    let tid = c.a[0] as i32;
+    let target = if tid == 0 {
+        Some(c.guest)
+    } else {
+        c.hub.find(tid)
+    };
+    match target {
+        Some(guest) if !guest.is_initial() => {
+            Outcome::Done(if c.a[2] == 0 { err(libc::EFAULT) } else { 0 })
+        }
+        _ => Outcome::Native,
+    }
+}

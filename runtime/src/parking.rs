@@ -1,0 +1,110 @@
+//! Who sleeps on a futex, and how the sleeper is woken.
+//!
+//! The futex table knows its waiters' owners only as pointers. Here is what they
+//! point to: a guest, or the word a foreign kernel thread sleeps on (marked by the
+//! pointer's lowest bit). A guest is woken directly on its hub's kernel thread and
+//! through the hub's inbox from any other.
+#![allow(unsafe_code)]
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::arch::{self, syscall3, syscall4};
+use crate::futex::{MATCH_ANY, TABLE};
+use crate::guest::{Guest, Reason};
+use crate::hub::hub;
+use crate::raw::{self, err};
+
+const FOREIGN: usize = 1;
+
+/// Whether the code runs on the hub's kernel thread.
+#[inline]
+pub fn on_hub() -> bool {
+    arch::current_word() != 0
+}
+
+/// The owner word of a guest's waiter.
+pub fn guest_owner(guest: &Guest) -> *mut () {
+    (guest as *const Guest).cast_mut().cast()
+}
+
+/// Wakes the owner of a waiter that was just taken from its queue.
+#[inline]
+pub fn wake_owner(owner: *mut (), on_hub: bool) {
+    let address = owner as usize;
+    if address & FOREIGN != 0 {
+        // SAFETY: the sleeper's word stays until its `cancel` returned, and the
+        // table holds that up until this call is over.
+        let word = unsafe { &*((address & !FOREIGN) as *const AtomicU32) };
+        word.store(1, Ordering::Release);
+        // SAFETY: a wake needs a valid address only.
+        unsafe { syscall3(libc::SYS_futex, word.as_ptr() as u64, PRIVATE_WAKE, 1) };
+        return;
+    }
+    let guest = owner as *const Guest;
+    if on_hub {
+        // SAFETY: the guest waits, so its record is live.
+        let guest = unsafe { &*guest };
+        guest.in_flight.set(false);
+        hub().wake(guest, Reason::Event);
+    } else {
+        // SAFETY: the guest waits, and only this thread took its waiter.
+        unsafe { hub().wake_from_anywhere(guest) };
+    }
+}
+
+const PRIVATE_WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
+const PRIVATE_WAIT: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
+
+/// Wakes up to `n` waiters of a word in this process.
+pub fn wake(address: usize, n: u32) {
+    let on_hub = on_hub();
+    // A misaligned address has no waiters: what the kernel would refuse, we ignore,
+    // because nobody is there to be told.
+    let _ = TABLE.wake(address, n, MATCH_ANY, |owner| wake_owner(owner, on_hub));
+}
+
+/// The word a foreign kernel thread sleeps on.
+#[repr(align(8))]
+pub struct Sleeper(AtomicU32);
+
+impl Sleeper {
+    /// A sleeper that was not woken yet.
+    pub const fn new() -> Self {
+        Sleeper(AtomicU32::new(0))
+    }
+
+    /// Its owner word.
+    pub fn owner(&self) -> *mut () {
+        (self as *const Sleeper as usize | FOREIGN) as *mut ()
+    }
+
+    /// Sleeps in the kernel until woken (0), the deadline in CLOCK_MONOTONIC
+    /// nanoseconds passes (-ETIMEDOUT) or a handler ran (-EINTR).
+    pub fn sleep(&self, deadline: Option<u64>) -> i64 {
+        while self.0.load(Ordering::Acquire) == 0 {
+            let left = match deadline {
+                None => None,
+                Some(deadline) => match deadline.saturating_sub(raw::now()) {
+                    0 => return err(libc::ETIMEDOUT),
+                    left => Some(raw::ns_timespec(left)),
+                },
+            };
+            let ts = left
+                .as_ref()
+                .map_or(0, |ts| ts as *const libc::timespec as u64);
+            // SAFETY: our own word and time span.
+            let ret =
+                unsafe { syscall4(libc::SYS_futex, self.0.as_ptr() as u64, PRIVATE_WAIT, 0, ts) };
+            if ret == err(libc::EINTR) {
+                return ret;
+            }
+        }
+        0
+    }
+}
+
+impl Default for Sleeper {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,178 @@
+//! Small words for talking to the kernel: error values, clocks, descriptors.
+//!
+//! Everything here is allocation-free, keeps no lock and touches no
+//! thread-local storage: it may run in guest mode.
+#![allow(unsafe_code)]
+
+use crate::arch::{syscall1, syscall2, syscall3};
+
+/// `-errno`, as the kernel returns it.
+#[inline(always)]
+pub const fn err(errno: i32) -> i64 {
+    -(errno as i64)
+}
+
+/// The kernel's internal result for "restart if every handler that runs has
+/// SA_RESTART, else EINTR" (include/linux/errno.h). Never leaves dispatch.
+pub const ERESTARTSYS: i64 = -512;
+/// "EINTR if a handler runs, else restart". Never leaves dispatch.
+pub const ERESTARTNOHAND: i64 = -514;
+
+/// "Restart whatever the handler's flags say". Never leaves dispatch.
+pub const ERESTARTNOINTR: i64 = -513;
+
+/// True for the three results above.
+#[inline]
+pub const fn is_restart(ret: i64) -> bool {
+    ret == ERESTARTSYS || ret == ERESTARTNOHAND || ret == ERESTARTNOINTR
+}
+
+/// Nanoseconds in a second.
+pub const NS_PER_S: u64 = 1_000_000_000;
+
+/// CLOCK_MONOTONIC in nanoseconds.
+#[inline]
+pub fn now() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// Reads a clock that cannot fail, in nanoseconds.
+#[inline]
+pub fn clock(id: libc::clockid_t) -> u64 {
+    let mut ts = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes to `ts`. libc's clock_gettime is the vDSO's for these
+    // clocks: no lock, no errno on success.
+    unsafe { libc::clock_gettime(id, &mut ts) };
+    ts.tv_sec as u64 * NS_PER_S + ts.tv_nsec as u64
+}
+
+/// Nanoseconds of a time span; `None` when it is not normalised or negative,
+/// which the kernel answers with EINVAL. Saturates after 584 years.
+pub fn timespec_ns(ts: &libc::timespec) -> Option<u64> {
+    if ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= NS_PER_S as i64 {
+        return None;
+    }
+    Some(
+        (ts.tv_sec as u64)
+            .saturating_mul(NS_PER_S)
+            .saturating_add(ts.tv_nsec as u64),
+    )
+}
+
+/// A time span of `ns` nanoseconds.
+pub fn ns_timespec(ns: u64) -> libc::timespec {
+    libc::timespec {
+        tv_sec: (ns / NS_PER_S) as i64,
+        tv_nsec: (ns % NS_PER_S) as i64,
+    }
+}
+
+/// Reads a `T` at an address the program gave. `Err(-EFAULT)` for what is surely
+/// no address of the program's: null and its neighbourhood (vm.mmap_min_addr) and
+/// the kernel's half. Any other unmapped address faults here as it would in the
+/// program.
+///
+/// # Safety
+/// The address must be one that the kernel would be told to read.
+pub unsafe fn get<T: Copy>(address: u64) -> Result<T, i64> {
+    if !plausible(address) {
+        return Err(err(libc::EFAULT));
+    }
+    // SAFETY: the caller's contract.
+    Ok(unsafe { core::ptr::read_unaligned(address as *const T) })
+}
+
+/// Writes a `T` at an address the program gave; as [`get`].
+///
+/// # Safety
+/// As [`get`], for writing.
+pub unsafe fn put<T>(address: u64, value: T) -> Result<(), i64> {
+    if !plausible(address) {
+        return Err(err(libc::EFAULT));
+    }
+    // SAFETY: the caller's contract.
+    unsafe { core::ptr::write_unaligned(address as *mut T, value) };
+    Ok(())
+}
+
+/// Whether an address may be the program's.
+pub fn plausible(address: u64) -> bool {
+    (0x1_0000..0x7fff_ffff_f000).contains(&address)
+}
+
+/// close(2) without the program's view of it.
+pub fn close(fd: i32) {
+    // SAFETY: callers close descriptors of our own.
+    unsafe { syscall1(libc::SYS_close, fd as u64) };
+}
+
+/// The status flags of a descriptor, or `-errno`.
+pub fn status_flags(fd: i32) -> i64 {
+    // SAFETY: F_GETFL takes no pointer.
+    unsafe { syscall2(libc::SYS_fcntl, fd as u64, libc::F_GETFL as u64) }
+}
+
+/// True if the program made the description non-blocking. The flag lives in the
+/// description, which other processes may share: it is asked for, not cached.
+pub fn is_nonblocking(fd: i32) -> bool {
+    let flags = status_flags(fd);
+    flags >= 0 && flags & libc::O_NONBLOCK as i64 != 0
+}
+
+/// poll(2) of one descriptor without waiting: its events, 0 if none, `-errno`.
+pub fn poll_now(fd: i32, events: i16) -> i64 {
+    let mut p = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    // SAFETY: one pollfd of ours.
+    let n = unsafe { syscall3(libc::SYS_poll, &raw mut p as u64, 1, 0) };
+    if n <= 0 { n } else { p.revents as i64 }
+}
+
+/// Writes to a descriptor, best effort: for the one line of a bad configuration.
+pub fn write_all(fd: i32, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: the slice is valid for reads.
+        let n = unsafe {
+            syscall3(
+                libc::SYS_write,
+                fd as u64,
+                bytes.as_ptr() as u64,
+                bytes.len() as u64,
+            )
+        };
+        match n {
+            n if n > 0 => bytes = &bytes[n as usize..],
+            n if n == err(libc::EINTR) => {}
+            _ => return,
+        }
+    }
+}
+
+/// Anonymous private memory that costs nothing until it is touched, or `None`.
+pub fn reserve(len: usize) -> Option<*mut u8> {
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let p = unsafe {
+        crate::arch::syscall(
+            libc::SYS_mmap as u64,
+            [
+                0,
+                len as u64,
+                (libc::PROT_READ | libc::PROT_WRITE) as u64,
+                (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as u64,
+                u64::MAX,
+                0,
+            ],
+        )
+    };
+    if (-4095..0).contains(&p) {
+        None
+    } else {
+        Some(p as *mut u8)
+    }
+}

@@ -1,0 +1,157 @@
+//! The readiness reactor.
+#![allow(unsafe_code)]
+
+use super::{Wait, fds, quiet_the_bell};
+use crate::arch::{syscall, syscall1, syscall4};
+use crate::hub::Hub;
+use crate::private;
+use crate::raw::{self, err};
+
+/// `data` of the bell.
+const BELL: u64 = u64::MAX;
+/// Events taken from the kernel at once.
+const BATCH: usize = 256;
+
+/// What a registration asks for: everything, once an edge.
+const ALL: u32 =
+    (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLPRI | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
+
+/// An epoll instance of ours.
+pub struct EpollSet {
+    fd: i32,
+}
+
+impl EpollSet {
+    /// A new instance; `Err` is `-errno`.
+    pub fn open() -> Result<Self, i64> {
+        // SAFETY: no pointers.
+        let fd = unsafe { syscall1(libc::SYS_epoll_create1, libc::EPOLL_CLOEXEC as u64) };
+        if fd < 0 {
+            Err(fd)
+        } else {
+            Ok(EpollSet {
+                fd: private::keep(fd as i32),
+            })
+        }
+    }
+
+    /// Its descriptor.
+    pub fn fd(&self) -> i32 {
+        self.fd
+    }
+
+    /// Closes it.
+    pub fn close(&self) {
+        private::close(self.fd);
+    }
+
+    fn control(&self, op: i32, fd: i32, events: u32, data: u64) -> i64 {
+        let mut event = libc::epoll_event { events, u64: data };
+        // SAFETY: one event of ours.
+        unsafe {
+            syscall4(
+                libc::SYS_epoll_ctl,
+                self.fd as u64,
+                op as u64,
+                fd as u64,
+                &raw mut event as u64,
+            )
+        }
+    }
+
+    /// Registers the bell.
+    pub fn watch_bell(&self, bell: i32) {
+        self.control(libc::EPOLL_CTL_ADD, bell, libc::EPOLLIN as u32, BELL);
+    }
+
+    /// See [`Reactor::arm`](super::Reactor::arm).
+    pub fn arm(&self, fd: i32) -> Result<(), i64> {
+        let Some(state) = fds::table().get(fd) else {
+            return Err(err(libc::EBADF));
+        };
+        if state.armed.get() {
+            return Ok(());
+        }
+        let data = fd as u64 | (state.generation.get() as u64) << 32;
+        let mut ret = self.control(libc::EPOLL_CTL_ADD, fd, ALL, data);
+        if ret == err(libc::EEXIST) {
+            // The same description came back to the same number.
+            ret = self.control(libc::EPOLL_CTL_MOD, fd, ALL, data);
+        }
+        if ret != 0 {
+            return Err(ret);
+        }
+        state.armed.set(true);
+        Ok(())
+    }
+
+    /// See [`Reactor::turn`](super::Reactor::turn).
+    pub fn turn(&mut self, hub: &Hub, wait: Wait) {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
+        let mut wait = wait;
+        loop {
+            let n = self.wait(&mut events, wait);
+            if n <= 0 {
+                return;
+            }
+            for event in &events[..n as usize] {
+                let (bits, data) = (event.events, event.u64);
+                if data == BELL {
+                    quiet_the_bell();
+                    continue;
+                }
+                if let Some(state) = fds::table().get(data as u32 as i32)
+                    && state.armed.get()
+                    && state.generation.get() == (data >> 32) as u32
+                {
+                    state.wake(hub, bits);
+                }
+            }
+            if (n as usize) < BATCH {
+                return;
+            }
+            wait = Wait::No;
+        }
+    }
+
+    fn wait(&self, events: &mut [libc::epoll_event; BATCH], wait: Wait) -> i64 {
+        let timeout = match wait {
+            Wait::No => 0,
+            Wait::Forever => u64::MAX,
+            Wait::Until(deadline) => deadline.saturating_sub(raw::now()),
+        };
+        let ts = raw::ns_timespec(timeout);
+        let ts_ptr = if timeout == u64::MAX {
+            0
+        } else {
+            &raw const ts as u64
+        };
+        let buf = events.as_mut_ptr() as u64;
+        // SAFETY: the buffer holds BATCH events; `ts` lives across the call.
+        let n = unsafe {
+            syscall(
+                libc::SYS_epoll_pwait2 as u64,
+                [self.fd as u64, buf, BATCH as u64, ts_ptr, 0, 0],
+            )
+        };
+        if n != err(libc::ENOSYS) {
+            return n;
+        }
+        // Before Linux 5.11: milliseconds, rounded up so that no timer is early.
+        let ms = if timeout == u64::MAX {
+            -1
+        } else {
+            timeout.div_ceil(1_000_000).min(i32::MAX as u64) as i64
+        };
+        // SAFETY: as above.
+        unsafe {
+            syscall4(
+                libc::SYS_epoll_wait,
+                self.fd as u64,
+                buf,
+                BATCH as u64,
+                ms as u64,
+            )
+        }
+    }
+}

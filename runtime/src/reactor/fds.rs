@@ -1,0 +1,236 @@
+//! What the reactor knows about each descriptor number of the program.
+//!
+//! # Synchronization
+//! The hub's kernel thread alone.
+#![allow(unsafe_code)]
+
+use core::cell::Cell;
+use core::ptr;
+
+use crate::guest::{Guest, Reason};
+use crate::hub::Hub;
+use crate::private;
+use crate::raw;
+
+/// Descriptors up to this number are known; others wait through the offload pool.
+/// fs.nr_open is 1,048,576 unless raised.
+const MAX: usize = 1 << 20;
+
+/// A guest waiting for readiness of one descriptor. Lives on the guest's stack
+/// while the guest is parked.
+pub struct FdWaiter {
+    guest: &'static Guest,
+    /// EPOLL* bits that wake it; errors and hang-ups always do.
+    events: u32,
+    /// The number it waits on: another one after the program closed the first.
+    fd: Cell<i32>,
+    moved: Cell<bool>,
+    prev: Cell<*const FdWaiter>,
+    next: Cell<*const FdWaiter>,
+}
+
+impl FdWaiter {
+    /// A waiter that is on no list yet.
+    pub fn new(guest: &'static Guest, fd: i32, events: u32) -> Self {
+        FdWaiter {
+            guest,
+            events,
+            fd: Cell::new(fd),
+            moved: Cell::new(false),
+            prev: Cell::new(ptr::null()),
+            next: Cell::new(ptr::null()),
+        }
+    }
+}
+
+/// One descriptor number. All zero: never seen.
+#[repr(C)]
+pub struct FdState {
+    /// Whether it is registered with the epoll set.
+    pub armed: Cell<bool>,
+    /// Recent luck of direct tries: below zero, an operation is handed over
+    /// without one.
+    pub luck: Cell<i8>,
+    /// Tag of the registration, so that events of a closed descriptor are told
+    /// from those of its successor.
+    pub generation: Cell<u32>,
+    /// [`timeout_epoch`](FdTable::timeout_epoch) at which the next two were read.
+    pub timeout_epoch: Cell<u32>,
+    /// SO_RCVTIMEO in nanoseconds, 0 for none.
+    pub receive_timeout: Cell<u64>,
+    /// SO_SNDTIMEO in nanoseconds, 0 for none.
+    pub send_timeout: Cell<u64>,
+    /// Guests that go on with this number, one of ours, after theirs was closed.
+    users: Cell<u32>,
+    waiters: Cell<*const FdWaiter>,
+}
+
+impl FdWaiter {
+    /// The number to go on with.
+    pub fn fd(&self) -> i32 {
+        self.fd.get()
+    }
+
+    /// Whether that is a number kept for it, to be released.
+    pub fn was_moved(&self) -> bool {
+        self.moved.get()
+    }
+
+    /// Takes it off the list it is on now.
+    pub fn unlink(&self) {
+        if let Some(state) = table().get(self.fd.get()) {
+            state.unlink(self);
+        }
+    }
+}
+
+impl FdState {
+    /// Hangs a waiter on.
+    ///
+    /// # Safety
+    /// The waiter must stay in place until [`unlink`](Self::unlink).
+    pub unsafe fn link(&self, waiter: &FdWaiter) {
+        let head = self.waiters.get();
+        waiter.prev.set(ptr::null());
+        waiter.next.set(head);
+        // SAFETY: linked waiters stay in place.
+        if let Some(head) = unsafe { head.as_ref() } {
+            head.prev.set(waiter);
+        }
+        self.waiters.set(waiter);
+    }
+
+    /// Takes a linked waiter off.
+    fn unlink(&self, waiter: &FdWaiter) {
+        let (prev, next) = (waiter.prev.get(), waiter.next.get());
+        // SAFETY: linked waiters stay in place.
+        unsafe {
+            match prev.as_ref() {
+                Some(prev) => prev.next.set(next),
+                None => self.waiters.set(next),
+            }
+            if let Some(next) = next.as_ref() {
+                next.prev.set(prev);
+            }
+        }
+    }
+
+    /// Whether somebody waits for it.
+    pub fn has_waiters(&self) -> bool {
+        !self.waiters.get().is_null()
+    }
+
+    /// Wakes the guests that wait for one of `events`.
+    pub fn wake(&self, hub: &Hub, events: u32) {
+        let always = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+        let mut at = self.waiters.get();
+        // SAFETY: linked waiters stay in place; waking only queues the guest.
+        while let Some(waiter) = unsafe { at.as_ref() } {
+            at = waiter.next.get();
+            if events & (waiter.events | always) != 0 {
+                hub.wake(waiter.guest, Reason::Event);
+            }
+        }
+    }
+}
+
+/// The states of all descriptor numbers, in one reserved range of memory.
+pub struct FdTable {
+    base: Cell<*mut FdState>,
+    /// Bumped whenever the program sets a socket timeout on any descriptor: a
+    /// description may have several numbers.
+    pub timeout_epoch: Cell<u32>,
+}
+
+// SAFETY: used on the hub's kernel thread alone.
+unsafe impl Sync for FdTable {}
+
+static TABLE: FdTable = FdTable {
+    base: Cell::new(ptr::null_mut()),
+    timeout_epoch: Cell::new(1),
+};
+
+/// The table.
+pub fn table() -> &'static FdTable {
+    &TABLE
+}
+
+impl FdTable {
+    /// Reserves its memory; false if there is no address space.
+    pub fn init(&self) -> bool {
+        if self.base.get().is_null() {
+            match raw::reserve(MAX * size_of::<FdState>()) {
+                Some(p) => self.base.set(p.cast()),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// The state of a descriptor number, if it is one the table holds.
+    pub fn get(&self, fd: i32) -> Option<&'static FdState> {
+        if fd < 0 || fd as usize >= MAX || self.base.get().is_null() {
+            return None;
+        }
+        // SAFETY: inside the reservation; all zero is a valid state.
+        Some(unsafe { &*self.base.get().add(fd as usize) })
+    }
+
+    /// The program is about to close a number somebody waits on. As bare, the waits
+    /// go on with the description they were for: under a number of ours.
+    pub fn keep_for_waiters(&self, fd: i32) -> Option<i32> {
+        let state = self.get(fd).filter(|state| state.has_waiters())?;
+        let kept = private::duplicate(fd);
+        let new = self.get(kept as i32)?;
+        new.waiters.set(state.waiters.replace(ptr::null()));
+        let mut at = new.waiters.get();
+        // SAFETY: linked waiters stay in place.
+        while let Some(waiter) = unsafe { at.as_ref() } {
+            at = waiter.next.get();
+            waiter.fd.set(kept as i32);
+            waiter.moved.set(true);
+            new.users.set(new.users.get() + 1);
+        }
+        Some(kept as i32)
+    }
+
+    /// A guest no longer needs a number that was kept for it.
+    pub fn release(&self, fd: i32) {
+        if let Some(state) = self.get(fd) {
+            state.users.set(state.users.get() - 1);
+            if state.users.get() == 0 {
+                self.closed(fd);
+                private::close(fd);
+            }
+        }
+    }
+
+    /// The program closes this number, or puts another description there.
+    pub fn closed(&self, fd: i32) {
+        if let Some(state) = self.get(fd)
+            // Reading an untouched page maps the zero page only; writing costs memory.
+            && (state.armed.get() || state.luck.get() != 0 || state.timeout_epoch.get() != 0)
+        {
+            state.armed.set(false);
+            state.luck.set(0);
+            state.timeout_epoch.set(0);
+            state.generation.set(state.generation.get().wrapping_add(1));
+        }
+    }
+
+    /// In a forked child: nothing is registered and nobody waits.
+    pub fn reset_after_fork(&self) {
+        if self.base.get().is_null() {
+            return;
+        }
+        // SAFETY: drops the pages of our own reservation: they read as zero again.
+        unsafe {
+            crate::arch::syscall3(
+                libc::SYS_madvise,
+                self.base.get() as u64,
+                (MAX * size_of::<FdState>()) as u64,
+                libc::MADV_DONTNEED as u64,
+            )
+        };
+    }
+}

@@ -1,0 +1,183 @@
+//! How the hub waits for the kernel: one interface, two reactors.
+//!
+//! *Readiness* is always epoll's: a descriptor is registered once, edge
+//! triggered, for everything, and a guest that waits for it hangs a
+//! [`FdWaiter`](fds::FdWaiter) on it. Because every operation is tried before its
+//! guest waits, an edge that comes when nobody waits may be dropped. *Operations*
+//! (receive, read, accept, connect, wait for a child) are handed to io_uring
+//! where the kernel has it: they complete without a second call, and their
+//! submissions are batched into the one `io_uring_enter` of a hub's turn. With
+//! the epoll reactor the same operations wait for readiness and try again.
+//!
+//! # Synchronization
+//! A reactor belongs to the hub's kernel thread. Only the bell is rung from others.
+#![allow(unsafe_code)]
+
+pub mod epoll;
+pub mod fds;
+pub mod ring;
+
+use core::sync::atomic::{AtomicI32, Ordering};
+
+use crate::arch::{syscall2, syscall3};
+use crate::config::LoopKind;
+use crate::guest::Guest;
+use crate::hub::Hub;
+use crate::private;
+use epoll::EpollSet;
+use ring::{Entry, Ring};
+
+/// How long a turn of the reactor may sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    No,
+    /// Until something happens.
+    Forever,
+    /// Until something happens or CLOCK_MONOTONIC reaches that many nanoseconds.
+    Until(u64),
+}
+
+/// The eventfd that wakes a sleeping hub; -1 before there is one.
+static BELL: AtomicI32 = AtomicI32::new(-1);
+
+/// Wakes a hub that sleeps in its reactor. Async-signal-safe, from any thread.
+pub fn ring_the_bell() {
+    let one = 1u64;
+    // SAFETY: writes eight bytes of ours. It fails only if the counter is full,
+    // and then the hub wakes anyway.
+    unsafe {
+        syscall3(
+            libc::SYS_write,
+            BELL.load(Ordering::Relaxed) as u64,
+            &raw const one as u64,
+            8,
+        )
+    };
+}
+
+/// See the file's first lines.
+pub struct Reactor {
+    epoll: EpollSet,
+    ring: Option<Ring>,
+}
+
+impl Reactor {
+    /// Opens the reactor that `kind` asks for; `Auto` takes io_uring if the kernel
+    /// lets us, else epoll. `Err` is `-errno`.
+    pub fn open(kind: LoopKind) -> Result<Self, i64> {
+        let epoll = EpollSet::open()?;
+        let ring = match kind {
+            LoopKind::Epoll => None,
+            LoopKind::IoUring => match Ring::open(epoll.fd()) {
+                Ok(ring) => Some(ring),
+                Err(e) => {
+                    epoll.close();
+                    return Err(e);
+                }
+            },
+            LoopKind::Auto => Ring::open(epoll.fd()).ok(),
+        };
+        // SAFETY: no pointers.
+        let bell = unsafe {
+            syscall2(
+                libc::SYS_eventfd2,
+                0,
+                (libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) as u64,
+            )
+        };
+        if bell < 0 {
+            epoll.close();
+            if let Some(ring) = ring {
+                ring.close();
+            }
+            return Err(bell);
+        }
+        let bell = private::keep(bell as i32);
+        epoll.watch_bell(bell);
+        BELL.store(bell, Ordering::Relaxed);
+        Ok(Reactor { epoll, ring })
+    }
+
+    /// "io_uring" or "epoll".
+    pub fn name(&self) -> &'static str {
+        if self.ring.is_some() {
+            "io_uring"
+        } else {
+            "epoll"
+        }
+    }
+
+    /// Submits what guests have asked for, sleeps as `wait` says, and wakes the
+    /// guests whose events came.
+    pub fn turn(&mut self, hub: &Hub, wait: Wait) {
+        match &mut self.ring {
+            Some(ring) => {
+                ring.turn(hub, wait);
+                if ring.take_epoll_event() {
+                    self.epoll.turn(hub, Wait::No);
+                }
+            }
+            None => self.epoll.turn(hub, wait),
+        }
+    }
+
+    /// Registers a descriptor for readiness. `Err(-EPERM)`: it is always ready
+    /// (regular files); `Err(-EBADF)`: not open.
+    pub fn arm(&mut self, fd: i32) -> Result<(), i64> {
+        if let Some(ring) = &mut self.ring {
+            ring.watch_epoll();
+        }
+        self.epoll.arm(fd)
+    }
+
+    /// Whether operations can be handed over.
+    pub fn has_ring(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// Whether the ring knows this operation.
+    pub fn supports(&self, opcode: u8) -> bool {
+        self.ring.as_ref().is_some_and(|ring| ring.supports(opcode))
+    }
+
+    /// Hands an operation of `guest` over; its result comes to `guest.result` with a
+    /// wake. False: there is no ring, or no room.
+    pub fn submit(&mut self, guest: &Guest, entry: Entry) -> bool {
+        match &mut self.ring {
+            Some(ring) => ring.submit(guest, entry),
+            None => false,
+        }
+    }
+
+    /// Asks for the cancellation of the operation `guest` has handed over; its
+    /// completion still comes.
+    pub fn cancel(&mut self, guest: &Guest) {
+        if let Some(ring) = &mut self.ring {
+            ring.cancel(guest);
+        }
+    }
+
+    /// In a forked child: lets go of the parent's descriptors.
+    pub fn abandon(self) {
+        self.epoll.close();
+        if let Some(ring) = self.ring {
+            ring.close();
+        }
+        private::close(BELL.swap(-1, Ordering::Relaxed));
+    }
+}
+
+/// Empties the bell. Called by the epoll set.
+fn quiet_the_bell() {
+    let mut count = 0u64;
+    // SAFETY: reads eight bytes into `count`; non-blocking.
+    unsafe {
+        syscall3(
+            libc::SYS_read,
+            BELL.load(Ordering::Relaxed) as u64,
+            &raw mut count as u64,
+            8,
+        )
+    };
+}

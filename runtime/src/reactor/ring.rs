@@ -1,0 +1,191 @@
+//! The completion reactor: one io_uring per hub.
+//!
+//! The ring is used by one kernel thread (SINGLE_ISSUER) and its completions are
+//! made in that thread's own `io_uring_enter` (DEFER_TASKRUN), so nothing
+//! interrupts a guest. The crate is built to make its system calls itself
+//! (`direct-syscall`), because this code runs in guest mode too.
+//!
+//! A buffer that was handed over belongs to the kernel until its completion is
+//! seen: a guest whose wait ends early asks for a cancellation and then waits for
+//! the completion; if the operation had succeeded by then, its result stands.
+#![allow(unsafe_code)]
+
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
+use std::os::fd::AsRawFd;
+
+use super::Wait;
+use crate::guest::{Guest, Reason};
+use crate::hub::Hub;
+use crate::private;
+use crate::raw;
+
+/// An operation to hand over.
+pub type Entry = squeue::Entry;
+
+/// Submission entries; completions have room for sixteen times as many before
+/// the kernel keeps them in a list of its own.
+const ENTRIES: u32 = 256;
+
+/// `user_data` of what needs no answer.
+const NOBODY: u64 = 0;
+/// `user_data` of the poll on the epoll set.
+const EPOLL: u64 = 1;
+
+fn errno(e: std::io::Error) -> i64 {
+    raw::err(e.raw_os_error().unwrap_or(libc::ENOSYS))
+}
+
+/// The same ring through a descriptor that is out of the program's way.
+fn at_high_number(ring: IoUring) -> Result<IoUring, i64> {
+    let params = ring.params().clone();
+    let high = private::duplicate(ring.as_raw_fd());
+    if high < 0 {
+        return Err(high);
+    }
+    // SAFETY: a descriptor of the same ring, made with the same parameters; it
+    // becomes the property of the new value. Dropping the first unmaps its own
+    // mappings of the queues only.
+    unsafe { IoUring::from_fd(high as i32, params) }.map_err(errno)
+}
+
+/// See the file's first lines.
+pub struct Ring {
+    ring: IoUring,
+    probe: [bool; 256],
+    epoll_fd: i32,
+    /// A poll on the epoll set is with the kernel.
+    epoll_watched: bool,
+    /// The epoll set has events.
+    epoll_event: bool,
+}
+
+impl Ring {
+    /// A ring that also tells of events on the epoll set `epoll_fd`; `Err` is
+    /// `-errno`.
+    pub fn open(epoll_fd: i32) -> Result<Self, i64> {
+        let ring = IoUring::builder()
+            .setup_cqsize(ENTRIES * 16)
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .build(ENTRIES)
+            .map_err(errno)?;
+        let ring = at_high_number(ring)?;
+        let mut known = Probe::new();
+        ring.submitter().register_probe(&mut known).map_err(errno)?;
+        if !ring.params().is_feature_ext_arg() {
+            return Err(raw::err(libc::ENOSYS));
+        }
+        let mut probe = [false; 256];
+        for (code, slot) in probe.iter_mut().enumerate() {
+            *slot = known.is_supported(code as u8);
+        }
+        Ok(Ring {
+            ring,
+            probe,
+            epoll_fd,
+            epoll_watched: false,
+            epoll_event: false,
+        })
+    }
+
+    /// Closes the descriptor and unmaps the queues. In a forked child this lets go
+    /// of its copies: the parent's ring goes on.
+    pub fn close(self) {
+        private::forget(self.ring.as_raw_fd());
+    }
+
+    /// Whether the kernel has this operation.
+    pub fn supports(&self, opcode: u8) -> bool {
+        self.probe[opcode as usize]
+    }
+
+    /// Whether the epoll set had events since the last call.
+    pub fn take_epoll_event(&mut self) -> bool {
+        core::mem::take(&mut self.epoll_event)
+    }
+
+    /// Makes events of the epoll set complete on the ring.
+    pub fn watch_epoll(&mut self) {
+        if !self.epoll_watched {
+            let poll = opcode::PollAdd::new(types::Fd(self.epoll_fd), libc::POLLIN as u32)
+                .multi(true)
+                .build()
+                .user_data(EPOLL);
+            self.epoll_watched = self.push(poll);
+        }
+    }
+
+    /// See [`Reactor::submit`](super::Reactor::submit).
+    pub fn submit(&mut self, guest: &Guest, entry: Entry) -> bool {
+        debug_assert!(!guest.in_flight.get());
+        if self.push(entry.user_data(guest as *const Guest as u64)) {
+            guest.in_flight.set(true);
+            return true;
+        }
+        false
+    }
+
+    /// See [`Reactor::cancel`](super::Reactor::cancel).
+    pub fn cancel(&mut self, guest: &Guest) {
+        let cancel = opcode::AsyncCancel::new(guest as *const Guest as u64)
+            .build()
+            .user_data(NOBODY);
+        // No room even after a submission: the operation goes on until its event
+        // or the process's end, which only delays the guest.
+        self.push(cancel);
+    }
+
+    fn push(&mut self, entry: Entry) -> bool {
+        for _ in 0..2 {
+            // SAFETY: the entry's buffers belong to a guest that waits for the
+            // completion.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                return true;
+            }
+            // Full: hand over what is there.
+            if self.ring.submit().is_err() {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// See [`Reactor::turn`](super::Reactor::turn).
+    pub fn turn(&mut self, hub: &Hub, wait: Wait) {
+        self.watch_epoll();
+        let pending = self.ring.submission().len();
+        let submitter = self.ring.submitter();
+        // What an error means (interrupted, timed out, completions to be taken
+        // first) is in what lies on the completion queue afterwards.
+        let _ = match wait {
+            // SAFETY: no argument is passed.
+            Wait::No => unsafe { submitter.enter::<libc::sigset_t>(pending as u32, 0, 1, None) },
+            Wait::Forever => submitter.submit_and_wait(1),
+            Wait::Until(deadline) => {
+                let ns = deadline.saturating_sub(raw::now());
+                let ts = Timespec::new()
+                    .sec(ns / raw::NS_PER_S)
+                    .nsec((ns % raw::NS_PER_S) as u32);
+                submitter.submit_with_args(1, &SubmitArgs::new().timespec(&ts))
+            }
+        };
+        for done in self.ring.completion() {
+            match done.user_data() {
+                NOBODY => {}
+                EPOLL => {
+                    self.epoll_event = true;
+                    self.epoll_watched = cqueue::more(done.flags());
+                }
+                guest => {
+                    // SAFETY: the guest waits for this completion; its record is live.
+                    let guest = unsafe { &*(guest as *const Guest) };
+                    guest.result.set(done.result() as i64);
+                    guest.in_flight.set(false);
+                    hub.wake(guest, Reason::Event);
+                }
+            }
+        }
+    }
+}

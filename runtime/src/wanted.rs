@@ -1,0 +1,83 @@
+//! Which system calls enter dispatch, and how the runtime asks the engine for
+//! more patched sites.
+//!
+//! Every stub tests [`TABLE`] before it leaves the program's own path, so a call
+//! that nobody wants costs one load. The engine patches in two steps: at load
+//! only the sites of thread creation; everything else when the runtime calls
+//! [`patch_all`] for the program's first thread. A program that never makes a
+//! thread so pays for two sites.
+//!
+//! Synchronization: an entry of `TABLE` is one byte, read by stubs without
+//! ordering; a stub may see an old value for a while, which only decides who
+//! carries out that one call. The two function pointers are set once, by the
+//! constructor of the library, before the program runs; both are published with
+//! release and read with acquire.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Numbers the table covers: all of Linux's and room for 40 more. A number
+/// above goes to the kernel.
+pub const TABLE_LEN: usize = 512;
+
+/// By number: not zero if dispatch wants the call.
+pub static TABLE: [AtomicU8; TABLE_LEN] = initial();
+
+const fn initial() -> [AtomicU8; TABLE_LEN] {
+    let mut table = [const { AtomicU8::new(0) }; TABLE_LEN];
+    table[libc::SYS_clone as usize] = AtomicU8::new(1);
+    table[libc::SYS_clone3 as usize] = AtomicU8::new(1);
+    table
+}
+
+/// Sends call `nr` to dispatch from now on, or to the kernel. Numbers outside
+/// the table always go to the kernel. Any thread, any mode, signal-safe.
+pub fn want(nr: usize, on: bool) {
+    if let Some(entry) = TABLE.get(nr) {
+        entry.store(on as u8, Ordering::Relaxed);
+    }
+}
+
+/// What [`patch_all`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PatchOutcome {
+    /// Sites that now lead to dispatch, those of the constructor included.
+    pub sites: u32,
+    /// Sites left as they were, in objects outside libc's family.
+    pub refused: u32,
+    /// False: libc could not be patched as a whole, so nothing is patched at
+    /// all, and the program must run bare.
+    pub libc_complete: bool,
+}
+
+/// The engine's two services.
+#[derive(Debug, Clone, Copy)]
+pub struct Patcher {
+    /// Patches every site of every loaded object.
+    pub patch_all: fn() -> PatchOutcome,
+    /// Patches the sites of an object that the dynamic linker maps right now:
+    /// address and length in bytes of its executable mapping.
+    pub on_exec_mapping: fn(usize, usize),
+}
+
+static PATCHER: OnceLock<Patcher> = OnceLock::new();
+
+/// Registers the engine. Only the first call counts.
+pub fn set_patcher(patcher: Patcher) {
+    let _ = PATCHER.set(patcher);
+}
+
+/// Patches everything. Call it from the dispatch of the program's first thread
+/// creation, while the caller is the process's only kernel thread; it
+/// allocates. `None` if no engine is registered.
+pub fn patch_all() -> Option<PatchOutcome> {
+    PATCHER.get().map(|patcher| (patcher.patch_all)())
+}
+
+/// Tells the engine that a file has just been mapped executable. Host mode (it
+/// allocates and reads files), before the program runs again.
+pub fn on_exec_mapping(addr: usize, len: usize) {
+    if let Some(patcher) = PATCHER.get() {
+        (patcher.on_exec_mapping)(addr, len);
+    }
+}
