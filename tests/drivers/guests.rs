@@ -1,0 +1,107 @@
+//! One test of every guest program and event loop, by the names `program::loop`.
+
+use gevent_tests::guest::{Built, Guest};
+use gevent_tests::library;
+use gevent_tests::mode::{EventLoop, Mode};
+use gevent_tests::oracle::{self, Demands};
+use gevent_tests::run::{self, Outcome};
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+/// A guest program with what its tests share: one executable and one bare run.
+struct Subject {
+    guest: Guest,
+    built: OnceLock<Result<Built, String>>,
+    bare: OnceLock<Result<Outcome, String>>,
+}
+
+impl Subject {
+    fn built(&self) -> Result<&Built, String> {
+        let built = self.built.get_or_init(|| {
+            let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+            self.guest
+                .build(&directory)
+                .map_err(|error| error.to_string())
+        });
+        built.as_ref().map_err(Clone::clone)
+    }
+
+    fn run(&self, mode: &Mode) -> Result<Outcome, String> {
+        let directives = &self.guest.directives;
+        let mut command = self.built()?.command();
+        mode.apply(&mut command);
+        run::run(&mut command, directives.limit, directives.hold)
+            .map_err(|error| format!("cannot run it: {error}"))
+    }
+
+    const fn demands(&self, event_loop: Option<EventLoop>) -> Demands {
+        Demands {
+            event_loop,
+            end: self.guest.directives.end,
+            counts_threads: self.guest.directives.hold,
+        }
+    }
+
+    fn bare(&self) -> Result<&Outcome, String> {
+        let bare = self.bare.get_or_init(|| {
+            let outcome = self.run(&Mode::Bare)?;
+            oracle::check_bare(&outcome, self.demands(None))?;
+            Ok(outcome)
+        });
+        bare.as_ref().map_err(Clone::clone)
+    }
+
+    fn check_preloaded(&self, event_loop: EventLoop) -> Result<(), String> {
+        let mode = Mode::Preloaded {
+            library: library::find()?,
+            event_loop,
+        };
+        let demands = self.demands(Some(event_loop));
+        if self.guest.directives.preloaded_only {
+            oracle::check_alone(&self.run(&mode)?, demands)
+        } else {
+            let bare = self.bare()?;
+            oracle::compare(bare, &self.run(&mode)?, demands)
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+    let guests = match Guest::discover(&sources) {
+        Ok(guests) => guests,
+        Err(error) => {
+            eprintln!("cannot list {}: {error}", sources.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut trials = Vec::new();
+    for guest in guests {
+        let subject = Arc::new(Subject {
+            guest,
+            built: OnceLock::new(),
+            bare: OnceLock::new(),
+        });
+        if !subject.guest.directives.preloaded_only {
+            let subject = Arc::clone(&subject);
+            let name = format!("{}::bare", subject.guest.name);
+            trials.push(Trial::test(name, move || {
+                subject.bare().map(|_| ()).map_err(Failed::from)
+            }));
+        }
+        for event_loop in EventLoop::ALL {
+            let subject = Arc::clone(&subject);
+            let name = format!("{}::{}", subject.guest.name, event_loop.name());
+            trials.push(
+                Trial::test(name, move || {
+                    subject.check_preloaded(event_loop).map_err(Failed::from)
+                })
+                .with_ignored_flag(!event_loop.available()),
+            );
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
