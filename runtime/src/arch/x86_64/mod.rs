@@ -2,16 +2,18 @@
 
 mod context;
 mod entry;
+mod restorer;
 mod signal;
 mod syscall;
 mod tls;
+mod user;
 
 pub use context::{
     Context, call_on, fs_base, init as init_context, prepare_call, prepare_frame, switch,
 };
 pub use entry::{entry, entry_full, init as init_entry, resume_frame};
-pub use signal::{
-    Interrupted, SigFrame, Ucontext, copy, kernel_restorer, read_word, stack_pointer, write_word,
-};
+pub use restorer::kernel_restorer;
+pub use signal::{Interrupted, SigFrame, Ucontext, stack_pointer};
 pub use syscall::{syscall, syscall0, syscall1, syscall2, syscall3, syscall4};
 pub use tls::{current_word, set_current_word, set_word_of, word_of};
+pub use user::{copy, read_word, write_word};

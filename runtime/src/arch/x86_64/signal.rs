@@ -15,11 +15,13 @@
 //! ```
 #![allow(unsafe_code)]
 
-use core::arch::{asm, naked_asm};
+use core::arch::asm;
 use core::mem::offset_of;
 use core::ptr;
 
 use super::entry::{self, xsave_size};
+use super::restorer::{enter_handler, restorer_address};
+use super::user;
 use crate::frame::{Frame, RED_ZONE, SYSCALL_LEN};
 use crate::signal::{Info, StackT};
 
@@ -87,7 +89,7 @@ pub struct SigFrame {
     pub kernel_mask: u64,
 }
 
-const INFO: usize = offset_of!(SigFrame, info);
+pub(super) const INFO: usize = offset_of!(SigFrame, info);
 
 const _: () = {
     assert!(offset_of!(Ucontext, stack) == offset_of!(libc::ucontext_t, uc_stack));
@@ -265,7 +267,7 @@ impl Interrupted {
             mc.oldmask = mask;
             let frame = at as *mut SigFrame;
             frame.write(SigFrame {
-                ret: restorer as *const () as u64 + NOP_LEN,
+                ret: restorer_address(),
                 uc: Ucontext {
                     flags: self.flags & !UC_FP_XSTATE | if marks { UC_FP_XSTATE } else { 0 },
                     link: 0,
@@ -430,15 +432,10 @@ impl Ucontext {
     /// If the instruction is one of those that may fault on a program's address,
     /// makes it report that instead. False if not.
     pub fn fix_up(&mut self) -> bool {
-        let known = [
-            copy_bytes as *const () as u64,
-            load_word as *const () as u64,
-            store_word as *const () as u64,
-        ];
-        if !known.contains(&self.mc.rip) {
+        if !user::may_fault_at(self.mc.rip) {
             return false;
         }
-        self.mc.rip = faulted as *const () as u64;
+        self.mc.rip = user::fault_address();
         true
     }
 }
@@ -457,191 +454,4 @@ pub fn stack_pointer() -> u64 {
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, rsp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
     sp
-}
-
-/// Unwind table of the code that a handler returns to: every register is in the
-/// ucontext at rsp. (DW_CFA_def_cfa_expression, DW_CFA_expression: the words of
-/// the ucontext in the order of its sigcontext.)
-macro_rules! in_signal_frame {
-    ($($line:expr),* ; $($name:ident = $kind:ident $value:expr),*) => {
-        naked_asm!(
-            ".cfi_startproc",
-            ".cfi_signal_frame",
-            ".cfi_escape 0x0f, 4, 0x77, 0xa0, 1, 6",   // CFA = [rsp + 160]
-            ".cfi_escape 0x10, 8, 2, 0x77, 40",        // r8
-            ".cfi_escape 0x10, 9, 2, 0x77, 48",        // r9
-            ".cfi_escape 0x10, 10, 2, 0x77, 56",       // r10
-            ".cfi_escape 0x10, 11, 3, 0x77, 0xc0, 0",  // r11, 64
-            ".cfi_escape 0x10, 12, 3, 0x77, 0xc8, 0",  // r12, 72
-            ".cfi_escape 0x10, 13, 3, 0x77, 0xd0, 0",  // r13, 80
-            ".cfi_escape 0x10, 14, 3, 0x77, 0xd8, 0",  // r14, 88
-            ".cfi_escape 0x10, 15, 3, 0x77, 0xe0, 0",  // r15, 96
-            ".cfi_escape 0x10, 5, 3, 0x77, 0xe8, 0",   // rdi, 104
-            ".cfi_escape 0x10, 4, 3, 0x77, 0xf0, 0",   // rsi, 112
-            ".cfi_escape 0x10, 6, 3, 0x77, 0xf8, 0",   // rbp, 120
-            ".cfi_escape 0x10, 3, 3, 0x77, 0x80, 1",   // rbx, 128
-            ".cfi_escape 0x10, 1, 3, 0x77, 0x88, 1",   // rdx, 136
-            ".cfi_escape 0x10, 0, 3, 0x77, 0x90, 1",   // rax, 144
-            ".cfi_escape 0x10, 2, 3, 0x77, 0x98, 1",   // rcx, 152
-            ".cfi_escape 0x10, 7, 3, 0x77, 0xa0, 1",   // rsp, 160
-            ".cfi_escape 0x10, 16, 3, 0x77, 0xa8, 1",  // rip, 168
-            $($line,)*
-            ".cfi_endproc",
-            $($name = $kind $value,)*
-        )
-    };
-}
-
-/// Length of the restorer's first instruction. Unwinders look one byte before a
-/// return address, so the address is that of the second instruction.
-const NOP_LEN: u64 = 1;
-
-/// What a handler returns to. rsp is the ucontext.
-///
-/// # Safety
-/// Entered by the return of a handler alone.
-#[unsafe(naked)]
-unsafe extern "C" fn restorer() {
-    in_signal_frame!(
-        "nop",
-        "mov rdi, rsp",
-        "call {hook}", // frame % 16 == 8, so rsp is aligned
-        "test rax, rax",
-        "jnz 2f",
-        "mov eax, {sigreturn}",
-        "syscall",
-        "2:",
-        // The frame may be in use again, and the call above has used its first word.
-        "lea rcx, [rip + {restorer} + {nop}]",
-        "mov [rsp - 8], rcx",
-        "mov rsp, rax", // the frame of another handler
-        "jmp {enter}";
-        restorer = sym restorer,
-        nop = const NOP_LEN,
-        hook = sym crate::signal::handler_returned,
-        enter = sym enter_handler,
-        sigreturn = const libc::SYS_rt_sigreturn
-    )
-}
-
-/// Address of the restorer of the kernel's own frames: what our handler returns to.
-pub fn kernel_restorer() -> u64 {
-    restore_kernel_frame as *const () as u64 + NOP_LEN
-}
-
-/// # Safety
-/// As [`restorer`].
-#[unsafe(naked)]
-unsafe extern "C" fn restore_kernel_frame() {
-    in_signal_frame!(
-        "nop",
-        "mov eax, {sigreturn}",
-        "syscall";
-        sigreturn = const libc::SYS_rt_sigreturn
-    )
-}
-
-/// Enters the handler of the frame at rsp. Every signal is blocked up to the
-/// system call here: a signal that arrives then finds rsp at the frame and puts
-/// its own below.
-///
-/// # Safety
-/// Jumped to with a whole frame at rsp.
-#[unsafe(naked)]
-unsafe extern "C" fn enter_handler() {
-    naked_asm!(
-        ".cfi_startproc",
-        ".cfi_def_cfa rsp, 8",
-        "mov edi, {setmask}",
-        "lea rsi, [rsp + {mask}]",
-        "xor edx, edx",
-        "mov r10d, 8",
-        "mov eax, {sigprocmask}",
-        "syscall",
-        "lea rsi, [rsp + {info}]",
-        "mov edi, [rsi]", // si_signo
-        "lea rdx, [rsp + {uc}]",
-        "mov rcx, [rsp + {handler}]",
-        "xor eax, eax",
-        "cld",
-        "jmp rcx",
-        ".cfi_endproc",
-        setmask = const libc::SIG_SETMASK,
-        sigprocmask = const libc::SYS_rt_sigprocmask,
-        mask = const offset_of!(SigFrame, kernel_mask),
-        info = const INFO,
-        uc = const offset_of!(SigFrame, uc),
-        handler = const offset_of!(SigFrame, handler),
-    )
-}
-
-// The three functions below fault at their first instruction or not at all: the
-// signal handler knows them by that address and goes on at `faulted`.
-
-/// rdi, rsi, rcx: to, from, length. edx: 1 if it faulted.
-#[unsafe(naked)]
-unsafe extern "C" fn copy_bytes() {
-    naked_asm!("rep movsb", "xor edx, edx", "ret")
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn load_word() {
-    naked_asm!("mov rax, [rsi]", "xor edx, edx", "ret")
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn store_word() {
-    naked_asm!("mov [rdi], rsi", "xor edx, edx", "ret")
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn faulted() {
-    naked_asm!("mov edx, 1", "ret")
-}
-
-/// Copies between the program's memory and ours. False if the program's address
-/// is bad: what the kernel answers with EFAULT. Faults are caught on the hub's
-/// kernel thread, in our own code, once the first guest exists.
-///
-/// # Safety
-/// Our side must be valid for `len` bytes, and the program must expect the
-/// access, as it would of the kernel.
-pub unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> bool {
-    let fault: u32;
-    // SAFETY: the caller's contract; a fault ends in `faulted`.
-    unsafe {
-        asm!(
-            "call {f}",
-            f = sym copy_bytes,
-            inout("rdi") to => _, inout("rsi") from => _, inout("rcx") len => _,
-            out("edx") fault,
-        )
-    };
-    fault == 0
-}
-
-/// Reads a word of the program's memory; `None` as in [`copy`].
-///
-/// # Safety
-/// As [`copy`].
-pub unsafe fn read_word(from: u64) -> Option<u64> {
-    let (value, fault): (u64, u32);
-    // SAFETY: as in `copy`.
-    unsafe {
-        asm!("call {f}", f = sym load_word, in("rsi") from, out("rax") value, out("edx") fault)
-    };
-    (fault == 0).then_some(value)
-}
-
-/// Writes a word of the program's memory; false as in [`copy`].
-///
-/// # Safety
-/// As [`copy`].
-pub unsafe fn write_word(to: u64, value: u64) -> bool {
-    let fault: u32;
-    // SAFETY: as in `copy`.
-    unsafe {
-        asm!("call {f}", f = sym store_word, in("rdi") to, in("rsi") value, out("edx") fault)
-    };
-    fault == 0
 }
