@@ -311,11 +311,9 @@ fn begin(mask: u64) -> Option<&'static str> {
     // The first call takes the host context through may's start-up, whose one event
     // is in a queue that a forked child would share with its parent.
     hub.call(guest, || {
-        if let Some(quantum) = config.preempt {
-            let mask = signal::block_all();
-            monitor::start(tid, quantum.as_nanos() as u64);
-            signal::restore_kernel_mask(mask);
-        }
+        let mask = signal::block_all();
+        monitor::start(tid, config.preempt.map(|quantum| quantum.as_nanos() as u64));
+        signal::restore_kernel_mask(mask);
     });
     None
 }
@@ -338,6 +336,8 @@ fn is_bookkeeping(nr: i64) -> bool {
             | libc::SYS_dup2
             | libc::SYS_dup3
             | libc::SYS_setsockopt
+            | libc::SYS_fcntl
+            | libc::SYS_ioctl
             | libc::SYS_fork
             | libc::SYS_vfork
             | libc::SYS_execve
@@ -425,6 +425,8 @@ fn operation(op: Op) -> Option<Operation> {
         Op::Close => fd::close,
         Op::CloseRange => fd::close_range,
         Op::Dup2 | Op::Dup3 => fd::dup2,
+        Op::Fcntl => fd::fcntl,
+        Op::Ioctl => fd::ioctl,
         Op::Recvfrom => net::recvfrom,
         Op::Recvmsg => net::recvmsg,
         Op::Recvmmsg => net::recvmmsg,

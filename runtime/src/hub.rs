@@ -70,6 +70,7 @@ pub struct Hub {
     inbox: AtomicPtr<Guest>,
     sleeping: AtomicBool,
     asleep: AtomicBool,
+    turning: AtomicBool,
     switches: AtomicU32,
     preemption: AtomicBool,
     dead: Cell<*const Guest>,
@@ -111,6 +112,7 @@ impl Hub {
             inbox: AtomicPtr::new(ptr::null_mut()),
             sleeping: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
+            turning: AtomicBool::new(false),
             switches: AtomicU32::new(0),
             preemption: AtomicBool::new(false),
             dead: Cell::new(ptr::null()),
@@ -153,6 +155,11 @@ impl Hub {
     /// Whether the hub sleeps in its reactor. For the monitor.
     pub fn is_asleep(&self) -> bool {
         self.asleep.load(Ordering::SeqCst)
+    }
+
+    /// Whether the reactor works now. For the monitor.
+    pub fn is_turning(&self) -> bool {
+        self.turning.load(Ordering::Relaxed)
     }
 
     /// Asks that the guest that runs lets the others run. For the monitor.
@@ -577,8 +584,11 @@ impl Hub {
         if sleeps {
             self.asleep.store(true, Ordering::Relaxed);
         }
+        // The kernel may have much to do for a batch: that is nobody's fault.
+        self.turning.store(true, Ordering::Relaxed);
         // SAFETY: guests hold no reference to the reactor across a switch.
         unsafe { self.reactor() }.turn(self, wait);
+        self.turning.store(false, Ordering::Relaxed);
         if sleeps {
             self.asleep.store(false, Ordering::SeqCst);
             monitor::resume();

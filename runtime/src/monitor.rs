@@ -16,16 +16,19 @@
 //! # Synchronization
 //! The monitor reads `Hub::switches`, `Hub::count` and `Hub::asleep`, which the
 //! hub writes without ordering: an old value delays a preemption by one look.
-//! `PAUSED` is 1 while the monitor waits for the hub to wake; the monitor sets it
-//! and then looks at `asleep` again, the hub clears `asleep` and then looks at it.
+//! `PAUSED` says that the monitor waits for the hub to wake; the monitor sets it and
+//! then looks at `asleep` again, the hub clears `asleep` and then looks at it. Who
+//! wants the monitor changes `BELL` after what it is to see; the monitor reads `BELL`
+//! before it looks, and sleeps only while it is unchanged.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::arch::{syscall0, syscall3, syscall4};
 use crate::guest::Guest;
-use crate::hub::{Hub, hub};
+use crate::hub::hub;
 use crate::libc_threads;
+use crate::offload;
 use crate::raw;
 
 /// The signal the monitor sends: SIGRTMAX-1. A program that uses it still gets its
@@ -39,34 +42,62 @@ const SHORTEST: u64 = 250_000;
 /// Looks without a preemption after which the interval doubles.
 const QUIET: u32 = 16;
 
-static PAUSED: AtomicU32 = AtomicU32::new(0);
+/// Changed whenever the monitor is to look up.
+static BELL: AtomicU32 = AtomicU32::new(0);
+static PAUSED: AtomicBool = AtomicBool::new(false);
+static PRESENT: AtomicBool = AtomicBool::new(false);
+/// Threads of the offload pool that were asked for.
+static THREADS: AtomicU32 = AtomicU32::new(0);
 
 const WAIT: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
 const WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
 
-/// Starts the monitor of the hub that runs on `kernel_tid`, with a quantum in
-/// nanoseconds. Every signal must be blocked. Without the thread nothing is
-/// preempted.
-pub fn start(kernel_tid: i32, quantum: u64) {
-    PAUSED.store(0, Ordering::Relaxed);
+/// Starts the monitor of the hub that runs on `kernel_tid`; with a quantum in
+/// nanoseconds it preempts. Every signal must be blocked. Without the thread nothing
+/// is preempted, and the offload pool has no threads.
+pub fn start(kernel_tid: i32, quantum: Option<u64>) {
+    PAUSED.store(false, Ordering::Relaxed);
+    THREADS.store(0, Ordering::Relaxed);
     let spawned = std::thread::Builder::new()
         .stack_size(64 << 10)
-        .spawn(move || watch(kernel_tid, quantum))
+        .spawn(move || match quantum {
+            Some(quantum) => watch(kernel_tid, quantum),
+            None => loop {
+                nap(BELL.load(Ordering::SeqCst), None);
+            },
+        })
         .is_ok();
+    PRESENT.store(spawned, Ordering::Relaxed);
     if spawned {
         // A program's last thread is its last, whatever we run beside it.
         libc_threads::discount(1);
     }
 }
 
+/// Whether there is a monitor.
+pub fn is_present() -> bool {
+    PRESENT.load(Ordering::Relaxed)
+}
+
 /// The hub wakes: so does a monitor that paused.
 #[inline]
 pub fn resume() {
-    if PAUSED.load(Ordering::SeqCst) != 0 {
-        PAUSED.store(0, Ordering::SeqCst);
-        // SAFETY: a wake needs a valid address only.
-        unsafe { syscall3(libc::SYS_futex, PAUSED.as_ptr() as u64, WAKE, 1) };
+    if PAUSED.load(Ordering::SeqCst) && PAUSED.swap(false, Ordering::SeqCst) {
+        ring();
     }
+}
+
+/// Asks for another thread of the offload pool.
+pub fn want_thread() {
+    THREADS.fetch_add(1, Ordering::SeqCst);
+    ring();
+}
+
+/// Makes the monitor look up.
+pub fn ring() {
+    BELL.fetch_add(1, Ordering::SeqCst);
+    // SAFETY: a wake needs a valid address only.
+    unsafe { syscall3(libc::SYS_futex, BELL.as_ptr() as u64, WAKE, 1) };
 }
 
 fn watch(kernel_tid: i32, quantum: u64) {
@@ -75,14 +106,22 @@ fn watch(kernel_tid: i32, quantum: u64) {
     let mut quiet = 0;
     let mut before = hub.switches();
     loop {
-        nap(interval);
+        nap(BELL.load(Ordering::SeqCst), Some(interval));
         if hub.is_asleep() {
-            pause(hub);
+            PAUSED.store(true, Ordering::SeqCst);
+            loop {
+                let seen = BELL.load(Ordering::SeqCst);
+                if !hub.is_asleep() || !PAUSED.load(Ordering::SeqCst) {
+                    break;
+                }
+                nap(seen, None);
+            }
+            PAUSED.store(false, Ordering::SeqCst);
             before = hub.switches();
             continue;
         }
         let now = hub.switches();
-        if now == before && hub.count() > 1 && is_running(kernel_tid) {
+        if now == before && hub.count() > 1 && !hub.is_turning() && is_running(kernel_tid) {
             hub.preempt(kernel_tid);
             interval = (interval / 4).max(SHORTEST.min(quantum));
             quiet = 0;
@@ -97,20 +136,34 @@ fn watch(kernel_tid: i32, quantum: u64) {
     }
 }
 
-fn nap(ns: u64) {
-    let ts = raw::ns_timespec(ns);
-    // SAFETY: a time span of ours; every signal is blocked here, so it is slept
-    // through.
-    unsafe { syscall3(libc::SYS_nanosleep, &raw const ts as u64, 0, 0) };
-}
-
-fn pause(hub: &Hub) {
-    PAUSED.store(1, Ordering::SeqCst);
-    while hub.is_asleep() && PAUSED.load(Ordering::SeqCst) != 0 {
-        // SAFETY: a word of ours.
-        unsafe { syscall4(libc::SYS_futex, PAUSED.as_ptr() as u64, WAIT, 1, 0) };
-    }
-    PAUSED.store(0, Ordering::SeqCst);
+/// Sleeps for so many nanoseconds, or until the bell differs from what was `seen`;
+/// makes the threads that were asked for.
+fn nap(seen: u32, ns: Option<u64>) {
+    let rung = || {
+        offload::serve_brief();
+        while THREADS
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+            .is_ok()
+        {
+            offload::start_thread();
+        }
+    };
+    rung();
+    let ts = ns.map(raw::ns_timespec);
+    let timeout = ts
+        .as_ref()
+        .map_or(0, |ts| ts as *const libc::timespec as u64);
+    // SAFETY: a word and a time span of ours.
+    unsafe {
+        syscall4(
+            libc::SYS_futex,
+            BELL.as_ptr() as u64,
+            WAIT,
+            seen as u64,
+            timeout,
+        )
+    };
+    rung();
 }
 
 /// Whether a kernel thread of this process is on a CPU or waits for one, by the

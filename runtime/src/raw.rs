@@ -4,7 +4,7 @@
 //! thread-local storage: it may run in guest mode.
 #![allow(unsafe_code)]
 
-use crate::arch::{syscall1, syscall2, syscall3};
+use crate::arch::{syscall, syscall1, syscall2, syscall3};
 
 /// `-errno`, as the kernel returns it.
 #[inline(always)]
@@ -113,6 +113,39 @@ pub fn close(fd: i32) {
 pub fn status_flags(fd: i32) -> i64 {
     // SAFETY: F_GETFL takes no pointer.
     unsafe { syscall2(libc::SYS_fcntl, fd as u64, libc::F_GETFL as u64) }
+}
+
+/// The S_IFMT bits of a descriptor's mode; zero if it is not open.
+pub fn file_type(fd: i32) -> u32 {
+    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel fills `stat`, whose layout is its own on this target.
+    let ret = unsafe { syscall2(libc::SYS_fstat, fd as u64, stat.as_mut_ptr() as u64) };
+    if ret != 0 {
+        return 0;
+    }
+    // SAFETY: fstat succeeded.
+    unsafe { stat.assume_init() }.st_mode & libc::S_IFMT
+}
+
+/// An option of a socket's own level that is an int; zero if it has none.
+pub fn socket_option(fd: i32, name: i32) -> i32 {
+    let mut value = 0i32;
+    let mut len = 4u32;
+    // SAFETY: the kernel writes at most four bytes to `value`.
+    unsafe {
+        syscall(
+            libc::SYS_getsockopt as u64,
+            [
+                fd as u64,
+                libc::SOL_SOCKET as u64,
+                name as u64,
+                &raw mut value as u64,
+                &raw mut len as u64,
+                0,
+            ],
+        )
+    };
+    value
 }
 
 /// True if the program made the description non-blocking. The flag lives in the

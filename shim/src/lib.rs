@@ -53,5 +53,6 @@ pub mod patch;
 pub mod plan;
 pub mod scan;
 pub mod symbols;
+mod thread_exit;
 pub mod trampoline;
 pub mod unwind;

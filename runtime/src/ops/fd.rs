@@ -7,15 +7,13 @@
 
 use io_uring::{opcode, types};
 
-use super::wait::{
-    Direction, Place, Ready, iov_len, iov_rest, is_regular, readiness, send_all, transfer,
-};
-use super::{Call, Outcome};
+use super::wait::{Direction, Place, Ready, iov_len, iov_rest, readiness, send_all, transfer};
+use super::{Call, Outcome, net};
 use crate::arch::{syscall, syscall3};
 use crate::offload;
 use crate::private;
 use crate::raw::{self, ERESTARTSYS, err};
-use crate::reactor::fds;
+use crate::reactor::fds::{self, Kind};
 
 /// "At the file position", for preadv2, pwritev2 and io_uring.
 const HERE: u64 = u64::MAX;
@@ -54,6 +52,12 @@ fn try_write(fd: i32, iov: *const libc::iovec, count: usize) -> i64 {
     }
 }
 
+fn kind(fd: i32) -> Kind {
+    fds::table()
+        .get(fd)
+        .map_or(Kind::Other, |state| state.kind(fd))
+}
+
 /// Waits until poll(2) says that a descriptor without RWF_NOWAIT is ready, and
 /// then lets the guest's own call run.
 fn poll_first(c: &Call<'_>, fd: i32, events: i16) -> Outcome {
@@ -78,32 +82,17 @@ fn read_some(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome
     if total == 0 || count == 0 {
         return Outcome::Native;
     }
-    let first = if fds::table().get(fd).is_some_and(|s| s.luck.get() < 0) {
-        err(libc::EAGAIN)
-    } else {
-        try_read(fd, iov, count, HERE)
-    };
-    if first == err(libc::EOPNOTSUPP) {
-        return poll_first(c, fd, libc::POLLIN);
-    }
-    if first == total as i64 || first <= 0 && first != err(libc::EAGAIN) {
-        return Outcome::Done(first);
-    }
-    if is_regular(fd) {
+    if kind(fd) == Kind::Regular {
+        let first = try_read(fd, iov, count, HERE);
+        if first == total as i64
+            || first <= 0 && first != err(libc::EAGAIN) && first != err(libc::EOPNOTSUPP)
+        {
+            return Outcome::Done(first);
+        }
         // A part may be in the page cache and the rest not: a blocking read
         // returns all of it.
-        return Outcome::Done(read_rest(
-            c,
-            fd,
-            iov,
-            count,
-            total,
-            first.max(0) as usize,
-            HERE,
-        ));
-    }
-    if first > 0 {
-        return Outcome::Done(first);
+        let done = first.max(0) as usize;
+        return Outcome::Done(read_rest(c, fd, iov, count, total, done, HERE));
     }
     let entry = if count == 1 {
         // SAFETY: one entry.
@@ -126,12 +115,31 @@ fn read_some(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome
         Direction::In,
         Some(entry),
         opcode::Read::CODE,
+        if kind(fd) == Kind::Datagram { 0 } else { total },
         |fd| try_read(fd, iov, count, HERE),
     ) {
         Some(ret) if ret == err(libc::EOPNOTSUPP) => poll_first(c, fd, libc::POLLIN),
         Some(ret) => Outcome::Done(ret),
         None => Outcome::Native,
     }
+}
+
+/// Reads a part of a regular file that has to come from the disk. As bare, no signal
+/// ends that.
+fn read_slowly(c: &Call<'_>, fd: i32, iov: *const libc::iovec, n: usize, at: u64) -> i64 {
+    let entry = opcode::Readv::new(types::Fd(fd), iov, n as u32)
+        .offset(at)
+        .build();
+    // SAFETY: the reference ends with the statement.
+    if unsafe { c.hub.reactor() }.submit(c.guest, entry) {
+        offload::wait_in_flight(c.guest);
+        return c.guest.result.get();
+    }
+    offload::run_brief(
+        c.guest,
+        libc::SYS_preadv2,
+        [fd as u64, iov as u64, n as u64, at, 0, 0],
+    )
 }
 
 /// Reads what is left of a regular file's read, off the hub.
@@ -159,11 +167,7 @@ fn read_rest(
         };
         let mut ret = try_read(fd, iov, n, at);
         if ret == err(libc::EAGAIN) || ret == err(libc::EOPNOTSUPP) {
-            ret = offload::run(
-                c.guest,
-                libc::SYS_preadv2,
-                [fd as u64, iov as u64, n as u64, at, 0, 0],
-            );
+            ret = read_slowly(c, fd, iov, n, at);
         }
         if ret <= 0 {
             return if done > 0 { done as i64 } else { ret };
@@ -180,17 +184,16 @@ fn write_all(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome
     if total == 0 || count == 0 {
         return Outcome::Native;
     }
+    if kind(fd) == Kind::Regular {
+        // It goes to the page cache.
+        return Outcome::Native;
+    }
     let first = try_write(fd, iov, count);
     if first == total as i64 {
         return Outcome::Done(first);
     }
-    if first == err(libc::EOPNOTSUPP) || first == err(libc::EAGAIN) && is_regular(fd) {
-        // A regular file's write goes to the page cache.
-        return if is_regular(fd) {
-            Outcome::Native
-        } else {
-            poll_first(c, fd, libc::POLLOUT)
-        };
+    if first == err(libc::EOPNOTSUPP) {
+        return poll_first(c, fd, libc::POLLOUT);
     }
     if first < 0 && first != err(libc::EAGAIN) {
         return Outcome::Done(first);
@@ -219,6 +222,9 @@ fn write_all(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome
 /// # Safety
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn read(c: &mut Call<'_>) -> Outcome {
+    if c.a[2] != 0 && matches!(kind(c.fd(0)), Kind::Stream | Kind::Datagram) {
+        return net::receive(c, c.a[1], c.a[2]);
+    }
     let iov = libc::iovec {
         iov_base: c.a[1] as *mut _,
         iov_len: c.a[2] as usize,
@@ -239,6 +245,9 @@ pub unsafe fn readv(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn write(c: &mut Call<'_>) -> Outcome {
+    if c.a[2] != 0 && matches!(kind(c.fd(0)), Kind::Stream | Kind::Datagram) {
+        return net::send(c, c.a[1], c.a[2]);
+    }
     let iov = libc::iovec {
         iov_base: c.a[1] as *mut _,
         iov_len: c.a[2] as usize,
@@ -372,6 +381,34 @@ pub unsafe fn dup2(c: &mut Call<'_>) -> Outcome {
         abandon_number(c, new);
     }
     Outcome::Native
+}
+
+/// fcntl(2): changed flags must be asked again.
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn fcntl(c: &mut Call<'_>) -> Outcome {
+    if c.a[1] as i32 == libc::F_SETFL {
+        flags_change();
+    }
+    Outcome::Native
+}
+
+/// ioctl(2): FIONBIO changes flags.
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn ioctl(c: &mut Call<'_>) -> Outcome {
+    if c.a[1] == libc::FIONBIO {
+        flags_change();
+    }
+    Outcome::Native
+}
+
+fn flags_change() {
+    let epoch = &fds::table().flags_epoch;
+    // Zero means "never asked".
+    epoch.set(epoch.get().wrapping_add(1).max(1));
 }
 
 /// close_range(2), around our own descriptors.

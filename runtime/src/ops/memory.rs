@@ -5,7 +5,7 @@ use core::cell::{Cell, UnsafeCell};
 
 use super::{Call, Outcome};
 use crate::arch;
-use crate::wanted;
+use crate::offload;
 
 /// Ranges that are mapped shared, for futexes that other processes may wake.
 ///
@@ -107,9 +107,7 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
             note_shared(addr as usize, addr as usize + len as usize);
         }
         if code {
-            c.hub.call(c.guest, || {
-                wanted::on_exec_mapping(addr as usize, len as usize)
-            });
+            offload::patch(c.guest, addr as usize, len as usize);
         }
     }
     Outcome::Done(addr)

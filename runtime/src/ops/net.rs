@@ -10,7 +10,7 @@ use super::wait::{
 use super::{Call, Outcome};
 use crate::arch::{self, syscall, syscall3};
 use crate::raw::{self, ERESTARTSYS, err};
-use crate::reactor::fds;
+use crate::reactor::fds::{self, Kind};
 
 const DONTWAIT: u64 = libc::MSG_DONTWAIT as u64;
 const WAITALL: u64 = libc::MSG_WAITALL as u64;
@@ -41,32 +41,71 @@ fn receive_all(first: i64, total: usize, mut more: impl FnMut(usize) -> Option<i
 }
 
 fn is_stream(fd: i32) -> bool {
-    option(fd, libc::SO_TYPE) == libc::SOCK_STREAM
+    fds::table()
+        .get(fd)
+        .is_some_and(|state| state.kind(fd) == Kind::Stream)
 }
 
 fn is_listening(fd: i32) -> bool {
-    option(fd, libc::SO_ACCEPTCONN) == 1
+    raw::socket_option(fd, libc::SO_ACCEPTCONN) == 1
 }
 
-/// A socket's option that is an int; zero if it has none.
-fn option(fd: i32, name: i32) -> i32 {
-    let mut kind = 0i32;
-    let mut len = 4u32;
-    // SAFETY: the kernel writes at most four bytes to `kind`.
-    unsafe {
-        syscall(
-            libc::SYS_getsockopt as u64,
-            [
-                fd as u64,
-                libc::SOL_SOCKET as u64,
-                name as u64,
-                &raw mut kind as u64,
-                &raw mut len as u64,
-                0,
-            ],
-        )
-    };
-    kind
+/// How many bytes a receive must bring so that more may be waiting; 0 if that cannot
+/// be told.
+fn full(fd: i32, len: usize, flags: u64) -> usize {
+    if flags & PEEK == 0 && is_stream(fd) {
+        len
+    } else {
+        0
+    }
+}
+
+/// read(2) of a socket, with a length.
+pub(super) fn receive(c: &Call<'_>, buf: u64, len: u64) -> Outcome {
+    let fd = c.fd(0);
+    let entry = opcode::Recv::new(
+        types::Fd(fd),
+        buf as *mut u8,
+        len.min(u32::MAX as u64) as u32,
+    )
+    .build();
+    let full = full(fd, len as usize, 0);
+    done(transfer(
+        c,
+        fd,
+        Direction::In,
+        Some(entry),
+        opcode::Recv::CODE,
+        full,
+        |fd| {
+            // SAFETY: the guest's own buffer.
+            unsafe {
+                syscall(
+                    libc::SYS_recvfrom as u64,
+                    [fd as u64, buf, len, DONTWAIT, 0, 0],
+                )
+            }
+        },
+    ))
+}
+
+/// write(2) to a socket, with a length.
+pub(super) fn send(c: &Call<'_>, buf: u64, len: u64) -> Outcome {
+    done(send_all(c, c.fd(0), len as usize, |fd, sent| {
+        let more = if sent > 0 {
+            libc::MSG_NOSIGNAL as u64
+        } else {
+            0
+        };
+        let (buf, len) = (buf + sent as u64, len - sent as u64);
+        // SAFETY: the rest of the guest's own buffer.
+        unsafe {
+            syscall(
+                libc::SYS_sendto as u64,
+                [fd as u64, buf, len, DONTWAIT | more, 0, 0],
+            )
+        }
+    }))
 }
 
 /// recvfrom(2).
@@ -91,10 +130,18 @@ pub unsafe fn recvfrom(c: &mut Call<'_>) -> Outcome {
         .flags(flags as i32)
         .build()
     });
-    let first = transfer(c, fd, Direction::In, entry, opcode::Recv::CODE, |fd| {
-        // SAFETY: the guest's own call with MSG_DONTWAIT.
-        unsafe { syscall(nr, [fd as u64, buf, len, once | DONTWAIT, a[4], a[5]]) }
-    });
+    let first = transfer(
+        c,
+        fd,
+        Direction::In,
+        entry,
+        opcode::Recv::CODE,
+        full(fd, len as usize, flags),
+        |fd| {
+            // SAFETY: the guest's own call with MSG_DONTWAIT.
+            unsafe { syscall(nr, [fd as u64, buf, len, once | DONTWAIT, a[4], a[5]]) }
+        },
+    );
     if flags & WAITALL == 0 || flags & PEEK != 0 {
         return done(first);
     }
@@ -103,7 +150,7 @@ pub unsafe fn recvfrom(c: &mut Call<'_>) -> Outcome {
     };
     if first > 0 && (first as u64) < len && is_stream(fd) {
         return Outcome::Done(receive_all(first, len as usize, |have| {
-            transfer(c, fd, Direction::In, None, 0, |fd| {
+            transfer(c, fd, Direction::In, None, 0, 0, |fd| {
                 // SAFETY: the rest of the guest's own buffer.
                 unsafe {
                     syscall(
@@ -140,10 +187,18 @@ pub unsafe fn recvmsg(c: &mut Call<'_>) -> Outcome {
             .flags(flags as u32)
             .build()
     });
-    let first = transfer(c, fd, Direction::In, entry, opcode::RecvMsg::CODE, |fd| {
-        // SAFETY: the guest's own call with MSG_DONTWAIT.
-        unsafe { syscall3(libc::SYS_recvmsg, fd as u64, message, once | DONTWAIT) }
-    });
+    let first = transfer(
+        c,
+        fd,
+        Direction::In,
+        entry,
+        opcode::RecvMsg::CODE,
+        0,
+        |fd| {
+            // SAFETY: the guest's own call with MSG_DONTWAIT.
+            unsafe { syscall3(libc::SYS_recvmsg, fd as u64, message, once | DONTWAIT) }
+        },
+    );
     let Some(first) = first else {
         return Outcome::Native;
     };
@@ -168,7 +223,7 @@ pub unsafe fn recvmsg(c: &mut Call<'_>) -> Outcome {
             // SAFETY: it points into the array when it is not null.
             unsafe { *rest }
         };
-        transfer(c, fd, Direction::In, None, 0, |fd| {
+        transfer(c, fd, Direction::In, None, 0, 0, |fd| {
             // SAFETY: a part of the guest's own buffers.
             unsafe {
                 syscall(
@@ -242,7 +297,7 @@ pub unsafe fn recvmmsg(c: &mut Call<'_>) -> Outcome {
         let ret = if have > 0 && wait_for_one {
             Some(attempt(fd))
         } else {
-            transfer(c, fd, Direction::In, None, 0, attempt)
+            transfer(c, fd, Direction::In, None, 0, 0, attempt)
         };
         match ret {
             None => return Outcome::Native,
@@ -416,6 +471,7 @@ pub unsafe fn accept(c: &mut Call<'_>) -> Outcome {
         Direction::In,
         Some(entry),
         opcode::Accept::CODE,
+        0,
         |fd| {
             // There is no MSG_DONTWAIT for accept: poll says whether it would block,
             // unless it fails at once.

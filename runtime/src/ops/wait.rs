@@ -4,7 +4,7 @@
 use super::Call;
 use core::cell::Cell;
 
-use crate::arch::{syscall, syscall2};
+use crate::arch::syscall;
 use crate::guest::Reason;
 use crate::raw::{self, ERESTARTSYS, err};
 use crate::reactor::fds::{self, FdState, FdWaiter};
@@ -155,38 +155,50 @@ fn interrupted(timed: bool) -> i64 {
 
 /// One transfer that either happens at once or not at all: tries, hands over,
 /// or waits and tries again. `attempt` must not block and answers -EAGAIN if it
-/// would. `None`: the descriptor cannot be waited for; run the call as it is.
+/// would; a result below `full` means that it left nothing behind. `None`: the descriptor cannot be waited for; run the call as it is.
 pub fn transfer(
     c: &Call<'_>,
     fd: i32,
     direction: Direction,
     entry: Option<Entry>,
     opcode: u8,
+    full: usize,
     mut attempt: impl FnMut(i32) -> i64,
 ) -> Option<i64> {
     let place = Place::new(fd);
     let state = fds::table().get(fd)?;
     // SAFETY: the reference ends with the statement.
     let ring = entry.is_some() && unsafe { c.hub.reactor() }.supports(opcode);
+    let events = direction.events();
     let luck = state.luck.get();
-    if !ring || luck >= 0 {
+    let tries = if ring {
+        luck >= 0
+    } else {
+        state.may_be_ready(events)
+    };
+    if tries {
         let ret = attempt(fd);
         if ret != err(libc::EAGAIN) {
+            if (1..full as i64).contains(&ret) {
+                state.spent(events);
+                state.luck.set(-1);
+            }
             return Some(ret);
         }
+        state.spent(events);
         if ring {
             state.luck.set(UNTRIED);
         }
-    } else {
+    } else if ring {
         state.luck.set(luck + 1);
     }
     let timed = || socket_timeout(fd, state, direction).map(|ns| raw::now().saturating_add(ns));
     // io_uring would wait whatever the program wanted.
-    if raw::is_nonblocking(fd) {
-        return Some(if ring && luck < 0 {
-            attempt(fd)
-        } else {
+    if state.is_nonblocking(fd) {
+        return Some(if tries {
             err(libc::EAGAIN)
+        } else {
+            attempt(fd)
         });
     }
     let deadline = timed();
@@ -197,13 +209,17 @@ pub fn transfer(
         return Some(ret);
     }
     loop {
-        match readiness(c, &place, direction.events(), deadline) {
+        match readiness(c, &place, events, deadline) {
             Ready::Yes => {}
             Ready::Timeout => return Some(err(libc::EAGAIN)),
             Ready::Signal => return Some(interrupted(deadline.is_some())),
             Ready::Never => return None,
         }
         let ret = attempt(place.fd());
+        let state = fds::table().get(place.fd())?;
+        if !(full as i64..).contains(&ret) && ret != 0 {
+            state.spent(events);
+        }
         if ret != err(libc::EAGAIN) {
             return Some(ret);
         }
@@ -264,7 +280,7 @@ pub fn send_all(
         let deadline = match limit {
             Some(deadline) => deadline,
             None => {
-                if raw::is_nonblocking(fd) {
+                if fds::table().get(fd)?.is_nonblocking(fd) {
                     return or(done, err(libc::EAGAIN));
                 }
                 let state = fds::table().get(fd)?;
@@ -343,18 +359,4 @@ pub unsafe fn iov_rest(
         core::ptr::null(),
         0,
     )
-}
-
-/// Whether the descriptor is a regular file or block device, which is never "not
-/// ready" but may be slow.
-pub fn is_regular(fd: i32) -> bool {
-    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the kernel fills `stat`, whose layout is its own on this target.
-    let ret = unsafe { syscall2(libc::SYS_fstat, fd as u64, stat.as_mut_ptr() as u64) };
-    if ret != 0 {
-        return false;
-    }
-    // SAFETY: fstat succeeded.
-    let mode = unsafe { stat.assume_init() }.st_mode & libc::S_IFMT;
-    mode == libc::S_IFREG || mode == libc::S_IFBLK
 }

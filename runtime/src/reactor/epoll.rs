@@ -81,7 +81,7 @@ impl EpollSet {
         if ret != 0 {
             return Err(ret);
         }
-        state.armed.set(true);
+        state.now_armed();
         Ok(())
     }
 

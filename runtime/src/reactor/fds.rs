@@ -16,6 +16,9 @@ use crate::raw;
 /// fs.nr_open is 1,048,576 unless raised.
 const MAX: usize = 1 << 20;
 
+/// Events that concern every operation.
+const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+
 /// A guest waiting for readiness of one descriptor. Lives on the guest's stack
 /// while the guest is parked.
 pub struct FdWaiter {
@@ -43,11 +46,33 @@ impl FdWaiter {
     }
 }
 
+/// What a descriptor is, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A regular file or block device: never "not ready", but may be slow.
+    Regular = 1,
+    /// A stream socket.
+    Stream,
+    /// Another socket.
+    Datagram,
+    /// Anything else.
+    Other,
+}
+
 /// One descriptor number. All zero: never seen.
 #[repr(C)]
 pub struct FdState {
     /// Whether it is registered with the epoll set.
     pub armed: Cell<bool>,
+    /// What it is, once asked.
+    kind: Cell<Option<Kind>>,
+    /// EPOLL* bits of edges that no operation has found spent. Meaningful while
+    /// `armed`.
+    ready: Cell<u32>,
+    /// [`flags_epoch`](FdTable::flags_epoch) at which `nonblocking` was asked.
+    flags_epoch: Cell<u32>,
+    nonblocking: Cell<bool>,
     /// Recent luck of direct tries: below zero, an operation is handed over
     /// without one.
     pub luck: Cell<i8>,
@@ -85,6 +110,58 @@ impl FdWaiter {
 }
 
 impl FdState {
+    /// What `fd`, whose state this is, refers to. Asked once.
+    pub fn kind(&self, fd: i32) -> Kind {
+        if let Some(kind) = self.kind.get() {
+            return kind;
+        }
+        let kind = match raw::file_type(fd) {
+            libc::S_IFREG | libc::S_IFBLK => Kind::Regular,
+            libc::S_IFSOCK if raw::socket_option(fd, libc::SO_TYPE) == libc::SOCK_STREAM => {
+                Kind::Stream
+            }
+            libc::S_IFSOCK => Kind::Datagram,
+            _ => Kind::Other,
+        };
+        self.kind.set(Some(kind));
+        kind
+    }
+
+    /// Whether the program made `fd` non-blocking. The flag belongs to the
+    /// description. That of a socket is asked again only after the program set flags
+    /// on whatever descriptor: no other process is expected to. A terminal or pipe may
+    /// be shared with one that does (a shell), so it is asked every time.
+    pub fn is_nonblocking(&self, fd: i32) -> bool {
+        let epoch = table().flags_epoch.get();
+        if self.flags_epoch.get() == epoch && matches!(self.kind(fd), Kind::Stream | Kind::Datagram)
+        {
+            return self.nonblocking.get();
+        }
+        let nonblocking = raw::is_nonblocking(fd);
+        self.nonblocking.set(nonblocking);
+        self.flags_epoch.set(epoch);
+        nonblocking
+    }
+
+    /// False if an operation that needs one of `events` would surely block: the last
+    /// one emptied or filled the descriptor, and no edge has come since.
+    pub fn may_be_ready(&self, events: u32) -> bool {
+        !self.armed.get() || self.ready.get() & (events | ALWAYS) != 0
+    }
+
+    /// An operation that needs `events` found nothing more. (What has ended stays so.)
+    pub fn spent(&self, events: u32) {
+        let data = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLPRI) as u32;
+        self.ready.set(self.ready.get() & !(events & data));
+    }
+
+    /// Registered just now. If it is ready already, an edge tells so.
+    pub fn now_armed(&self) {
+        self.ready
+            .set((libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLPRI) as u32);
+        self.armed.set(true);
+    }
+
     /// Hangs a waiter on.
     ///
     /// # Safety
@@ -120,14 +197,14 @@ impl FdState {
         !self.waiters.get().is_null()
     }
 
-    /// Wakes the guests that wait for one of `events`.
+    /// An edge came: wakes the guests that wait for one of `events`.
     pub fn wake(&self, hub: &Hub, events: u32) {
-        let always = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+        self.ready.set(self.ready.get() | events);
         let mut at = self.waiters.get();
         // SAFETY: linked waiters stay in place; waking only queues the guest.
         while let Some(waiter) = unsafe { at.as_ref() } {
             at = waiter.next.get();
-            if events & (waiter.events | always) != 0 {
+            if events & (waiter.events | ALWAYS) != 0 {
                 hub.wake(waiter.guest, Reason::Event);
             }
         }
@@ -140,6 +217,8 @@ pub struct FdTable {
     /// Bumped whenever the program sets a socket timeout on any descriptor: a
     /// description may have several numbers.
     pub timeout_epoch: Cell<u32>,
+    /// Bumped whenever the program sets status flags on any descriptor.
+    pub flags_epoch: Cell<u32>,
 }
 
 // SAFETY: used on the hub's kernel thread alone.
@@ -148,6 +227,7 @@ unsafe impl Sync for FdTable {}
 static TABLE: FdTable = FdTable {
     base: Cell::new(ptr::null_mut()),
     timeout_epoch: Cell::new(1),
+    flags_epoch: Cell::new(1),
 };
 
 /// The table.
@@ -209,9 +289,11 @@ impl FdTable {
     pub fn closed(&self, fd: i32) {
         if let Some(state) = self.get(fd)
             // Reading an untouched page maps the zero page only; writing costs memory.
-            && (state.armed.get() || state.luck.get() != 0 || state.timeout_epoch.get() != 0)
+            && (state.armed.get() || state.kind.get().is_some() || state.timeout_epoch.get() != 0)
         {
             state.armed.set(false);
+            state.kind.set(None);
+            state.flags_epoch.set(0);
             state.luck.set(0);
             state.timeout_epoch.set(0);
             state.generation.set(state.generation.get().wrapping_add(1));

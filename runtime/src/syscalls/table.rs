@@ -110,7 +110,7 @@ table! {
     13 rt_sigaction Signal Virtual(RtSigaction) Uninterrupted "";
     14 rt_sigprocmask Signal Virtual(RtSigprocmask) Uninterrupted "";
     15 rt_sigreturn Signal Native Uninterrupted "";
-    16 ioctl Os MayBlock OnSaRestart "`tcdrain` and `TCSETSW` wait for a terminal; drivers wait as they please (`TIOCMIWAIT`, `SG_IO`, `KVM_RUN`, `BLKDISCARD`, `FIFREEZE`).";
+    16 ioctl Os Virtual(Ioctl) OnSaRestart "`tcdrain` and `TCSETSW` wait for a terminal; drivers wait as they please (`TIOCMIWAIT`, `SG_IO`, `KVM_RUN`, `BLKDISCARD`, `FIFREEZE`).";
     17 pread64 Os Virtual(Pread64, parks) OnSaRestart "";
     18 pwrite64 Os Virtual(Pwrite64, parks) OnSaRestart "";
     19 readv Os Virtual(Readv, parks) SocketTimeout "";
@@ -167,7 +167,7 @@ table! {
     69 msgsnd Queue MayBlock NoHandler "Waits for room in the queue.";
     70 msgrcv Queue MayBlock NoHandler "Waits for a message.";
     71 msgctl Queue Native Uninterrupted "";
-    72 fcntl Os MayBlock OnSaRestart "`F_SETLKW` and `F_OFD_SETLKW` wait for a lock, any lock for a network or FUSE server.";
+    72 fcntl Os Virtual(Fcntl) OnSaRestart "`F_SETLKW` and `F_OFD_SETLKW` wait for a lock, any lock for a network or FUSE server.";
     73 flock File MayBlock OnSaRestart "Waits for the lock.";
     74 fsync File MayBlock Uninterrupted DISK;
     75 fdatasync File MayBlock Uninterrupted DISK;
