@@ -1,4 +1,65 @@
 //! What a system call of a guest does once it is ours.
+//!
+//! # The one idea
+//! pthreads are not written again. glibc makes the stack, the thread control block
+//! and the thread-local storage of a thread; only the `clone3` at the end is caught,
+//! and a *guest* is made of what glibc handed to the kernel. glibc's mutexes,
+//! conditions, joins, and the locks inside stdio, malloc, the loader and the
+//! resolver all end in `futex`: one futex in user space makes every one of them
+//! cooperative, with glibc's own semantics.
+//!
+//! # Words
+//! | word | meaning |
+//! |---|---|
+//! | guest | a thread of the program, run as a coroutine on the stack and TCB libc made for it; the initial thread too, once adopted |
+//! | host | our own side: the hub's loop and what it calls, on a TCB of its own |
+//! | hub | the scheduler and event loop of the one kernel thread that all guests share |
+//! | foreign thread | a kernel thread that is no guest: ours (monitor, pool, may's timer), or the program's from before |
+//! | site, stub | one `syscall` instruction of the program; the code its patch leads to |
+//! | park, wake | a guest leaves the processor; becomes runnable |
+//!
+//! # The life of a call
+//! ```text
+//! site ─jmp─▶ stub ─▶ entry (saves registers) ─▶ dispatch ─▶ operation ─▶ hub.park
+//!                                                                           │ others run
+//! rest of libc ◀─ stub ◀─ resume_frame (loads registers) ◀─ result in rax ◀─┘ wake
+//! ```
+//! Data flows one way: [`arch`] → [`dispatch`] → [`ops`] → [`hub`] → [`reactor`].
+//! Wakes come back through the run queue alone.
+//!
+//! # Two worlds
+//! *Guest mode* is our code on a guest's stack and TCB: from the entry to the
+//! operation's end. It allocates nothing, takes no lock of std's or libc's, and
+//! touches no `thread_local!`; the futex table, the timers, the run queue and the
+//! reactors' submissions are written so that they can be used there. Everything else is
+//! *host mode*: a guest asks for it with [`Hub::call`](hub::Hub::call), which switches to
+//! the host context. Host mode must never wait for a lock that a guest may hold, because
+//! that guest cannot run meanwhile: it uses a heap of our own, makes no thread and opens
+//! no library; the [`monitor`] does that for it.
+//!
+//! While our code runs, the hub's `in_shim` flag is set, and a signal handler of the
+//! program is not run but recorded; it runs on its guest's stack when the guest leaves our
+//! code ([`signal`]). The thread-local word that tells whose TCB the CPU is on is the
+//! first thing [`dispatch`] looks at.
+//!
+//! # Adoption
+//! Nothing happens before the program makes its first thread. Then, inside that
+//! `clone3`: every site is patched ([`wanted`]), may is started so that its worker's
+//! context lies on the same kernel thread ([`host`]), the calling thread becomes the
+//! initial guest, and the thread it asked for the second. A forked child goes back to the
+//! state before, with the host context kept ([`fork`]).
+//!
+//! # Where things are
+//! | file | subject |
+//! |---|---|
+//! | [`frame`], [`arch`] | a guest's registers at a call; all assembly |
+//! | [`syscalls`], [`group`], [`wanted`] | the table of calls; groups; which calls enter |
+//! | [`dispatch`], [`ops`] | from number to operation; what each call does |
+//! | [`guest`], [`hub`], [`host`], [`monitor`] | records, stacks, life; scheduling; may; preemption |
+//! | [`futex`], [`parking`], [`timer`] | the futex table; who sleeps on it; deadlines |
+//! | [`reactor`], [`offload`], [`private`] | io_uring, epoll; kernel threads for the rest; our descriptors |
+//! | [`signal`], [`fork`] | signals of guests; fork |
+//! | [`config`], [`raw`], [`errno`], [`libc_threads`] | settings; words for the kernel; glibc's thread list |
 
 pub mod arch;
 pub mod config;
