@@ -304,10 +304,10 @@ fn begin(mask: u64) -> Option<&'static str> {
         return Some("no room for the first guest");
     };
     signal::adopt(guest, mask);
-    set_phase(Phase::Running);
     if !again {
         want_all(config.groups);
     }
+    set_phase(Phase::Running);
     // The first call takes the host context through may's start-up, whose one event
     // is in a queue that a forked child would share with its parent.
     hub.call(guest, || {
@@ -351,14 +351,14 @@ fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], groups: GroupSet) {
         if let Some(op) = row.op
             && is_on(row, groups)
         {
-            table[row.nr as usize] = operation(op);
+            table[row.nr as usize] = Some(operation(op));
         }
     }
 }
 
 /// Sends the calls of every group that is on to dispatch.
 fn want_all(groups: GroupSet) {
-    let wanted = |row: &&syscalls::Syscall| row.op.is_some_and(|op| operation(op).is_some());
+    let wanted = |row: &&syscalls::Syscall| row.op.is_some();
     for group in Group::ALL.iter().copied() {
         let mut items = 0;
         let mut rows = syscalls::TABLE
@@ -391,6 +391,13 @@ fn want_all(groups: GroupSet) {
     }
 }
 
+/// Whether our code runs on a guest's TCB now, where it must not allocate. For
+/// assertions.
+pub fn in_guest_mode() -> bool {
+    let word = arch::current_word();
+    word != 0 && word != HOST_WORD && phase() == Phase::Running && hub().in_shim()
+}
+
 /// The guest whose `pthread_t` this is, if it is a guest's. The initial thread's
 /// name is the kernel's, so it is left out.
 ///
@@ -408,10 +415,10 @@ pub unsafe fn guest_of(thread: libc::pthread_t) -> Option<&'static Guest> {
     }
 }
 
-/// The function of each operation. `None`: the kernel does it as it is.
-fn operation(op: Op) -> Option<Operation> {
+/// The function of each operation.
+fn operation(op: Op) -> Operation {
     use ops::{fd, futex, memory, net, poll, process, signal, thread, time};
-    Some(match op {
+    match op {
         Op::Read => fd::read,
         Op::Readv => fd::readv,
         Op::Write => fd::write,
@@ -420,8 +427,6 @@ fn operation(op: Op) -> Option<Operation> {
         Op::Preadv => fd::preadv,
         Op::Preadv2 => fd::preadv2,
         Op::Pwritev2 => fd::pwritev2,
-        // Positioned writes go to the page cache.
-        Op::Pwrite64 | Op::Pwritev => return None,
         Op::Close => fd::close,
         Op::CloseRange => fd::close_range,
         Op::Dup2 | Op::Dup3 => fd::dup2,
@@ -455,21 +460,20 @@ fn operation(op: Op) -> Option<Operation> {
         Op::Fork => thread::fork_call,
         Op::Vfork => thread::vfork_call,
         Op::Exit => thread::exit,
-        Op::ExitGroup => return None,
         Op::Gettid => thread::gettid,
         Op::SetTidAddress => thread::set_tid_address,
         Op::SetRobustList => thread::set_robust_list,
         Op::GetRobustList => thread::get_robust_list,
         Op::Rseq => thread::rseq,
         Op::Prctl => thread::prctl,
-        Op::SchedSetaffinity => thread::sched_setaffinity,
-        Op::SchedGetaffinity
-        | Op::SchedSetscheduler
-        | Op::SchedGetscheduler
-        | Op::SchedSetparam
-        | Op::SchedGetparam
-        | Op::SchedSetattr
-        | Op::SchedGetattr => thread::of_kernel_thread,
+        Op::SchedSetaffinity | Op::SchedSetscheduler | Op::SchedSetparam | Op::SchedSetattr => {
+            thread::set_scheduling
+        }
+        Op::SchedGetaffinity | Op::SchedGetscheduler | Op::SchedGetparam | Op::SchedGetattr => {
+            thread::of_kernel_thread
+        }
+        Op::Getpriority => thread::getpriority,
+        Op::Setpriority => thread::setpriority,
         Op::Mmap => memory::mmap,
         Op::Mprotect => memory::mprotect,
         Op::Munmap => memory::munmap,
@@ -485,9 +489,6 @@ fn operation(op: Op) -> Option<Operation> {
         Op::Tkill => signal::tkill,
         Op::Tgkill => signal::tgkill,
         Op::RtTgsigqueueinfo => signal::rt_tgsigqueueinfo,
-        // They name a process: what comes to ours arrives through the kernel.
-        Op::Kill | Op::RtSigqueueinfo => return None,
         Op::Shmat => memory::shmat,
-        _ => return None,
-    })
+    }
 }

@@ -5,14 +5,48 @@
 //! wait for a lock whose holder cannot run. So nothing of ours uses libc's heap.
 //! This one is shared by host code and the pool's threads, never by guests.
 
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout};
+
 use dlmalloc::GlobalDlmalloc;
+use gevent_runtime::dispatch::in_guest_mode;
 
 #[global_allocator]
-static HEAP: GlobalDlmalloc = GlobalDlmalloc;
+static HEAP: Heap = Heap(GlobalDlmalloc);
+
+/// The heap; debug builds see to it that no guest uses it.
+struct Heap(GlobalDlmalloc);
+
+// SAFETY: hands everything on.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        debug_assert!(!in_guest_mode(), "an allocation in guest mode");
+        // SAFETY: the caller's contract.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        debug_assert!(!in_guest_mode(), "memory given back in guest mode");
+        // SAFETY: the caller's contract.
+        unsafe { self.0.dealloc(at, layout) };
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        debug_assert!(!in_guest_mode(), "an allocation in guest mode");
+        // SAFETY: the caller's contract.
+        unsafe { self.0.realloc(at, layout, size) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        debug_assert!(!in_guest_mode(), "an allocation in guest mode");
+        // SAFETY: the caller's contract.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+}
 
 /// Keeps the heap usable in a forked child whose parent's pool threads were using
 /// it. Called once, before the first of those threads exists.
-#[allow(unsafe_code)]
 pub fn survive_fork() {
     // SAFETY: registers handlers for fork; nothing of the heap is in use by another
     // thread yet.

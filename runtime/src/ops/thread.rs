@@ -170,14 +170,12 @@ pub unsafe fn prctl(c: &mut Call<'_>) -> Outcome {
     }
 }
 
-/// Calls whose first argument is a thread's id, and which only read or advise:
-/// they are asked of the kernel thread that all guests share.
+/// Calls that ask how a thread is scheduled: all guests are as the kernel thread is.
 ///
 /// # Safety
 /// As [`clone`].
 pub unsafe fn of_kernel_thread(c: &mut Call<'_>) -> Outcome {
-    let tid = c.a[0] as i32;
-    if tid == 0 || c.hub.find(tid).is_none() {
+    if c.a[0] as i32 == 0 || c.hub.find(c.a[0] as i32).is_none() {
         return Outcome::Native;
     }
     let mut a = c.a;
@@ -186,21 +184,61 @@ pub unsafe fn of_kernel_thread(c: &mut Call<'_>) -> Outcome {
     Outcome::Done(unsafe { arch::syscall(c.frame.rax, a) })
 }
 
-/// sched_setaffinity(2): checked by the kernel, but a guest does not move the
-/// kernel thread that all guests share; the initial thread does.
+/// sched_setaffinity(2), sched_setscheduler(2) and their like: accepted for a guest, but
+/// the kernel thread that all guests share stays where and as it is; the initial
+/// thread changes it.
 ///
 /// # Safety
 /// As [`clone`].
-pub unsafe fn sched_setaffinity(c: &mut Call<'_>) -> Outcome {
+pub unsafe fn set_scheduling(c: &mut Call<'_>) -> Outcome {
     let tid = c.a[0] as i32;
     let target = if tid == 0 {
         Some(c.guest)
     } else {
         c.hub.find(tid)
     };
+    // The structure is the second argument or, behind a size or policy, the third.
+    let at = match c.frame.rax as i64 {
+        libc::SYS_sched_setparam | libc::SYS_sched_setattr => c.a[1],
+        _ => c.a[2],
+    };
     match target {
-        Some(guest) if !guest.is_initial() => {
-            Outcome::Done(if c.a[2] == 0 { err(libc::EFAULT) } else { 0 })
+        Some(guest) if !guest.is_initial() => Outcome::Done(if raw::plausible(at) {
+            0
+        } else {
+            err(libc::EFAULT)
+        }),
+        _ => Outcome::Native,
+    }
+}
+
+/// getpriority(2) of a guest: that of the kernel thread all guests share.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn getpriority(c: &mut Call<'_>) -> Outcome {
+    if c.a[0] as u32 != libc::PRIO_PROCESS || c.hub.find(c.a[1] as i32).is_none() {
+        return Outcome::Native;
+    }
+    // SAFETY: no pointers.
+    Outcome::Done(unsafe { arch::syscall(c.frame.rax, [c.a[0], 0, 0, 0, 0, 0]) })
+}
+
+/// setpriority(2): accepted for a guest, but the kernel thread that all guests share
+/// keeps its priority; the initial thread changes it.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn setpriority(c: &mut Call<'_>) -> Outcome {
+    let tid = c.a[1] as i32;
+    let target = if tid == 0 {
+        Some(c.guest)
+    } else {
+        c.hub.find(tid)
+    };
+    match target {
+        Some(guest) if c.a[0] as u32 == libc::PRIO_PROCESS && !guest.is_initial() => {
+            Outcome::Done(0)
         }
         _ => Outcome::Native,
     }

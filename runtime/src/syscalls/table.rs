@@ -89,6 +89,8 @@ const SHARED: &str = "Concerns the kernel thread, so every guest on the hub.";
 const CPU_TIME: &str =
     "The CPU time of a thread is the kernel thread's, so that of every guest on the hub.";
 const TID: &str = "Takes a process or kernel thread; `ESRCH` for a guest's tid.";
+const DIRTY: &str =
+    "Waits while too much of the page cache is dirty, or for a network or FUSE server.";
 const VFORK: &str = "With `CLONE_VFORK` the hub stops until the child executes a program or exits.";
 const WAKE: &str = "Reaches waiters in the kernel, not guests parked in `futex`.";
 const GONE: &str = "`ENOSYS`: the kernel no longer has it, or never had it.";
@@ -112,7 +114,7 @@ table! {
     15 rt_sigreturn Signal Native Uninterrupted "";
     16 ioctl Os Virtual(Ioctl) OnSaRestart "`tcdrain` and `TCSETSW` wait for a terminal; drivers wait as they please (`TIOCMIWAIT`, `SG_IO`, `KVM_RUN`, `BLKDISCARD`, `FIFREEZE`).";
     17 pread64 Os Virtual(Pread64, parks) OnSaRestart "";
-    18 pwrite64 Os Virtual(Pwrite64, parks) OnSaRestart "";
+    18 pwrite64 Os MayBlock OnSaRestart DIRTY;
     19 readv Os Virtual(Readv, parks) SocketTimeout "";
     20 writev Os Virtual(Writev, parks) SocketTimeout "";
     21 access File MayBlock Uninterrupted PATH;
@@ -157,7 +159,7 @@ table! {
     59 execve Subprocess Virtual(Execve) Always "";
     60 exit Thread Virtual(Exit, parks) Uninterrupted "";
     61 wait4 Subprocess Virtual(Wait4, parks) OnSaRestart "";
-    62 kill Signal Virtual(Kill) Uninterrupted "";
+    62 kill Signal Native Uninterrupted "";
     63 uname Sys Native Uninterrupted "";
     64 semget Queue Native Uninterrupted "";
     65 semop Queue MayBlock Never "Waits until the semaphores allow it.";
@@ -224,7 +226,7 @@ table! {
     126 capset Sys Native Uninterrupted SHARED;
     127 rt_sigpending Signal Virtual(RtSigpending) Uninterrupted "";
     128 rt_sigtimedwait Signal Virtual(RtSigtimedwait, parks) Never "";
-    129 rt_sigqueueinfo Signal Virtual(RtSigqueueinfo) Uninterrupted "";
+    129 rt_sigqueueinfo Signal Native Uninterrupted "";
     130 rt_sigsuspend Signal Virtual(RtSigsuspend, parks) NoHandler "";
     131 sigaltstack Signal Virtual(Sigaltstack) Uninterrupted "";
     132 utime File MayBlock Uninterrupted PATH;
@@ -328,7 +330,7 @@ table! {
     228 clock_gettime Time Native Uninterrupted CPU_TIME;
     229 clock_getres Time Native Uninterrupted "";
     230 clock_nanosleep Time Virtual(ClockNanosleep, parks) RestartBlock "";
-    231 exit_group Thread Virtual(ExitGroup) Uninterrupted "";
+    231 exit_group Thread Native Uninterrupted "";
     232 epoll_wait Select Virtual(EpollWait, parks) Never "";
     233 epoll_ctl Select Native Uninterrupted "";
     234 tgkill Thread Virtual(Tgkill) Uninterrupted "";
@@ -393,7 +395,7 @@ table! {
     293 pipe2 Os Native Uninterrupted "";
     294 inotify_init1 File Native Uninterrupted "";
     295 preadv Os Virtual(Preadv, parks) OnSaRestart "";
-    296 pwritev Os Virtual(Pwritev, parks) OnSaRestart "";
+    296 pwritev Os MayBlock OnSaRestart DIRTY;
     297 rt_tgsigqueueinfo Thread Virtual(RtTgsigqueueinfo) Uninterrupted "";
     298 perf_event_open Sys Native Uninterrupted SHARED;
     299 recvmmsg Socket Virtual(Recvmmsg, parks) SocketTimeout "";
