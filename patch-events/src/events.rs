@@ -4,9 +4,22 @@
 //! group, and back; a `Will…` comes before the first change of its subject, a
 //! `Did…` after the last. Single sites are told only when one is refused.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::declare::{Address, Count, events};
+
+/// Bytes of a stack; 0 is shown as unknown.
+struct StackSize(usize);
+
+impl fmt::Display for StackSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("unknown size"),
+            bytes => write!(f, "{bytes} bytes"),
+        }
+    }
+}
 
 events! {
     /// The program is about to be patched.
@@ -60,14 +73,6 @@ events! {
         items: usize,
     } => "patched the group {group}: {count}", count = Count(*items, "item");
 
-    /// A group that was asked for stays off.
-    PATCH WARN GroupRefused<'a> {
-        /// The group's name.
-        group: &'a str,
-        /// Why.
-        reason: &'a str,
-    } => "refused the group {group}: {reason}";
-
     /// The program has been patched.
     PATCH INFO DidPatchAll {
         /// Objects patched.
@@ -88,15 +93,7 @@ events! {
         reason: &'a str,
     } => "nothing is patched, the program runs as it is: {reason}";
 
-    /// A cached plan was not used, and is made anew.
-    PATCH INFO PlanCacheIgnored<'a> {
-        /// Path of the cache's file.
-        path: &'a str,
-        /// What is wrong with it.
-        reason: &'a str,
-    } => "ignored the cached plan {path}: {reason}";
-
-    /// The program had several threads when we were loaded.
+    /// The program had several kernel threads before it could be patched.
     PATCH WARN LoadedLate {
         /// Kernel threads that can't become coroutines any more.
         threads: usize,
@@ -120,39 +117,19 @@ events! {
         kernel_tid: i32,
     } => "the hub runs on kernel thread {kernel_tid} and waits with {reactor}";
 
-    /// Every guest waits, and no timer, descriptor, child or other thread can
-    /// wake one.
-    HUB WARN WouldBlockForever<'a> {
-        /// How many guests wait.
-        guests: usize,
-        /// Who waits for what.
-        waits: &'a str,
-    } => "would block forever: nothing can wake any of {count}: {waits}",
-        count = Count(*guests, "guest");
-
     /// A thread of the program began as a guest.
     GUEST DEBUG GuestStarted {
         /// Its thread id, as the program sees it.
         tid: i32,
-        /// Bytes of its stack.
+        /// Bytes of its stack; 0 when the call that made it did not say.
         stack: usize,
-    } => "guest {tid} started on a stack of {stack} bytes";
+    } => "guest {tid} started on a stack of {size}", size = StackSize(*stack);
 
     /// A guest ended.
     GUEST DEBUG GuestEnded {
         /// Its thread id, as the program saw it.
         tid: i32,
     } => "guest {tid} ended";
-
-    /// A guest made a call that stops the whole hub while it lasts.
-    CALL WARN BlocksHub<'a> {
-        /// Name of the call.
-        call: &'a str,
-        /// Its number.
-        number: u64,
-        /// Why it can't be made cooperative.
-        reason: &'a str,
-    } => "{call} (system call {number}) blocks every guest while it lasts: {reason}";
 }
 
 #[cfg(test)]

@@ -29,8 +29,7 @@ impl InvalidFilter {
     /// What a filter may be, for a message.
     pub const EXPECTED: &str = "1 or all, 0 or off, or a comma list of levels and targets \
          (info, gevent::patch, gevent::hub=debug) with the targets gevent, gevent::patch, \
-         gevent::hub, gevent::guest, gevent::call and the levels off, error, warn, info, debug, \
-         trace";
+         gevent::hub, gevent::guest and the levels off, error, warn, info, debug, trace";
 }
 
 impl fmt::Display for InvalidFilter {
@@ -164,8 +163,8 @@ mod tests {
             ),
             ("gevent::hub=info,gevent::hub=off", "gevent::hub=off"),
             (
-                "gevent::guest,gevent::call=error",
-                "gevent::guest=trace,gevent::call=error",
+                "gevent::guest,gevent::hub=error",
+                "gevent::guest=trace,gevent::hub=error",
             ),
         ];
         for (text, shown) in cases {

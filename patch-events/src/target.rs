@@ -8,8 +8,6 @@ pub const PATCH: &str = "gevent::patch";
 pub const HUB: &str = "gevent::hub";
 /// The program's threads as coroutines.
 pub const GUEST: &str = "gevent::guest";
-/// Single system calls.
-pub const CALL: &str = "gevent::call";
 
 /// Every target a filter may name.
-pub const ALL: [&str; 5] = [ROOT, PATCH, HUB, GUEST, CALL];
+pub const ALL: [&str; 4] = [ROOT, PATCH, HUB, GUEST];

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 use std::sync::Barrier;
 
-use patch_events::events::{DidPatchGroup, GuestEnded, HubStarted, WouldBlockForever};
+use patch_events::events::{DidPatchGroup, GuestEnded, HubStarted, LoadedLate};
 use patch_events::{Filter, PathTemplate, Target, install, write_directly};
 
 const FILTER: &str = "CHILD_FILTER";
@@ -49,11 +49,7 @@ fn child() {
             release.wait();
         });
         held.wait();
-        WouldBlockForever {
-            guests: 2,
-            waits: "x",
-        }
-        .emit();
+        LoadedLate { threads: 2 }.emit();
         release.wait();
     });
     GuestEnded { tid: 7 }.emit();
@@ -112,16 +108,16 @@ fn standard_error_has_what_passes_the_filter() {
         [
             "patch: patched the group socket: 1 item",
             "hub: the hub runs on kernel thread 1 and waits with epoll",
-            "hub: would block forever: nothing can wake any of 2 guests: x",
+            "patch: loaded late: 2 kernel threads of the program cannot become cooperative",
             "guest: guest 7 ended",
         ]
     );
-    let output = run(Some("off,gevent::hub=warn"), None);
+    let output = run(Some("off,gevent::patch=warn"), None);
     assert_eq!(
         told(&output.stderr),
-        ["hub: would block forever: nothing can wake any of 2 guests: x"]
+        ["patch: loaded late: 2 kernel threads of the program cannot become cooperative"]
     );
-    let output = run(Some("gevent::guest,gevent::patch=warn"), None);
+    let output = run(Some("gevent::guest,gevent::patch=error"), None);
     assert_eq!(told(&output.stderr), ["guest: guest 7 ended"]);
     assert_eq!(run(Some("off"), None).stderr, b"");
 }

@@ -239,21 +239,36 @@ unsafe fn start() -> bool {
         return false;
     }
     let mask = signal::block_all();
-    let refusal = begin(mask);
-    if let Some(reason) = refusal {
+    if let Err(refusal) = begin(mask) {
         set_phase(Phase::Off);
         for nr in 0..wanted::TABLE_LEN {
             wanted::want(nr, false);
         }
-        events::NotPatched { reason }.emit();
+        if let Refusal::Because(reason) = refusal {
+            events::NotPatched { reason }.emit();
+        }
         signal::restore_kernel_mask(mask);
         return false;
     }
     true
 }
 
-/// Why the hub cannot start, if it cannot.
-fn begin(mask: u64) -> Option<&'static str> {
+/// Why the hub cannot start.
+enum Refusal {
+    /// The engine gave up, and has told why.
+    Engine,
+    /// This.
+    Because(&'static str),
+}
+
+impl From<&'static str> for Refusal {
+    fn from(reason: &'static str) -> Self {
+        Refusal::Because(reason)
+    }
+}
+
+/// Starts the hub with the calling thread as its first guest.
+fn begin(mask: u64) -> Result<(), Refusal> {
     let config = config::get();
     let hub = hub();
     // SAFETY: no arguments.
@@ -268,12 +283,12 @@ fn begin(mask: u64) -> Option<&'static str> {
     if !again {
         match wanted::patch_all() {
             Some(outcome) if outcome.libc_complete => {}
-            Some(_) => return Some("libc could not be patched as a whole"),
-            None => return Some("no patch engine"),
+            Some(_) => return Err(Refusal::Engine),
+            None => return Err("no patch engine".into()),
         }
         arch::init_context();
         if !hub.slab.init() || !fds::table().init() {
-            return Some("no address space for the hub");
+            return Err("no address space for the hub".into());
         }
         ops::memory::note_present_mappings();
         wanted::want(libc::SYS_epoll_create1 as usize, true);
@@ -282,7 +297,7 @@ fn begin(mask: u64) -> Option<&'static str> {
         wanted::want(libc::SYS_epoll_create1 as usize, false);
         wanted::want(libc::SYS_eventfd2 as usize, false);
         if !started {
-            return Some("may's worker could not be started on this thread");
+            return Err("may's worker could not be started on this thread".into());
         }
         // SAFETY: no guest runs yet.
         unsafe { fill(&mut *OPERATIONS.0.get(), config.groups) };
@@ -296,12 +311,12 @@ fn begin(mask: u64) -> Option<&'static str> {
             .emit();
             hub.set_reactor(Some(reactor));
         }
-        Err(_) => return Some("the kernel gives no reactor"),
+        Err(_) => return Err("the kernel gives no reactor".into()),
     }
     hub.pid.set(pid);
     hub.foreign.set(tid != pid);
     let Some(guest) = life::adopt(hub, tid) else {
-        return Some("no room for the first guest");
+        return Err("no room for the first guest".into());
     };
     signal::adopt(guest, mask);
     if !again {
@@ -315,7 +330,7 @@ fn begin(mask: u64) -> Option<&'static str> {
         monitor::start(tid, config.preempt.map(|quantum| quantum.as_nanos() as u64));
         signal::restore_kernel_mask(mask);
     });
-    None
+    Ok(())
 }
 
 /// Groups without which a guest is not a thread at all: they are on whenever

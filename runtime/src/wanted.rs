@@ -46,7 +46,7 @@ pub struct PatchOutcome {
     /// Sites left as they were, in objects outside libc's family.
     pub refused: u32,
     /// False: libc could not be patched as a whole, so nothing is patched at
-    /// all, and the program must run bare.
+    /// all, the engine has told why, and the program must run bare.
     pub libc_complete: bool,
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use gevent_runtime::arch;
 use gevent_runtime::wanted::PatchOutcome;
-use patch_events::{Address, events};
+use patch_events::{Address, events, target};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -30,9 +30,12 @@ pub enum ArmError {
     /// The list of mappings can't be read.
     #[error("the process's mappings can't be read: {0}")]
     Maps(Errno),
-    /// The process has another thread, which may run in the text.
+    /// The number of the process's threads can't be read.
+    #[error("the number of the process's threads can't be read")]
+    Threads,
+    /// The process has that many kernel threads, others of which may run in the text.
     #[error("the process has other threads already")]
-    OtherThreads,
+    OtherThreads(usize),
     /// No libc among the mappings.
     #[error("no libc is mapped")]
     NoLibc,
@@ -128,8 +131,14 @@ pub fn patch_all() -> PatchOutcome {
             .emit();
         }
         Err(error) => {
-            tracing::warn!(%error, "libc stays unpatched: the program runs bare");
             give_up(&mut state);
+            if let ArmError::OtherThreads(threads) = error {
+                events::LoadedLate { threads }.emit();
+            }
+            events::NotPatched {
+                reason: &error.to_string(),
+            }
+            .emit();
             outcome = PatchOutcome::default();
         }
     }
@@ -137,8 +146,10 @@ pub fn patch_all() -> PatchOutcome {
 }
 
 fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(), ArmError> {
-    if threads() != Some(1) {
-        return Err(ArmError::OtherThreads);
+    match threads() {
+        Some(1) => {}
+        Some(threads) => return Err(ArmError::OtherThreads(threads)),
+        None => return Err(ArmError::Threads),
     }
     let mappings = maps::read().map_err(ArmError::Maps)?;
     let live = live_addresses(&mappings);
@@ -192,7 +203,7 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
             Ok(missed) => outcome.refused += missed,
             Err(error) if object.kind != Kind::Other => return Err(error),
             Err(error) => {
-                tracing::info!(object = %object.path.display(), %error, "object left unpatched");
+                tracing::info!(target: target::PATCH, "left {} unpatched: {error}", object.path.display());
             }
         }
     }
@@ -208,7 +219,7 @@ fn give_up(state: &mut State) {
         // whole instructions.
         let removed = unsafe { ENGINE.remove(installed) };
         if let Err(error) = &removed {
-            tracing::warn!(%error, "a patch could not be taken back");
+            tracing::warn!(target: target::PATCH, "a patch could not be taken back: {error}");
         }
         removed.is_err()
     });
@@ -232,8 +243,14 @@ pub fn on_exec_mapping(addr: usize, len: usize) {
         unsafe { relocate::forget(installed) };
     }
     match patch_mapping(&mut state, mapped.clone()) {
-        Ok(sites) => tracing::debug!(addr, sites, "object opened"),
-        Err(error) => tracing::info!(addr, %error, "object left unpatched"),
+        Ok(sites) => tracing::debug!(
+            target: target::PATCH,
+            "patched {sites} sites of the object opened at {addr:#x}"
+        ),
+        Err(error) => tracing::info!(
+            target: target::PATCH,
+            "left the object opened at {addr:#x} unpatched: {error}"
+        ),
     }
 }
 
@@ -388,7 +405,7 @@ impl Loaded<'_> {
             if let Some((cache, id)) = cache
                 && let Err(error) = cache.store(id, wanted, &general)
             {
-                tracing::debug!(%error, "a plan could not be kept");
+                tracing::debug!(target: target::PATCH, "a plan could not be kept: {error}");
             }
             general
         });

@@ -13,7 +13,7 @@ use gevent_runtime::config::{self, Config};
 use gevent_runtime::group::Group;
 use gevent_runtime::raw;
 use gevent_runtime::wanted::{self, Patcher};
-use patch_events::events;
+use patch_events::{events, target};
 
 use crate::arm;
 use crate::symbols;
@@ -105,7 +105,11 @@ fn arm(config: &Config) {
     });
     match arm::arm_thread_creation() {
         Ok(sites) => {
-            tracing::debug!(target: "gevent::patch", sites, elapsed = ?begin.elapsed(), "thread creation is patched");
+            tracing::debug!(
+                target: target::PATCH,
+                "patched {sites} sites of thread creation in {:.1?}",
+                begin.elapsed()
+            );
             events::Armed {}.emit();
         }
         Err(error) => {

@@ -4,8 +4,11 @@
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use patch_events::events;
+
 use super::{Guest, State};
 use crate::arch::{self, fs_base, prepare_call, resume_frame, set_word_of, syscall2, syscall3};
+use crate::config;
 use crate::dispatch;
 use crate::frame::{Frame, RED_ZONE};
 use crate::hub::Hub;
@@ -20,6 +23,8 @@ pub struct ThreadArgs {
     pub flags: u64,
     /// Initial stack pointer.
     pub stack_top: u64,
+    /// Bytes of the stack; 0 for clone(2), which does not say.
+    pub stack_size: u64,
     /// Thread pointer.
     pub tls: u64,
     /// Where the id is stored with CLONE_PARENT_SETTID.
@@ -58,6 +63,7 @@ pub unsafe fn thread_args(frame: &Frame) -> Option<ThreadArgs> {
         ThreadArgs {
             flags: a.flags,
             stack_top: a.stack.wrapping_add(a.stack_size),
+            stack_size: a.stack_size,
             tls: a.tls,
             parent_tid: a.parent_tid as *mut u32,
             child_tid: a.child_tid as *mut u32,
@@ -66,6 +72,7 @@ pub unsafe fn thread_args(frame: &Frame) -> Option<ThreadArgs> {
         ThreadArgs {
             flags: frame.rdi,
             stack_top: frame.rsi,
+            stack_size: 0,
             tls: frame.r8,
             parent_tid: frame.rdx as *mut u32,
             child_tid: frame.r10 as *mut u32,
@@ -107,7 +114,7 @@ pub unsafe fn child_frame(frame: &Frame, args: &ThreadArgs) -> *mut Frame {
 ///
 /// # Safety
 /// `frame` and `args` must be of the creator's present clone call.
-pub unsafe fn create(creator: &Guest, frame: &Frame, args: &ThreadArgs) -> i64 {
+pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) -> i64 {
     let hub = creator.hub();
     let Some(guest) = hub.slab.take() else {
         return err(libc::EAGAIN);
@@ -142,7 +149,29 @@ pub unsafe fn create(creator: &Guest, frame: &Frame, args: &ThreadArgs) -> i64 {
     }
     hub.enroll(guest);
     hub.make_ready(guest);
+    tell(creator, || {
+        events::GuestStarted {
+            tid,
+            stack: args.stack_size as usize,
+        }
+        .emit()
+    });
     tid as i64
+}
+
+/// Has `event`, which emits one, run on the host context if any events are asked for.
+/// Nothing of tracing is looked at here: a call site registers itself, under a lock,
+/// when it is first reached.
+fn tell(guest: &'static Guest, event: impl FnOnce()) {
+    if config::get().events.filter.is_some() {
+        guest.hub().call(guest, event);
+    }
+}
+
+/// Tells that `guest`, the caller, is about to end.
+pub fn tell_end(guest: &'static Guest) {
+    let tid = guest.tid.get();
+    tell(guest, || events::GuestEnded { tid }.emit());
 }
 
 /// First thing a guest runs: leaves host code behind.

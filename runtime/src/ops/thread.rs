@@ -57,6 +57,7 @@ pub unsafe fn vfork_call(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`clone`].
 pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
+    life::tell_end(c.guest);
     if c.hub.count() == 1 && !c.hub.has_foreign() {
         // SAFETY: no pointers.
         unsafe { arch::syscall1(libc::SYS_exit_group, c.a[0] & 0xff) };
