@@ -321,6 +321,37 @@ mod tests {
         assert_ne!(b, c);
     }
 
+    /// Whether a byte can be read, by the kernel's word.
+    fn is_accessible(addr: usize) -> bool {
+        let mut byte = 0u8;
+        let local = libc::iovec {
+            iov_base: (&raw mut byte).cast(),
+            iov_len: 1,
+        };
+        let remote = libc::iovec {
+            iov_base: addr as *mut _,
+            iov_len: 1,
+        };
+        // SAFETY: reads one byte of this process into `byte`, or fails.
+        unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) == 1 }
+    }
+
+    #[test]
+    fn the_guard_guards_with_and_without_the_kernels_help() {
+        for guards in [0, 2] {
+            let stacks = Stacks::new();
+            stacks.guards.set(guards);
+            let a = stacks.map(SIZE, libc::PROT_NONE).unwrap();
+            let plain = libc::PROT_READ | libc::PROT_WRITE;
+            assert_eq!(
+                stacks.protect(a + 2 * PAGE, SIZE - 2 * PAGE, plain),
+                Some(0)
+            );
+            assert!(!is_accessible(a) && !is_accessible(a + 2 * PAGE - 1));
+            assert!(is_accessible(a + 2 * PAGE) && is_accessible(a + SIZE - 1));
+        }
+    }
+
     #[test]
     fn what_is_not_a_whole_slot_goes_to_the_kernel() {
         let stacks = Stacks::new();
