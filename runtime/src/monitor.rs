@@ -198,8 +198,6 @@ pub unsafe extern "C" fn preempted() {
     let guest = unsafe { &*(crate::arch::current_word() as *const Guest) };
     let hub = guest.hub();
     hub.enter_shim();
-    if hub.take_preemption() {
-        hub.give_way(guest);
-    }
+    hub.give_way(guest);
     hub.leave_shim();
 }

@@ -92,6 +92,8 @@ pub struct Guest {
     pub clear_child_tid: Cell<*mut u32>,
     /// Head of the list of robust futexes it holds (get_robust_list(2)).
     pub robust_list: Cell<usize>,
+    /// It is giving way, on a frame of [`preempted`](crate::monitor::preempted).
+    pub giving_way: Cell<bool>,
     /// Calls in a row that only asked whether a descriptor is ready.
     pub impatience: Cell<u32>,
     /// Times its record was used before: makes thread ids differ.

@@ -31,8 +31,16 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
         return;
     }
     if signal == PREEMPT && info.code() == libc::SI_TKILL && info.pid() == hub.pid.get() {
-        // From the monitor. In our code it is seen when the call ends.
-        if word != HOST_WORD && !hub.in_shim() && action::on_own_stack() && !hub.shared_child.get()
+        // From the monitor. In our code it is seen when the call ends. Several may have
+        // queued up: one is enough, and a guest that is giving way already is not asked
+        // again, or the frames would pile up on its stack.
+        if word != HOST_WORD
+            && !hub.in_shim()
+            && action::on_own_stack()
+            && !hub.shared_child.get()
+            // SAFETY: the word of a guest's TCB points to its record while it lives.
+            && unsafe { !(*(word as *const Guest)).giving_way.get() }
+            && hub.take_preemption()
         {
             // SAFETY: the word of a guest's TCB points to its record while it lives,
             // and the guest was interrupted in its own code.

@@ -95,6 +95,7 @@ unsafe fn push(guest: &Guest, context: &mut Interrupted, due: &Due, running: Opt
 /// # Safety
 /// As [`into_context`].
 pub(super) unsafe fn preemption(guest: &Guest, uc: &mut Ucontext, info: &Info) {
+    guest.giving_way.set(true);
     mask::hold();
     let give_way = Action::without_mask(monitor::preempted as *const () as u64);
     // SAFETY: the caller's contract.
@@ -198,6 +199,9 @@ pub unsafe extern "C" fn handler_returned(uc: *mut Ucontext) -> *mut SigFrame {
     mask::set_kernel_mask(u64::MAX);
     mask::hold();
     mask::change(guest, frame.uc.mask, false);
+    if frame.handler == monitor::preempted as *const () as u64 {
+        guest.giving_way.set(false);
+    }
     if let Ok(stack) = AltStack::of(&frame.uc.stack) {
         guest.signal.altstack.set(stack);
     }
