@@ -1,57 +1,37 @@
 //! What the user asks for: the `GEVENT_SHIM_*` environment, read once.
 //!
-//! | variable | takes | default |
-//! |---|---|---|
-//! | `GEVENT_SHIM_DISABLE` | `1`, `yes`, `true` or `0`, `no`, `false` | `0` |
-//! | `GEVENT_SHIM_PATCH` | a comma list of `all`, `none`, groups, `-group` | `all` |
-//! | `GEVENT_SHIM_LOOP` | `auto`, `io_uring`, `epoll` | `auto` |
-//! | `GEVENT_SHIM_STACK_SIZE` | bytes, or with `K`, `M`, `G` | libc's own |
-//! | `GEVENT_SHIM_PREEMPT` | milliseconds from 1 to 10000, or `0` for never | `10` |
-//! | `GEVENT_SHIM_EVENTS` | `1`, or levels by target | silent |
-//! | `GEVENT_SHIM_EVENTS_FILE` | a path, `%p` is the process id | standard error |
+//! Each variable is declared once, in [`settings`]: what it takes, what counts when
+//! it is unset, what it means and how it is read. The table of
+//! [`SETTINGS`], the messages, the README's section and
+//! `gevent-shim config` come from there.
 //!
 //! An empty value counts as unset. Words may be in any case and have blanks
 //! around them. Everything that can't be meant is an error rather than
-//! ignored: a value outside the table, a variable of that prefix that is not
-//! in it, a file for events that were not asked for. On an error the caller
+//! ignored: a value outside what its setting takes, a variable of that prefix that
+//! is no setting, a setting without the one it needs. On an error the caller
 //! prints its one line and leaves the program as it is. When
 //! `GEVENT_SHIM_DISABLE` is on, nothing else is looked at.
 
 mod error;
+pub mod settings;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::ConfigError;
+pub use settings::{SETTINGS, Setting};
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use patch_events::{Filter, InvalidFilter, InvalidPath, PathTemplate, Target};
+use patch_events::{Filter, Target};
 
 use crate::group::GroupSet;
 
-const PREFIX: &str = "GEVENT_SHIM_";
-const DISABLE: &str = "GEVENT_SHIM_DISABLE";
-const PATCH: &str = "GEVENT_SHIM_PATCH";
-const LOOP: &str = "GEVENT_SHIM_LOOP";
-const STACK_SIZE: &str = "GEVENT_SHIM_STACK_SIZE";
-const PREEMPT: &str = "GEVENT_SHIM_PREEMPT";
-const EVENTS: &str = patch_events::FILTER_VARIABLE;
-const EVENTS_FILE: &str = patch_events::FILE_VARIABLE;
-
-/// Every variable there is; the index is where [`Values`] keeps its value.
-const VARIABLES: [&str; 7] = [
-    DISABLE,
-    PATCH,
-    LOOP,
-    STACK_SIZE,
-    PREEMPT,
-    EVENTS,
-    EVENTS_FILE,
-];
+/// What the name of every setting begins with.
+pub const PREFIX: &str = "GEVENT_SHIM_";
 
 /// Smallest stack in bytes: glibc's `PTHREAD_STACK_MIN` on this target.
 pub const STACK_MIN: usize = 16 << 10;
@@ -75,7 +55,8 @@ pub enum LoopKind {
 }
 
 impl LoopKind {
-    const ALL: [LoopKind; 3] = [LoopKind::Auto, LoopKind::IoUring, LoopKind::Epoll];
+    /// Every kind.
+    pub const ALL: [LoopKind; 3] = [LoopKind::Auto, LoopKind::IoUring, LoopKind::Epoll];
 
     /// The name in `GEVENT_SHIM_LOOP`.
     pub const fn name(self) -> &'static str {
@@ -162,63 +143,55 @@ pub fn get() -> &'static Config {
 /// first counts, as with `getenv`. Never panics, whatever the bytes.
 ///
 /// # Errors
-/// As [`init`]. Values are looked at in the order of the module's table, then
-/// the names in the order of the environment.
+/// As [`init`]. Values are looked at in the order of [`SETTINGS`], then the names
+/// in the order of the environment.
 pub fn parse<N, V>(environment: impl IntoIterator<Item = (N, V)>) -> Result<Config, ConfigError>
+where
+    N: AsRef<OsStr>,
+    V: AsRef<OsStr>,
+{
+    let (config, errors) = check(environment);
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => Ok(config),
+    }
+}
+
+/// As [`parse`], with everything that is wrong, and a configuration of what is not.
+pub fn check<N, V>(environment: impl IntoIterator<Item = (N, V)>) -> (Config, Vec<ConfigError>)
 where
     N: AsRef<OsStr>,
     V: AsRef<OsStr>,
 {
     let values = Values::collect(environment);
     let mut config = Config::DEFAULT;
-    if let Some(on) = values.word(DISABLE, parse_switch, || ONE_OF_SWITCH.to_owned())? {
-        config.disable = on;
-    }
-    if config.disable {
-        return Ok(config);
-    }
-    if let Some(groups) = values.word(PATCH, |text| text.parse().ok(), expected_groups)? {
-        config.groups = groups;
-    }
-    if let Some(kind) = values.word(LOOP, parse_loop, expected_loops)? {
-        config.loop_kind = kind;
-    }
-    config.stack_size = values.word(STACK_SIZE, parse_stack_size, || EXPECTED_STACK.to_owned())?;
-    if let Some(quantum) = values.word(PREEMPT, parse_preempt, || EXPECTED_PREEMPT.to_owned())? {
-        config.preempt = quantum;
-    }
-    config.events = events(&values)?;
-    match values.unknown {
-        Some(name) => Err(ConfigError::unknown(&name, nearest(&name))),
-        None => Ok(config),
-    }
-}
-
-fn events(values: &Values) -> Result<EventsConfig, ConfigError> {
-    let expected = || InvalidFilter::EXPECTED.to_owned();
-    let filter = values.word(EVENTS, |text| text.parse::<Filter>().ok(), expected)?;
-    let target = match values.get(EVENTS_FILE) {
-        None => Target::Stderr,
-        Some(path) if filter.is_none() => {
-            let why = format!("has no effect unless {EVENTS} is set");
-            return Err(ConfigError::useless(EVENTS_FILE, path, why));
+    let mut errors = Vec::new();
+    for (setting, value) in SETTINGS.iter().zip(&values.known) {
+        if let Some(value) = value {
+            let read = match setting.needs {
+                Some(needed) if !values.has(needed) => {
+                    Err(ConfigError::useless(setting.name, value, needed))
+                }
+                _ => setting.read(value, &mut config),
+            };
+            errors.extend(read.err());
         }
-        Some(path) => Target::File(PathTemplate::new(path).map_err(|InvalidPath| {
-            ConfigError::value(EVENTS_FILE, path, InvalidPath::EXPECTED.to_owned())
-        })?),
-    };
-    Ok(EventsConfig {
-        filter: filter.filter(|filter| !filter.is_silent()),
-        target,
-    })
+        if config.disable {
+            return (config, errors);
+        }
+    }
+    let unknown = values.unknown.iter();
+    errors.extend(unknown.map(|name| ConfigError::unknown(name, nearest(name))));
+    (config, errors)
 }
 
 /// The variables of our prefix.
 #[derive(Default)]
 struct Values {
-    known: [Option<OsString>; VARIABLES.len()],
-    /// The first name that is in no table.
-    unknown: Option<OsString>,
+    /// The value of each of [`SETTINGS`], unless empty.
+    known: [Option<OsString>; SETTINGS.len()],
+    /// The names that are in no table.
+    unknown: Vec<OsString>,
 }
 
 impl Values {
@@ -226,113 +199,40 @@ impl Values {
         environment: impl IntoIterator<Item = (N, V)>,
     ) -> Values {
         let mut values = Values::default();
+        let mut seen = [false; SETTINGS.len()];
         for (name, value) in environment {
-            let name = name.as_ref();
+            let (name, value) = (name.as_ref(), value.as_ref());
             if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
                 continue;
             }
-            match VARIABLES.iter().position(|known| name == *known) {
-                Some(i) => {
-                    values.known[i].get_or_insert_with(|| value.as_ref().to_owned());
+            match SETTINGS.iter().position(|setting| name == setting.name) {
+                Some(i) if !seen[i] => {
+                    seen[i] = true;
+                    values.known[i] = (!value.is_empty()).then(|| value.to_owned());
                 }
-                None => {
-                    values.unknown.get_or_insert_with(|| name.to_owned());
-                }
+                Some(_) => {}
+                None => values.unknown.push(name.to_owned()),
             }
         }
         values
     }
 
-    /// The value of a variable of the table, unless empty.
-    fn get(&self, name: &str) -> Option<&OsStr> {
-        let i = VARIABLES.iter().position(|known| *known == name)?;
-        self.known[i].as_deref().filter(|value| !value.is_empty())
-    }
-
-    /// The value of a variable as `read` understands it.
-    fn word<T>(
-        &self,
-        name: &'static str,
-        read: impl Fn(&str) -> Option<T>,
-        expected: impl Fn() -> String,
-    ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.get(name) else {
-            return Ok(None);
-        };
-        match value.to_str().and_then(|text| read(text.trim())) {
-            Some(meaning) => Ok(Some(meaning)),
-            None => Err(ConfigError::value(name, value, expected())),
-        }
+    fn has(&self, name: &str) -> bool {
+        SETTINGS
+            .iter()
+            .zip(&self.known)
+            .any(|(setting, value)| setting.name == name && value.is_some())
     }
 }
 
-const ONE_OF_SWITCH: &str = "1, yes or true, or 0, no or false";
-const EXPECTED_PREEMPT: &str = "milliseconds from 1 to 10000, or 0 for never";
-const EXPECTED_STACK: &str = "bytes, or a number with K, M or G, from 16K to 1024G";
-
-fn expected_groups() -> String {
-    let names = crate::group::Group::ALL.iter().map(|group| group.name());
-    let names = names.collect::<Vec<_>>().join(", ");
-    format!("a comma list of all, none, a group or -group; the groups are {names}")
-}
-
-fn expected_loops() -> String {
-    format!("one of {}", LoopKind::ALL.map(LoopKind::name).join(", "))
-}
-
-fn parse_switch(text: &str) -> Option<bool> {
-    let is = |words: [&str; 3]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
-    if is(["1", "yes", "true"]) {
-        Some(true)
-    } else if is(["0", "no", "false"]) {
-        Some(false)
-    } else {
-        None
-    }
-}
-
-fn parse_loop(text: &str) -> Option<LoopKind> {
-    LoopKind::ALL
-        .into_iter()
-        .find(|kind| kind.name().eq_ignore_ascii_case(text))
-}
-
-fn parse_preempt(text: &str) -> Option<Option<Duration>> {
-    // `u64::from_str` takes a plus sign.
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    match text.parse::<u64>().ok()? {
-        0 => Some(None),
-        ms @ 1..=10_000 => Some(Some(Duration::from_millis(ms))),
-        _ => None,
-    }
-}
-
-fn parse_stack_size(text: &str) -> Option<usize> {
-    let (digits, unit) = match text.as_bytes().last()?.to_ascii_uppercase() {
-        b'K' => (&text[..text.len() - 1], 1 << 10),
-        b'M' => (&text[..text.len() - 1], 1 << 20),
-        b'G' => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1),
-    };
-    // `usize::from_str` takes a plus sign.
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let bytes = digits.parse::<usize>().ok()?.checked_mul(unit)?;
-    (STACK_MIN..=STACK_MAX)
-        .contains(&bytes)
-        .then(|| bytes.next_multiple_of(PAGE))
-}
-
-/// The variable of the table whose name is nearest to `name`.
+/// The setting whose name is nearest to `name`.
 fn nearest(name: &OsStr) -> &'static str {
     // The distance takes time in proportion to the name, which may be long.
     let start = &name.as_bytes()[..name.len().min(64)];
     let start = String::from_utf8_lossy(start);
-    VARIABLES
-        .into_iter()
+    SETTINGS
+        .iter()
+        .map(|setting| setting.name)
         .min_by_key(|known| strsim::levenshtein(known, &start))
-        .unwrap_or(PATCH)
+        .unwrap_or(PREFIX)
 }

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
+use super::Setting;
+
 /// Bytes of a name or value that a message repeats.
 const SHOWN: usize = 64;
 
@@ -16,17 +18,25 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn value(variable: &'static str, value: &OsStr, expected: String) -> ConfigError {
+    pub(super) fn value(setting: &Setting, value: &OsStr) -> ConfigError {
         ConfigError {
-            line: format!("{variable}={}: expected {expected}", quoted(value)),
-            variable: variable.to_owned(),
+            line: format!(
+                "{}={}: expected {}",
+                setting.name,
+                quoted(value),
+                setting.takes
+            ),
+            variable: setting.name.to_owned(),
         }
     }
 
-    pub(super) fn useless(variable: &'static str, value: &OsStr, why: String) -> ConfigError {
+    pub(super) fn useless(name: &str, value: &OsStr, needed: &str) -> ConfigError {
         ConfigError {
-            line: format!("{variable}={}: {why}", quoted(value)),
-            variable: variable.to_owned(),
+            line: format!(
+                "{name}={}: has no effect unless {needed} is set",
+                quoted(value)
+            ),
+            variable: name.to_owned(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use proptest::prelude::*;
 
+use super::settings::*;
 use super::*;
 use crate::group::Group;
 
@@ -32,8 +33,8 @@ fn an_environment_without_us_is_the_default() {
 
 #[test]
 fn an_empty_value_is_no_value() {
-    for name in VARIABLES {
-        assert_eq!(of(&[(name, "")]), Ok(Config::DEFAULT), "{name}");
+    for setting in &SETTINGS {
+        assert_eq!(of(&[(setting.name, "")]), Ok(Config::DEFAULT));
     }
 }
 
@@ -41,6 +42,63 @@ fn an_empty_value_is_no_value() {
 fn the_first_of_one_name_counts() {
     let config = of(&[(LOOP, "epoll"), (LOOP, "io_uring")]).unwrap();
     assert_eq!(config.loop_kind, LoopKind::Epoll);
+}
+
+#[test]
+fn a_declaration_says_what_is_so() {
+    for setting in &SETTINGS {
+        let Setting {
+            name,
+            takes,
+            default,
+            meaning,
+            needs,
+            ..
+        } = setting;
+        assert!(name.starts_with(PREFIX));
+        let plain = |text: &str| {
+            text.bytes()
+                .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        };
+        assert!(plain(takes) && plain(default) && plain(meaning), "{name}");
+        assert!(meaning.ends_with('.') && !takes.ends_with('.'), "{name}");
+        assert_eq!(
+            SETTINGS.iter().filter(|other| other.name == *name).count(),
+            1
+        );
+        assert!(needs.is_none_or(|needed| SETTINGS.iter().any(|other| other.name == needed)));
+        // Where the default is a value, it is the one that counts.
+        let mut config = Config::DEFAULT;
+        if setting.read(OsStr::new(default), &mut config).is_ok() && needs.is_none() {
+            assert_eq!(config, Config::DEFAULT, "{name}");
+        }
+    }
+    let takes = |name| {
+        SETTINGS
+            .iter()
+            .find(|setting| setting.name == name)
+            .unwrap()
+            .takes
+    };
+    let groups: Vec<_> = Group::ALL.iter().map(|group| group.name()).collect();
+    assert!(takes(PATCH).ends_with(&format!(" {}", groups.join(", "))));
+    assert!(takes(LOOP).ends_with(&format!(
+        " {}",
+        LoopKind::ALL.map(LoopKind::name).join(", ")
+    )));
+}
+
+#[test]
+fn everything_that_is_wrong_is_found() {
+    let (config, errors) = check([
+        (LOOP, "kqueue"),
+        (PREEMPT, "20"),
+        ("GEVENT_SHIM_X", ""),
+        (STACK_SIZE, "1"),
+    ]);
+    assert_eq!(config.preempt, Some(Duration::from_millis(20)));
+    let variables: Vec<_> = errors.iter().map(ConfigError::variable).collect();
+    assert_eq!(variables, [LOOP, STACK_SIZE, "GEVENT_SHIM_X"]);
 }
 
 #[test]
@@ -143,7 +201,8 @@ fn stack_sizes() {
         "1\u{212a}",
     ] {
         assert!(
-            line(&[(STACK_SIZE, bad)]).ends_with(EXPECTED_STACK),
+            line(&[(STACK_SIZE, bad)])
+                .ends_with("expected bytes, or a number with K, M or G, from 16K to 1024G"),
             "{bad:?}"
         );
     }
@@ -225,7 +284,7 @@ fn hostile_bytes_are_escaped_and_cut() {
 /// parsers.
 fn variable() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     let name = prop_oneof![
-        8 => proptest::sample::select(VARIABLES.to_vec()).prop_map(|name| name.as_bytes().to_vec()),
+        8 => proptest::sample::select(SETTINGS.to_vec()).prop_map(|setting| setting.name.into()),
         1 => proptest::collection::vec(any::<u8>(), 0..20)
             .prop_map(|rest| [PREFIX.as_bytes(), &rest].concat()),
         1 => proptest::collection::vec(any::<u8>(), 0..20),

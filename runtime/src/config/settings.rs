@@ -1,0 +1,186 @@
+//! Every `GEVENT_SHIM_*` variable, each declared once.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use patch_events::{InvalidFilter, InvalidPath, PathTemplate, Target};
+
+use super::{Config, ConfigError, LoopKind, PAGE, STACK_MAX, STACK_MIN};
+
+/// One variable of the environment.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its name, which begins with [`PREFIX`](super::PREFIX).
+    pub name: &'static str,
+    /// The values it takes, in words that fit behind "expected". Plain ASCII.
+    pub takes: &'static str,
+    /// What counts when it is unset or empty, in words or as a value.
+    pub default: &'static str,
+    /// What it does, in sentences; Markdown's backticks may be in it.
+    pub meaning: &'static str,
+    /// The setting without which this one has no effect.
+    pub needs: Option<&'static str>,
+    reads: Reads,
+}
+
+/// How the value of a setting gets into a configuration. `None`: it can't be meant.
+#[derive(Debug, Clone, Copy)]
+enum Reads {
+    /// UTF-8, without the blanks around it.
+    Word(fn(&str, &mut Config) -> Option<()>),
+    /// As it is.
+    Path(fn(&OsStr, &mut Config) -> Option<()>),
+}
+
+impl Setting {
+    /// Puts what `value` means into `config`.
+    ///
+    /// # Errors
+    /// The line that names the setting, the value and what would be taken.
+    pub fn read(&self, value: &OsStr, config: &mut Config) -> Result<(), ConfigError> {
+        let read = match self.reads {
+            Reads::Word(read) => value.to_str().and_then(|text| read(text.trim(), config)),
+            Reads::Path(read) => read(value, config),
+        };
+        read.ok_or_else(|| ConfigError::value(self, value))
+    }
+}
+
+/// Declares settings: for each a constant with its name, and its row of [`SETTINGS`].
+macro_rules! settings {
+    ($(
+        $(#[doc = $meaning:literal])+
+        $constant:ident = $name:literal
+            takes $takes:expr,
+            if unset $default:literal,
+            $(needs $needs:ident,)?
+            reads $kind:ident $reads:expr;
+    )*) => {
+        $(
+            $(#[doc = $meaning])+
+            pub const $constant: &str = $name;
+        )*
+
+        /// Every setting, in the order in which they are read.
+        ///
+        /// | variable | if unset | meaning |
+        /// |---|---|---|
+        $(#[doc = concat!("| `", $name, "` | ", $default, " |", $($meaning),+, " |")])*
+        pub static SETTINGS: [Setting; [$($name),*].len()] = [$(Setting {
+            name: $name,
+            takes: $takes,
+            default: $default,
+            meaning: concat!($($meaning),+).trim_ascii(),
+            needs: settings!(@needs $($needs)?),
+            reads: Reads::$kind($reads),
+        }),*];
+    };
+    (@needs) => { None };
+    (@needs $needs:ident) => { Some($needs) };
+}
+
+settings! {
+    /// At `1` the program runs as if the library weren't there, and no other variable is
+    /// read.
+    DISABLE = "GEVENT_SHIM_DISABLE"
+        takes "1, yes or true, or 0, no or false",
+        if unset "0",
+        reads Word |text, config| {
+            config.disable = switch(text)?;
+            Some(())
+        };
+
+    /// What is made cooperative; `-group` leaves one out, as in `all,-file`.
+    PATCH = "GEVENT_SHIM_PATCH"
+        takes "a comma list of all, none, a group or -group; the groups are socket, dns, time, \
+               select, thread, os, subprocess, signal, queue, file, sys",
+        if unset "all",
+        reads Word |text, config| {
+            config.groups = text.parse().ok()?;
+            Some(())
+        };
+
+    /// How the hub waits for the kernel; `auto` is the best the kernel has.
+    LOOP = "GEVENT_SHIM_LOOP"
+        takes "one of auto, io_uring, epoll",
+        if unset "auto",
+        reads Word |text, config| {
+            config.loop_kind = LoopKind::ALL
+                .into_iter()
+                .find(|kind| kind.name().eq_ignore_ascii_case(text))?;
+            Some(())
+        };
+
+    /// The stack of a thread whose attributes set no size.
+    STACK_SIZE = "GEVENT_SHIM_STACK_SIZE"
+        takes "bytes, or a number with K, M or G, from 16K to 1024G",
+        if unset "libc's default",
+        reads Word |text, config| {
+            config.stack_size = Some(stack_size(text)?);
+            Some(())
+        };
+
+    /// How long a thread may keep the processor while others could run.
+    PREEMPT = "GEVENT_SHIM_PREEMPT"
+        takes "milliseconds from 1 to 10000, or 0 for never",
+        if unset "10",
+        reads Word |text, config| {
+            config.preempt = match decimal(text)? {
+                0 => None,
+                ms @ 1..=10_000 => Some(Duration::from_millis(ms)),
+                _ => return None,
+            };
+            Some(())
+        };
+
+    /// The events to report.
+    EVENTS = "GEVENT_SHIM_EVENTS"
+        takes InvalidFilter::EXPECTED,
+        if unset "silent",
+        reads Word |text, config| {
+            let filter: patch_events::Filter = text.parse().ok()?;
+            config.events.filter = Some(filter).filter(|filter| !filter.is_silent());
+            Some(())
+        };
+
+    /// Where the events go: a file that is made, or appended to.
+    EVENTS_FILE = "GEVENT_SHIM_EVENTS_FILE"
+        takes InvalidPath::EXPECTED,
+        if unset "standard error",
+        needs EVENTS,
+        reads Path |path, config| {
+            config.events.target = Target::File(PathTemplate::new(path).ok()?);
+            Some(())
+        };
+}
+
+/// 1, yes, true; 0, no, false; in any case.
+fn switch(text: &str) -> Option<bool> {
+    let is = |words: [&str; 3]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
+    if is(["1", "yes", "true"]) {
+        Some(true)
+    } else if is(["0", "no", "false"]) {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// Digits alone: `u64::from_str` takes a plus sign.
+fn decimal(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+fn stack_size(text: &str) -> Option<usize> {
+    let (digits, unit) = match text.as_bytes().last()?.to_ascii_uppercase() {
+        b'K' => (&text[..text.len() - 1], 1 << 10),
+        b'M' => (&text[..text.len() - 1], 1 << 20),
+        b'G' => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let bytes = usize::try_from(decimal(digits)?).ok()?.checked_mul(unit)?;
+    (STACK_MIN..=STACK_MAX)
+        .contains(&bytes)
+        .then(|| bytes.next_multiple_of(PAGE))
+}
