@@ -1,4 +1,7 @@
 //! One test of every guest program and event loop, by the names `program::loop`.
+//!
+//! Several parts of names may be given, where `libtest_mimic` alone takes one; an
+//! option's value must be joined to it by `=`.
 
 use gevent_tests::guest::{Built, Guest};
 use gevent_tests::library;
@@ -69,7 +72,11 @@ impl Subject {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let (options, parts): (Vec<_>, Vec<_>) =
+        std::env::args().partition(|word| word.starts_with('-'));
+    // The first of the words is the driver's own name.
+    let (driver, parts) = parts.split_at(parts.len().min(1));
+    let arguments = Arguments::from_iter(driver.iter().chain(&options));
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
     let guests = match Guest::discover(&sources) {
         Ok(guests) => guests,
@@ -102,6 +109,14 @@ fn main() -> ExitCode {
                 .with_ignored_flag(!event_loop.available()),
             );
         }
+    }
+    if !parts.is_empty() {
+        trials.retain(|trial| {
+            parts.iter().any(|part| match arguments.exact {
+                true => trial.name() == part,
+                false => trial.name().contains(part.as_str()),
+            })
+        });
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
