@@ -86,11 +86,11 @@ fn command_line(source: &Path, arguments: &[String]) -> Vec<OsString> {
         .collect()
 }
 
-/// All that decides what the output is: command, source and headers beside it.
+/// All that decides what the output is: command, source and headers beside it and above.
 fn stamp(source: &Path, words: &[OsString]) -> io::Result<Vec<u8>> {
     let mut stamp = format!("{words:?}\n").into_bytes();
     stamp.extend(std::fs::read(source)?);
-    if let Some(directory) = source.parent() {
+    for directory in source.ancestors().skip(1).take(2) {
         let mut headers: Vec<PathBuf> = std::fs::read_dir(directory)?
             .collect::<io::Result<Vec<_>>>()?
             .into_iter()
