@@ -153,7 +153,8 @@ pub fn objects(mappings: &[Mapping]) -> Vec<Object> {
 }
 
 /// By the file's name, current (`libc.so.6`) or of before 2.34 (`libc-2.31.so`).
-fn kind(path: &Path) -> Kind {
+/// What an object is to the engine, by its path.
+pub fn kind(path: &Path) -> Kind {
     let Some(name) = path.file_name().and_then(OsStr::to_str) else {
         return Kind::Other;
     };

@@ -7,6 +7,9 @@ use patch_events::{InvalidFilter, InvalidPath, PathTemplate, Target};
 
 use super::{Config, ConfigError, LoopKind, PAGE, STACK_MAX, STACK_MIN};
 
+/// What a setting takes that is on or off.
+pub const SWITCH: &str = "1, yes or true, or 0, no or false";
+
 /// One variable of the environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -83,7 +86,7 @@ settings! {
     /// At `1` the program runs as if the library weren't there, and no other variable is
     /// read.
     DISABLE = "GEVENT_SHIM_DISABLE"
-        takes "1, yes or true, or 0, no or false",
+        takes SWITCH,
         if unset "0",
         reads Word |text, config| {
             config.disable = switch(text)?;

@@ -1,0 +1,255 @@
+//! What may be said on the command line.
+//!
+//! One declaration makes the parser, the help, the completions and the manual page.
+//! The options of `run` that set a variable are made of the settings' own
+//! declarations.
+
+use std::ffi::OsString;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
+use gevent_runtime::config::{self, SETTINGS, Setting};
+use gevent_runtime::group::Group;
+
+use crate::{Ending, doctor, pages, run};
+
+const ABOUT: &str = "Runs threaded programs as coroutines on one kernel thread";
+
+const LONG_ABOUT: &str = "\
+Runs threaded programs as coroutines on one kernel thread.
+
+The program is not changed: the library is loaded beside it (LD_PRELOAD), its threads \
+become guests of a hub, and a call that would block parks its guest and lets the others \
+run. `gevent-shim run -- ./app` is the whole of it; the other commands tell what would \
+happen, what happens, and what has happened.";
+
+const EXAMPLES: &str = "\
+Examples:
+  gevent-shim run -- ./server --port 8080   run a program
+  gevent-shim doctor ./server               see whether and how it can be
+  gevent-shim config                        every setting, its value here, its meaning";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  gevent-shim run -- ./app --its-own-option
+  gevent-shim run --no-dns -- ./app                resolver calls stay as they are
+  gevent-shim run --only socket,time -- ./app      nothing else is made cooperative
+  gevent-shim run --events gevent::patch=info -- ./app
+
+Exit status: the program's; 2 for a wrong command line, 125 if gevent-shim itself fails, 126 if the program is found \
+but can't be executed, 127 if it isn't found.";
+
+/// Whether this setting's only values are on and off.
+fn is_switch(setting: &Setting) -> bool {
+    setting.takes == config::settings::SWITCH
+}
+
+/// The settings that are options of `run`.
+fn options() -> impl Iterator<Item = &'static Setting> {
+    let others = [config::settings::DISABLE, config::settings::PATCH];
+    SETTINGS
+        .iter()
+        .filter(move |setting| !others.contains(&setting.name))
+}
+
+/// `stack-size` for `GEVENT_SHIM_STACK_SIZE`.
+fn option_name(setting: &Setting) -> String {
+    let name = setting.name.trim_start_matches(config::PREFIX);
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// The part of a setting's `takes` that fits in a line of help.
+fn option(setting: &Setting) -> Arg {
+    let name = option_name(setting);
+    let meaning = setting.meaning.replace('`', "");
+    let arg = Arg::new(setting.name).long(name);
+    if is_switch(setting) {
+        let help = format!("{meaning} ({}=1)", setting.name);
+        return arg.action(ArgAction::SetTrue).help(help);
+    }
+    let brief = format!("{meaning} ({})", setting.name);
+    let long = format!(
+        "{meaning} Takes {}; if unset: {}. Sets {}.",
+        setting.takes, setting.default, setting.name
+    );
+    arg.value_name("VALUE")
+        .value_parser(value_parser!(OsString))
+        .help(brief)
+        .long_help(long)
+}
+
+/// `--no-dns` and its like, in the order of the groups.
+fn without_groups() -> impl Iterator<Item = Arg> {
+    Group::ALL.iter().map(|group| {
+        let name = format!("no-{}", group.name());
+        Arg::new(name.clone())
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help_heading("Leaving out")
+            .help(format!("Leave the group {} as it is", group.name()))
+    })
+}
+
+fn run_command() -> Command {
+    Command::new("run")
+        .about("Run a program with its threads as coroutines")
+        .long_about(
+            "Run a program with its threads as coroutines.\n\n\
+             Sets LD_PRELOAD (libraries that are in it already stay) and the variables of the \
+             options, then becomes the program: same process, same descriptors, and the exit \
+             status is the program's. Variables that no option names are passed on as they are.",
+        )
+        .after_help(RUN_EXAMPLES)
+        .arg(
+            Arg::new("only")
+                .long("only")
+                .value_name("GROUPS")
+                .value_delimiter(',')
+                .value_parser(PossibleValuesParser::new(
+                    Group::ALL.iter().map(|g| g.name()),
+                ))
+                .help(
+                    "Make only these groups cooperative, and thread, without which nothing can be",
+                ),
+        )
+        .arg(
+            Arg::new("library")
+                .long("library")
+                .value_name("FILE")
+                .value_parser(value_parser!(OsString))
+                .value_hint(ValueHint::FilePath)
+                .help(
+                    "The library to load; else the one beside this program, or installed near it",
+                ),
+        )
+        .args(options().map(option))
+        .args(without_groups())
+        .arg(
+            Arg::new("program")
+                .value_name("PROGRAM")
+                .required(true)
+                .num_args(1..)
+                .trailing_var_arg(true)
+                .value_parser(value_parser!(OsString))
+                .value_hint(ValueHint::CommandWithArguments)
+                .help("The program, and its arguments"),
+        )
+}
+
+fn doctor_command() -> Command {
+    Command::new("doctor")
+        .about("Tell what would be patched here, or why a program can't be")
+        .long_about(
+            "Tell what would be patched here, or why a program can't be.\n\n\
+             Looks at this machine (processor, kernel, libc) and, if one is named, at a program \
+             and the libraries it is linked with. Nothing is run. Exit status 0 if a program can \
+             be made cooperative here, 1 if not.",
+        )
+        .arg(
+            Arg::new("library")
+                .long("library")
+                .value_name("FILE")
+                .value_parser(value_parser!(OsString))
+                .value_hint(ValueHint::FilePath)
+                .help("The library to look at"),
+        )
+        .arg(
+            Arg::new("program")
+                .value_name("PROGRAM")
+                .value_parser(value_parser!(OsString))
+                .value_hint(ValueHint::ExecutablePath)
+                .help("The program, as a path or a name in PATH"),
+        )
+}
+
+/// The whole command line.
+pub fn command() -> Command {
+    Command::new("gevent-shim")
+        .version(clap::crate_version!())
+        .about(ABOUT)
+        .long_about(LONG_ABOUT)
+        .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(run_command())
+        .subcommand(doctor_command())
+        .subcommand(
+            Command::new("config")
+                .about("Show every setting, its value in this environment, and its meaning"),
+        )
+        .subcommand(
+            Command::new("completions")
+                .about("Print the completions for a shell")
+                .arg(
+                    Arg::new("shell")
+                        .required(true)
+                        .value_parser(value_parser!(clap_complete::Shell)),
+                ),
+        )
+        .subcommand(Command::new("man").about("Print the manual page, in roff"))
+}
+
+/// Reads the command line and does what it says.
+pub fn act() -> Ending {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and versions are "errors" with status 0. Nobody is left to tell
+            // if they can't be printed.
+            let _ = error.print();
+            return Ok(error.exit_code());
+        }
+    };
+    let (name, matches) = matches.subcommand().unwrap_or(("", &matches));
+    match name {
+        "run" => run::run(&wish(matches)),
+        "doctor" => doctor::doctor(path(matches, "library"), path(matches, "program")),
+        "config" => crate::config::show(),
+        "completions" => match matches.get_one::<clap_complete::Shell>("shell") {
+            Some(&shell) => pages::completions(shell),
+            None => Ok(2),
+        },
+        "man" => pages::man(),
+        // `subcommand_required`.
+        _ => Ok(2),
+    }
+}
+
+fn path<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a OsString> {
+    matches.get_one(name)
+}
+
+/// What the options of `run` ask for.
+fn wish(matches: &ArgMatches) -> run::Wish {
+    let mut settings = Vec::new();
+    for setting in options() {
+        if is_switch(setting) {
+            if matches.get_flag(setting.name) {
+                settings.push((setting.name, OsString::from("1")));
+            }
+        } else if let Some(value) = matches.get_one::<OsString>(setting.name) {
+            settings.push((setting.name, value.clone()));
+        }
+    }
+    let left_out = |group: &&Group| matches.get_flag(&format!("no-{}", group.name()));
+    run::Wish {
+        library: path(matches, "library").cloned(),
+        only: matches
+            .get_many::<String>("only")
+            .map(|groups| groups.cloned().collect()),
+        without: Group::ALL.iter().filter(left_out).copied().collect(),
+        settings,
+        command: matches
+            .get_many::<OsString>("program")
+            .map(|words| words.cloned().collect())
+            .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

@@ -1,0 +1,6 @@
+//! What `gevent-shim` does and says, as a person at a terminal meets it.
+
+mod doctor;
+mod pages;
+mod run;
+mod support;
