@@ -434,7 +434,7 @@ pub unsafe fn guest_of(thread: libc::pthread_t) -> Option<&'static Guest> {
 
 /// The function of each operation.
 fn operation(op: Op) -> Operation {
-    use ops::{fd, futex, memory, net, poll, process, signal, thread, time};
+    use ops::{fd, futex, memory, net, poll, process, signal, thread, time, uring};
     match op {
         Op::Read => fd::read,
         Op::Readv => fd::readv,
@@ -458,6 +458,8 @@ fn operation(op: Op) -> Operation {
         Op::Accept | Op::Accept4 => net::accept,
         Op::Connect => net::connect,
         Op::Setsockopt => net::setsockopt,
+        Op::IoUringSetup => uring::io_uring_setup,
+        Op::IoUringEnter => uring::io_uring_enter,
         Op::Poll => poll::poll,
         Op::Ppoll => poll::ppoll,
         Op::Select => poll::select,

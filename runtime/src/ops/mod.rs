@@ -13,6 +13,7 @@ pub mod process;
 pub mod signal;
 pub mod thread;
 pub mod time;
+pub mod uring;
 pub mod wait;
 
 use crate::frame::Frame;

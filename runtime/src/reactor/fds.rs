@@ -56,6 +56,9 @@ pub enum Kind {
     Stream,
     /// Another socket.
     Datagram,
+    /// An io_uring that becomes readable with a completion. Others make those only
+    /// when they are asked for them.
+    ReadableRing,
     /// Anything else.
     Other,
 }
@@ -125,6 +128,11 @@ impl FdState {
         };
         self.kind.set(Some(kind));
         kind
+    }
+
+    /// Remembers what the program has just made, which cannot be asked for.
+    pub fn set_kind(&self, kind: Kind) {
+        self.kind.set(Some(kind));
     }
 
     /// Whether the program made `fd` non-blocking. The flag belongs to the

@@ -438,8 +438,8 @@ table! {
     336 uprobe Sys Native Uninterrupted "";
     // The kernel leaves 337 to 423 unused.
     424 pidfd_send_signal Signal Native Uninterrupted "";
-    425 io_uring_setup Os Native Uninterrupted "";
-    426 io_uring_enter Os MayBlock Never "Waits for `min_complete` completions, up to its time-out.";
+    425 io_uring_setup Os Virtual(IoUringSetup) Uninterrupted "";
+    426 io_uring_enter Os Virtual(IoUringEnter, parks) Never "With a registered ring (`IORING_ENTER_REGISTERED_RING`), a registered or absolute time-out or a minimal wait, the hub stops until the completions are there.";
     427 io_uring_register Os MayBlock Never "Waits for requests that use what is unregistered, and with `IORING_REGISTER_SYNC_CANCEL` for cancelled ones.";
     428 open_tree File MayBlock Uninterrupted PATH;
     429 move_mount File MayBlock Uninterrupted PATH;
