@@ -125,6 +125,18 @@ events! {
         stack: usize,
     } => "guest {tid} started on a stack of {size}", size = StackSize(*stack);
 
+    /// A name or an address was looked up.
+    GUEST DEBUG LookedUp<'a> {
+        /// The thread id of the guest, as the program sees it.
+        tid: i32,
+        /// The function of libc that was called.
+        call: &'a str,
+        /// What was looked up.
+        subject: &'a str,
+        /// From the call to its return. The structured field is in microseconds.
+        duration: Duration,
+    } => "guest {tid} looked {subject} up with {call} in {duration:.1?}";
+
     /// A guest ended.
     GUEST DEBUG GuestEnded {
         /// Its thread id, as the program saw it.

@@ -88,10 +88,17 @@ fn emit_every_event() {
         stack: 8 << 20,
     }
     .emit();
+    LookedUp {
+        tid: 4_194_305,
+        call: "getaddrinfo",
+        subject: "example.org",
+        duration: Duration::from_micros(20_170),
+    }
+    .emit();
     GuestEnded { tid: 4_194_305 }.emit();
 }
 
-const GOLDEN: [&str; 14] = [
+const GOLDEN: [&str; 15] = [
     "INFO  gevent::patch: will patch the groups all",
     "INFO  gevent::patch: will patch /usr/lib/x86_64-linux-gnu/libc.so.6: 526 sites",
     "WARN  gevent::patch: refused the site at 0x7f0012345678 in __libc_read of \
@@ -108,6 +115,7 @@ const GOLDEN: [&str; 14] = [
     "INFO  gevent::hub: armed: the hub starts with the first thread",
     "INFO  gevent::hub: the hub runs on kernel thread 4242 and waits with io_uring",
     "DEBUG gevent::guest: guest 4194305 started on a stack of 8388608 bytes",
+    "DEBUG gevent::guest: guest 4194305 looked example.org up with getaddrinfo in 20.2ms",
     "DEBUG gevent::guest: guest 4194305 ended",
 ];
 

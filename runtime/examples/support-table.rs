@@ -23,8 +23,8 @@ fn support_table() -> String {
         &format!(
             "Linux has {} system calls on x86-64. {} are carried out by gevent-shim, {offloaded}{} run as \
              they are because they never wait long, and {} run as they are although they may stop all \
-             threads of the hub while they wait. The `dns` group has no call of its own: a resolver's \
-             calls are those of the other groups.",
+             threads of the hub while they wait. The `dns` group has no call of its own: it \
+             decides about the waits of the other groups inside a look-up of a name.",
             TABLE.len(),
             count(Level::Virtual),
             count(Level::Native),

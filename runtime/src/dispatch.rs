@@ -20,6 +20,7 @@ use crate::group::{Group, GroupSet};
 use crate::guest::{Guest, life};
 use crate::host::{self, HOST_WORD};
 use crate::hub::hub;
+use crate::lookup;
 use crate::monitor;
 use crate::ops::{self, Call, Op as Operation, Outcome};
 use crate::raw::is_restart;
@@ -365,9 +366,11 @@ fn is_bookkeeping(nr: i64) -> bool {
 
 fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], groups: GroupSet) {
     for row in syscalls::TABLE {
-        if let Some(op) = row.op
-            && is_on(row, groups)
-        {
+        let Some(op) = row.op else { continue };
+        let on = is_on(row, groups);
+        if lookup::differs(row, groups, on) {
+            table[row.nr as usize] = Some(lookup::by_place);
+        } else if on {
             table[row.nr as usize] = Some(operation(op));
         }
     }
@@ -383,7 +386,10 @@ fn want_all(groups: GroupSet) {
             .filter(|row| row.group == group)
             .filter(wanted)
             .peekable();
-        if rows.peek().is_none() {
+        if group == Group::Dns {
+            // Names, not calls.
+            items = lookup::NAMES.len();
+        } else if rows.peek().is_none() {
             continue;
         }
         if groups.contains(group) {
@@ -393,10 +399,11 @@ fn want_all(groups: GroupSet) {
             .emit();
         }
         for row in rows {
-            if is_on(row, groups) {
+            let on = is_on(row, groups);
+            if on || lookup::differs(row, groups, on) {
                 wanted::want(row.nr as usize, true);
-                items += 1;
             }
+            items += on as usize;
         }
         if groups.contains(group) {
             events::DidPatchGroup {
@@ -413,6 +420,16 @@ fn want_all(groups: GroupSet) {
 pub fn in_guest_mode() -> bool {
     let word = arch::current_word();
     word != 0 && word != HOST_WORD && phase() == Phase::Running && hub().in_shim()
+}
+
+/// The guest that makes this call, if the program runs on one now.
+#[inline]
+pub fn current_guest() -> Option<&'static Guest> {
+    match arch::current_word() {
+        0 | HOST_WORD => None,
+        // SAFETY: the word of a guest's TCB points to its record while it lives.
+        word => Some(unsafe { &*(word as *const Guest) }),
+    }
 }
 
 /// The guest whose `pthread_t` this is, if it is a guest's. The initial thread's
@@ -433,7 +450,7 @@ pub unsafe fn guest_of(thread: libc::pthread_t) -> Option<&'static Guest> {
 }
 
 /// The function of each operation.
-fn operation(op: Op) -> Operation {
+pub(crate) fn operation(op: Op) -> Operation {
     use ops::{fd, futex, memory, net, poll, process, signal, thread, time, uring};
     match op {
         Op::Read => fd::read,

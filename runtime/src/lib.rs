@@ -55,6 +55,7 @@
 //! | [`frame`], [`arch`] | a guest's registers at a call; all assembly |
 //! | [`syscalls`], [`group`], [`wanted`] | the table of calls; groups; which calls enter |
 //! | [`dispatch`], [`ops`] | from number to operation; what each call does |
+//! | [`lookup`] | the calls inside a look-up of a name |
 //! | [`guest`], [`hub`], [`host`], [`monitor`] | records, stacks, life; scheduling; may; preemption |
 //! | [`futex`], [`parking`], [`timer`] | the futex table; who sleeps on it; deadlines |
 //! | [`reactor`], [`offload`], [`private`] | io_uring, epoll; kernel threads for the rest; our descriptors |
@@ -73,6 +74,7 @@ pub mod guest;
 pub mod host;
 pub mod hub;
 pub mod libc_threads;
+pub mod lookup;
 pub mod monitor;
 pub mod offload;
 pub mod ops;

@@ -48,6 +48,7 @@ pub mod cfi;
 pub mod engine;
 pub mod image;
 mod init;
+pub mod lookups;
 pub mod maps;
 pub mod patch;
 pub mod plan;

@@ -96,6 +96,8 @@ pub struct Guest {
     pub giving_way: Cell<bool>,
     /// Calls in a row that only asked whether a descriptor is ready.
     pub impatience: Cell<u32>,
+    /// Stack pointer where its present [`lookup`](crate::lookup) began, or 0.
+    pub lookup: Cell<u64>,
     /// Times its record was used before: makes thread ids differ.
     pub uses: Cell<u32>,
     /// Name as prctl(PR_SET_NAME) sets it; the initial guest's is the kernel's too.

@@ -70,11 +70,24 @@ const EQUAL: Case = Case {
     check: |_| Ok(()),
 };
 
+/// Look-ups are not cooperative, everything else is.
+const WITHOUT_GROUP: Case = Case {
+    settings: &[("GEVENT_SHIM_PATCH", "-dns")],
+    ..EQUAL
+};
+
+/// Look-ups are cooperative, what they are made of is not elsewhere.
+const GROUP_ALONE: Case = Case {
+    settings: &[("GEVENT_SHIM_PATCH", "thread,dns")],
+    ..EQUAL
+};
+
 /// Every scenario.
 pub static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "names_calls",
         program: "calls",
+        cases: &[EQUAL, WITHOUT_GROUP],
         says: "getaddrinfo h6.large.test: found 10.0.1.6 10.0.1.7 10.0.1.8, 60 in all",
         ..PLAIN
     },
@@ -82,6 +95,7 @@ pub static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "names_at_once",
         arguments: &["100", "gather-100.test"],
+        cases: &[EQUAL, GROUP_ALONE],
         says: "h99.gather-100.test: 10.0.1.99 port 80",
         ..PLAIN
     },
@@ -94,6 +108,30 @@ pub static SCENARIOS: &[Scenario] = &[
             check: |run| takes_less_than(run, Duration::from_secs(5)),
         }],
         says: "h99.delay-100.test: 10.0.1.99 port 80",
+        ..PLAIN
+    },
+    // The server's delays alone make two seconds, one after another.
+    Scenario {
+        name: "names_one_by_one",
+        arguments: &["20", "delay-100.test"],
+        cases: &[
+            Case {
+                settings: &[],
+                check: |run| {
+                    tells(run, "patched the group dns: 8 items", true)?;
+                    tells(run, "looked h7.delay-100.test up with getaddrinfo in", true)
+                },
+            },
+            Case {
+                settings: &[("GEVENT_SHIM_PATCH", "-dns")],
+                check: |run| {
+                    tells(run, "patched the group dns", false)?;
+                    tells(run, "patched the group socket", true)?;
+                    takes_at_least(run, Duration::from_secs(2))
+                },
+            },
+        ],
+        says: "h19.delay-100.test: 10.0.1.19 port 80",
         ..PLAIN
     },
     Scenario {
@@ -190,6 +228,7 @@ pub static SCENARIOS: &[Scenario] = &[
             ..FILES
         },
         module: Some("slow"),
+        cases: &[EQUAL, WITHOUT_GROUP],
         says: "h39.module.test: 10.7.7.7 port 80",
         ..PLAIN
     },
@@ -197,10 +236,27 @@ pub static SCENARIOS: &[Scenario] = &[
         name: "names_cached",
         arguments: &["40", "cached.test"],
         has_nscd: true,
+        cases: &[EQUAL, WITHOUT_GROUP],
         says: "h39.cached.test: 10.9.8.7 port 80",
         ..PLAIN
     },
 ];
+
+fn takes_at_least(run: &Run, least: Duration) -> Result<(), String> {
+    if run.took >= least {
+        Ok(())
+    } else {
+        Err(format!("took {:.1?}, less than {least:.1?}", run.took))
+    }
+}
+
+/// Whether the events have `text`, or must not have it.
+fn tells(run: &Run, text: &str, whether: bool) -> Result<(), String> {
+    match (run.events.contains(text), whether) {
+        (true, true) | (false, false) => Ok(()),
+        _ => Err(format!("{text:?} told is not {whether}:\n{}", run.events)),
+    }
+}
 
 fn takes_less_than(run: &Run, limit: Duration) -> Result<(), String> {
     if run.took < limit {
