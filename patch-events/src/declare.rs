@@ -44,7 +44,7 @@ macro_rules! plain_fields {
     };
 }
 
-plain_fields!(usize u64 i32);
+plain_fields!(usize u64 i32 i64);
 
 impl Field for &str {
     fn as_value(&self) -> impl Value + '_ {
@@ -53,6 +53,12 @@ impl Field for &str {
 }
 
 impl Field for Option<&str> {
+    fn as_value(&self) -> impl Value + '_ {
+        *self
+    }
+}
+
+impl Field for Option<i32> {
     fn as_value(&self) -> impl Value + '_ {
         *self
     }

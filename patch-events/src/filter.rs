@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use crate::target;
@@ -14,7 +15,7 @@ use crate::target;
 /// The environment variable that holds a filter.
 pub const FILTER_VARIABLE: &str = "GEVENT_SHIM_EVENTS";
 
-/// Levels by target. Of several directives on one target the last one counts;
+/// Levels by target, as `tracing`'s directives have them. Of several directives on one target the last one counts;
 /// of several targets that fit an event, the longest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
@@ -27,9 +28,10 @@ pub struct InvalidFilter;
 
 impl InvalidFilter {
     /// What a filter may be, for a message.
-    pub const EXPECTED: &str = "1 or all, 0 or off, or a comma list of levels and targets \
-         (info, gevent::patch, gevent::hub=debug) with the targets gevent, gevent::patch, \
-         gevent::hub, gevent::guest and the levels off, error, warn, info, debug, trace";
+    pub const EXPECTED: &str = "1 for all but calls, all, 0 or off, or a comma list of levels \
+         and targets (info, gevent::patch, gevent::hub=debug) with the targets gevent, \
+         gevent::patch, gevent::hub, gevent::guest, gevent::call and the levels off, error, \
+         warn, info, debug, trace";
 }
 
 impl fmt::Display for InvalidFilter {
@@ -68,11 +70,39 @@ fn known_target(text: &str) -> Option<&'static str> {
 }
 
 impl Filter {
-    /// Every event.
+    /// Every event, each call of each thread among them.
     pub fn all() -> Filter {
+        Filter::at(LevelFilter::TRACE)
+    }
+
+    /// Every event but those that come with every call.
+    pub fn usual() -> Filter {
+        Filter::at(LevelFilter::DEBUG)
+    }
+
+    fn at(level: LevelFilter) -> Filter {
         Filter {
-            directives: vec![(target::ROOT, LevelFilter::TRACE)],
+            directives: vec![(target::ROOT, level)],
         }
+    }
+
+    /// Whether it lets events of this target and level pass.
+    pub fn enables(&self, target: &str, level: Level) -> bool {
+        let fits = |name: &str| {
+            target
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        self.directives()
+            .filter(|(name, _)| fits(name))
+            .max_by_key(|(name, _)| name.len())
+            .is_some_and(|(_, limit)| level <= limit)
+    }
+
+    /// The most detailed level that any directive has.
+    pub fn highest(&self) -> LevelFilter {
+        let levels = self.directives().map(|(_, level)| level);
+        levels.max().unwrap_or(LevelFilter::OFF)
     }
 
     /// Whether no event can pass.
@@ -98,7 +128,10 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Filter, InvalidFilter> {
         let text = text.trim();
-        if text == "1" || text.eq_ignore_ascii_case("all") {
+        if text == "1" {
+            return Ok(Filter::usual());
+        }
+        if text.eq_ignore_ascii_case("all") {
             return Ok(Filter::all());
         }
         let mut filter = Filter {
@@ -148,7 +181,7 @@ mod tests {
     #[test]
     fn directives_are_levels_by_target() {
         let cases = [
-            ("1", "gevent=trace"),
+            ("1", "gevent=debug"),
             ("all", "gevent=trace"),
             ("ALL", "gevent=trace"),
             ("0", "gevent=off"),
@@ -197,6 +230,25 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Filter>(), Err(InvalidFilter), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_longest_target_that_fits_decides() {
+        let filter: Filter = "warn,gevent::hub=debug,gevent::call=off".parse().unwrap();
+        for (target, level, passes) in [
+            (target::PATCH, Level::WARN, true),
+            (target::PATCH, Level::INFO, false),
+            (target::HUB, Level::DEBUG, true),
+            (target::HUB, Level::TRACE, false),
+            (target::CALL, Level::ERROR, false),
+            ("hyper", Level::ERROR, false),
+            ("geventual", Level::ERROR, false),
+        ] {
+            assert_eq!(filter.enables(target, level), passes, "{target} {level}");
+        }
+        assert_eq!(filter.highest(), LevelFilter::DEBUG);
+        let only: Filter = "gevent::guest".parse().unwrap();
+        assert!(!only.enables(target::HUB, Level::ERROR));
     }
 
     #[test]

@@ -5,14 +5,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::process::getpid;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-
+use crate::channel;
 use crate::destination::{FILE_VARIABLE, Target};
 use crate::filter::Filter;
-use crate::format::OneLine;
+use crate::format::Format;
+use crate::listen::{self, Front};
 use crate::sink::{OpenError, Sink, Write};
+use crate::subscriber::Subscriber;
 
 /// Why nothing listens.
 #[derive(Debug)]
@@ -29,6 +28,8 @@ pub enum InstallError {
         /// The path, with the process id in it.
         path: PathBuf,
     },
+    /// No memory for the ring.
+    Memory,
     /// Something listens already.
     Installed,
 }
@@ -53,6 +54,7 @@ impl fmt::Display for InstallError {
                 named(f, path)?;
                 f.write_str("it is neither a regular file nor a character device")
             }
+            InstallError::Memory => f.write_str("no memory for events"),
             InstallError::Installed => f.write_str("events are already listened to"),
         }
     }
@@ -62,35 +64,52 @@ impl std::error::Error for InstallError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             InstallError::Open { cause, .. } => Some(cause),
-            InstallError::Kind { .. } | InstallError::Installed => None,
+            InstallError::Kind { .. } | InstallError::Memory | InstallError::Installed => None,
         }
     }
 }
 
-/// From now on writes every event that passes `filter` to `target`, a line
-/// each, with `write`. Once a process; a forked child goes on with the same
-/// file. Host mode or start-up only: allocates, and opens the file.
+/// From now on writes every event that passes `filter` to `target` in `format`, with
+/// `write`. Once a process; a forked child goes on with the same file, or with its own
+/// where the path has a `%p`. Host mode or start-up only: allocates, and opens the file.
 ///
 /// # Errors
 /// See [`InstallError`]; nothing listens then.
-pub fn install(filter: &Filter, target: &Target, write: Write) -> Result<(), InstallError> {
+pub fn install(
+    filter: &Filter,
+    target: &Target,
+    format: Format,
+    write: Write,
+) -> Result<(), InstallError> {
+    if listen::filter().is_some() {
+        return Err(InstallError::Installed);
+    }
     let sink = match target {
-        Target::Stderr => Sink::stderr(write),
-        Target::File(template) => {
-            let path = template.expand(getpid().as_raw_nonzero().get() as u32);
-            match Sink::file(&path, write) {
-                Ok(sink) => sink,
-                Err(OpenError::System(cause)) => return Err(InstallError::Open { path, cause }),
-                Err(OpenError::Kind) => return Err(InstallError::Kind { path }),
+        Target::Stderr => Sink::stderr(format, write),
+        Target::File(template) => Sink::file(template, format, write).map_err(|error| {
+            let path = template.expand(std::process::id());
+            match error {
+                OpenError::System(cause) => InstallError::Open { path, cause },
+                OpenError::Kind => InstallError::Kind { path },
             }
-        }
+        })?,
     };
-    let layer = tracing_subscriber::fmt::layer()
-        .event_format(OneLine::new())
-        // It would report them through std's locked stderr; the sink counts them.
-        .log_internal_errors(false)
-        .with_writer(sink);
-    let wanted = Targets::new().with_targets(filter.directives());
-    let subscriber = tracing_subscriber::registry().with(wanted).with(layer);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| InstallError::Installed)
+    listen(filter, Box::new(sink))
+}
+
+/// From now on gives every event that passes `filter` to `listener`, beside those who
+/// listen already. The first call decides on the filter. As [`install`].
+///
+/// # Errors
+/// See [`InstallError`].
+pub fn listen(filter: &Filter, listener: Box<dyn Subscriber>) -> Result<(), InstallError> {
+    if !channel::open() {
+        return Err(InstallError::Memory);
+    }
+    if listen::filter().is_none() {
+        listen::set_filter(filter.clone());
+        tracing::subscriber::set_global_default(Front).map_err(|_| InstallError::Installed)?;
+    }
+    channel::subscribe(listener);
+    Ok(())
 }

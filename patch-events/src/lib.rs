@@ -7,25 +7,36 @@
 //! making the struct.
 //!
 //! [`install`] makes this process listen: to what a [`Filter`] lets pass, on a
-//! [`Target`]. It is called when the user asks for events and not otherwise,
-//! so that a silent start does none of its work.
+//! [`Target`], in a [`Format`]; [`listen`] adds a [`Subscriber`]. They are called when
+//! the user asks for events and not otherwise, so that a silent start does none of
+//! their work.
 //!
-//! The crate has no call into C stdio and takes no lock of std's streams: an
-//! event may be told while a parked guest holds those. It does allocate and
-//! use thread-local storage, so events are for host mode and for start-up,
-//! never for guest mode or a signal handler.
+//! Emitting allocates and uses thread-local storage: it is for host mode and for
+//! start-up. A guest, or a signal handler, leaves a [`Record`] in the ring of
+//! [`channel`], from which the drain thread makes the event. Nothing here calls C
+//! stdio or takes a lock of std's streams: an event may be told while a parked guest
+//! holds those.
 
+pub mod channel;
 mod declare;
 mod destination;
+mod event;
 pub mod events;
 mod filter;
 mod format;
 mod install;
+mod listen;
 mod sink;
+mod subscriber;
 pub mod target;
 
+pub use channel::{Record, WORDS};
 pub use declare::{Address, Declaration};
 pub use destination::{FILE_VARIABLE, InvalidPath, PathTemplate, Target};
+pub use event::{Event, Value};
 pub use filter::{FILTER_VARIABLE, Filter, InvalidFilter};
-pub use install::{InstallError, install};
+pub use format::{Format, UnknownFormat};
+pub use install::{InstallError, install, listen};
+pub use listen::{filter, set_filter, wants};
 pub use sink::{Write, write_directly};
+pub use subscriber::Subscriber;

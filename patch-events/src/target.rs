@@ -8,6 +8,8 @@ pub const PATCH: &str = "gevent::patch";
 pub const HUB: &str = "gevent::hub";
 /// The program's threads as coroutines.
 pub const GUEST: &str = "gevent::guest";
+/// The calls for which a thread waited.
+pub const CALL: &str = "gevent::call";
 
 /// Every target a filter may name.
-pub const ALL: [&str; 4] = [ROOT, PATCH, HUB, GUEST];
+pub const ALL: [&str; 5] = [ROOT, PATCH, HUB, GUEST, CALL];

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use patch_events::events::*;
-use patch_events::{Address, Filter, InstallError, Target, install, write_directly};
+use patch_events::{Address, Filter, Format, InstallError, Target, install, write_directly};
 
 static OUTPUT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -36,10 +36,29 @@ fn lines() -> Vec<String> {
 const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
 
 fn emit_every_event() {
+    emit_patching();
+    emit_warnings();
+    emit_hub();
+    emit_guests();
+}
+
+fn emit_patching() {
     WillPatchAll { groups: "all" }.emit();
+    Vetoed {
+        what: "the group socket",
+        reason: "libtrace.so objects",
+    }
+    .emit();
     WillPatchObject {
         object: LIBC,
         sites: 526,
+    }
+    .emit();
+    DidPatchSite {
+        object: LIBC,
+        address: Address(0x7f00_1234_0000),
+        symbol: Some("__libc_write"),
+        mechanism: "jump",
     }
     .emit();
     Refused {
@@ -72,20 +91,83 @@ fn emit_every_event() {
         reason: "the text of libc cannot be made writable",
     }
     .emit();
-    LoadedLate { threads: 3 }.emit();
+}
+
+fn emit_warnings() {
+    LoadedLate {
+        threads: 2,
+        names: "app, logger",
+    }
+    .emit();
     ThreadGroupOff {
         groups: "socket,dns",
     }
     .emit();
+    GroupsContradict {
+        group: "dns",
+        without: "socket",
+        consequence: "looking a name up stops every thread",
+    }
+    .emit();
+    SitesRefused {
+        object: LIBC,
+        count: 1,
+    }
+    .emit();
+    NotPreloadable {
+        program: "/usr/bin/busybox",
+        reason: "it is linked statically",
+    }
+    .emit();
+}
+
+fn emit_hub() {
     Armed {}.emit();
     HubStarted {
         reactor: "io_uring",
         kernel_tid: 4242,
     }
     .emit();
+    ForkReinitialised {
+        child: 43,
+        parent: 42,
+    }
+    .emit();
+    WouldBlockForever {
+        guests: 2,
+        graph: "1 waits for the mutex 0x10 of 2; 2 waits for the mutex 0x20 of 1",
+    }
+    .emit();
+    HubBlocked {
+        tid: 42,
+        blocked: Duration::from_millis(120),
+        doing: "its own code",
+        backtrace: "compute+0x10 in /bin/app < main+0x20 in /bin/app",
+    }
+    .emit();
+    MemoryPassed {
+        bytes: 2_000_000,
+        limit: 1_000_000,
+    }
+    .emit();
+    MemoryBack {
+        bytes: 900_000,
+        limit: 1_000_000,
+    }
+    .emit();
+    EventsLost { count: 3 }.emit();
+}
+
+fn emit_guests() {
     GuestStarted {
         tid: 4_194_305,
+        creator: 42,
         stack: 8 << 20,
+    }
+    .emit();
+    GuestMadeAt {
+        tid: 4_194_305,
+        backtrace: "main+0x20 in /bin/app",
     }
     .emit();
     LookedUp {
@@ -95,12 +177,28 @@ fn emit_every_event() {
         duration: Duration::from_micros(20_170),
     }
     .emit();
-    GuestEnded { tid: 4_194_305 }.emit();
+    GuestEnded {
+        tid: 4_194_305,
+        lived: Duration::from_millis(1_500),
+    }
+    .emit();
+    Called {
+        tid: 4_194_305,
+        call: "recvfrom",
+        fd: Some(7),
+        address: None,
+        ret: 64,
+        waited: Duration::from_micros(2_500),
+    }
+    .emit();
 }
 
-const GOLDEN: [&str; 15] = [
+const GOLDEN: [&str; 28] = [
     "INFO  gevent::patch: will patch the groups all",
+    "WARN  gevent::patch: the group socket must not be patched: libtrace.so objects",
     "INFO  gevent::patch: will patch /usr/lib/x86_64-linux-gnu/libc.so.6: 526 sites",
+    "TRACE gevent::patch: patched the site at 0x7f0012340000 in __libc_write of \
+     /usr/lib/x86_64-linux-gnu/libc.so.6 with a jump",
     "WARN  gevent::patch: refused the site at 0x7f0012345678 in __libc_read of \
      /usr/lib/x86_64-linux-gnu/libc.so.6: a jump leads into it",
     "INFO  gevent::patch: patched /usr/lib/x86_64-linux-gnu/libc.so.6: 525 sites, 1 refused",
@@ -109,14 +207,29 @@ const GOLDEN: [&str; 15] = [
     "INFO  gevent::patch: patched 571 sites in 2 objects, 1 refused, in 1.5ms",
     "WARN  gevent::patch: nothing is patched, the program runs as it is: the text of libc cannot \
      be made writable",
-    "WARN  gevent::patch: loaded late: 3 kernel threads of the program cannot become cooperative",
+    "WARN  gevent::patch: loaded late: 2 kernel threads of the program cannot become cooperative: \
+     app, logger",
     "WARN  gevent::patch: the group thread is off: threads stay kernel threads, socket,dns cannot \
      be cooperative",
+    "WARN  gevent::patch: the group dns is on without socket: looking a name up stops every thread",
+    "WARN  gevent::patch: 1 site of /usr/lib/x86_64-linux-gnu/libc.so.6 cannot be patched: what \
+     blocks there stops every thread",
+    "WARN  gevent::patch: /usr/bin/busybox runs as it is: it is linked statically",
     "INFO  gevent::hub: armed: the hub starts with the first thread",
     "INFO  gevent::hub: the hub runs on kernel thread 4242 and waits with io_uring",
-    "DEBUG gevent::guest: guest 4194305 started on a stack of 8388608 bytes",
+    "INFO  gevent::hub: the hub of process 43, forked from 42, was made anew",
+    "WARN  gevent::hub: 2 threads wait and nothing can wake them: 1 waits for the mutex 0x10 of 2; \
+     2 waits for the mutex 0x20 of 1",
+    "WARN  gevent::hub: thread 42 has kept the others from running for 120.0ms with its own code: \
+     compute+0x10 in /bin/app < main+0x20 in /bin/app",
+    "WARN  gevent::hub: 2000000 bytes of memory are resident, more than 1000000",
+    "INFO  gevent::hub: 900000 bytes of memory are resident, less than 1000000 again",
+    "WARN  gevent::hub: 3 events were lost on the way to you",
+    "DEBUG gevent::guest: guest 4194305 started by 42 on a stack of 8388608 bytes",
+    "TRACE gevent::guest: guest 4194305 was made at main+0x20 in /bin/app",
     "DEBUG gevent::guest: guest 4194305 looked example.org up with getaddrinfo in 20.2ms",
-    "DEBUG gevent::guest: guest 4194305 ended",
+    "DEBUG gevent::guest: guest 4194305 ended after 1.5s",
+    "TRACE gevent::call: guest 4194305 waited 2.5ms in recvfrom(7) = 64",
 ];
 
 #[test]
@@ -126,19 +239,27 @@ fn every_event_has_its_line() {
     LoadedLate::emit_with(|| panic!("made although nobody listens"));
     assert!(lines().is_empty());
 
-    install(&Filter::all(), &Target::Stderr, capture).unwrap();
+    install(&Filter::all(), &Target::Stderr, Format::Text, capture).unwrap();
     emit_every_event();
     let told = lines();
     assert_eq!(told, GOLDEN);
 
-    assert_eq!(told.len(), ALL.len(), "every declared event is emitted");
-    for (line, event) in told.iter().zip(ALL) {
+    assert_eq!(told.len(), all().count(), "every declared event is emitted");
+    for (line, event) in told.iter().zip(all()) {
         let start = format!("{:<5} {}: ", event.level, event.target);
         assert!(line.starts_with(&start), "{} tells {line}", event.name);
     }
 
-    LoadedLate::emit_with(|| LoadedLate { threads: 1 });
-    GuestStarted { tid: 7, stack: 0 }.emit();
+    LoadedLate::emit_with(|| LoadedLate {
+        threads: 1,
+        names: "app",
+    });
+    GuestStarted {
+        tid: 7,
+        creator: 1,
+        stack: 0,
+    }
+    .emit();
     Refused {
         object: "/tmp/evil\nINFO fake\x1b[2J",
         address: Address(0),
@@ -150,13 +271,18 @@ fn every_event_has_its_line() {
         lines(),
         [
             "WARN  gevent::patch: loaded late: 1 kernel thread of the program cannot become \
-             cooperative",
-            "DEBUG gevent::guest: guest 7 started on a stack of unknown size",
+             cooperative: app",
+            "DEBUG gevent::guest: guest 7 started by 1 on a stack of unknown size",
             "WARN  gevent::patch: refused the site at 0x0 in an unnamed function of \
              /tmp/evil\\nINFO fake\\u{1b}[2J: none",
         ]
     );
 
-    let again = install(&Filter::all(), &Target::Stderr, write_directly);
+    let again = install(
+        &Filter::all(),
+        &Target::Stderr,
+        Format::Text,
+        write_directly,
+    );
     assert!(matches!(again, Err(InstallError::Installed)));
 }

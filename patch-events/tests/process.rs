@@ -7,9 +7,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 use std::sync::Barrier;
+use std::time::Duration;
 
 use patch_events::events::{DidPatchGroup, GuestEnded, HubStarted, LoadedLate};
-use patch_events::{Filter, PathTemplate, Target, install, write_directly};
+use patch_events::{Filter, Format, PathTemplate, Target, install, write_directly};
 
 const FILTER: &str = "CHILD_FILTER";
 const FILE: &str = "CHILD_FILE";
@@ -23,7 +24,7 @@ fn child() {
     };
     if let Ok(filter) = std::env::var(FILTER) {
         let filter: Filter = filter.parse().unwrap();
-        if let Err(error) = install(&filter, &target, write_directly) {
+        if let Err(error) = install(&filter, &target, Format::Text, write_directly) {
             println!("refused: {error}.");
             return;
         }
@@ -49,10 +50,18 @@ fn child() {
             release.wait();
         });
         held.wait();
-        LoadedLate { threads: 2 }.emit();
+        LoadedLate {
+            threads: 2,
+            names: "a, b",
+        }
+        .emit();
         release.wait();
     });
-    GuestEnded { tid: 7 }.emit();
+    GuestEnded {
+        tid: 7,
+        lived: Duration::from_millis(2),
+    }
+    .emit();
     println!("done");
 }
 
@@ -108,17 +117,17 @@ fn standard_error_has_what_passes_the_filter() {
         [
             "patch: patched the group socket: 1 item",
             "hub: the hub runs on kernel thread 1 and waits with epoll",
-            "patch: loaded late: 2 kernel threads of the program cannot become cooperative",
-            "guest: guest 7 ended",
+            "patch: loaded late: 2 kernel threads of the program cannot become cooperative: a, b",
+            "guest: guest 7 ended after 2.0ms",
         ]
     );
     let output = run(Some("off,gevent::patch=warn"), None);
     assert_eq!(
         told(&output.stderr),
-        ["patch: loaded late: 2 kernel threads of the program cannot become cooperative"]
+        ["patch: loaded late: 2 kernel threads of the program cannot become cooperative: a, b"]
     );
     let output = run(Some("gevent::guest,gevent::patch=error"), None);
-    assert_eq!(told(&output.stderr), ["guest: guest 7 ended"]);
+    assert_eq!(told(&output.stderr), ["guest: guest 7 ended after 2.0ms"]);
     assert_eq!(run(Some("off"), None).stderr, b"");
 }
 

@@ -26,7 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use patch_events::{Filter, Target};
+use patch_events::{Filter, Format, Target};
 
 use crate::group::GroupSet;
 
@@ -73,6 +73,8 @@ impl LoopKind {
 pub struct EventsConfig {
     /// The events asked for; none is silence.
     pub filter: Option<Filter>,
+    /// How they are written.
+    pub format: Format,
     /// Where they go.
     pub target: Target,
 }
@@ -106,6 +108,7 @@ impl Config {
         preempt: Some(Duration::from_millis(10)),
         events: EventsConfig {
             filter: None,
+            format: Format::Text,
             target: Target::Stderr,
         },
     };

@@ -11,7 +11,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use patch_events::events;
+use patch_events::{channel, events};
 
 use crate::arch::{self, syscall0};
 use crate::config;
@@ -23,11 +23,12 @@ use crate::hub::hub;
 use crate::lookup;
 use crate::monitor;
 use crate::ops::{self, Call, Op as Operation, Outcome};
-use crate::raw::is_restart;
+use crate::raw::{err, is_restart};
 use crate::reactor::Reactor;
 use crate::reactor::fds;
 use crate::signal;
 use crate::syscalls::{self, Op};
+use crate::trace;
 use crate::wanted;
 
 /// How far the process is on its way to a hub.
@@ -119,6 +120,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
     // A handler may have left the frame of a preemption by siglongjmp.
     guest.giving_way.set(false);
     guest.frame.set(frame);
+    let nr = frame.rax;
     loop {
         let a = frame.args();
         let mut call = Call {
@@ -130,6 +132,9 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
         // SAFETY: the guest's present call.
         match unsafe { operation(&mut call) } {
             Outcome::Done(ret) if is_restart(ret) => {
+                if trace::calls() {
+                    trace::call::returned(guest, nr, a, err(libc::EINTR));
+                }
                 if !signal::deliver_interrupted(guest, frame, ret) {
                     // No handler ran after all: as if nothing had happened.
                     continue;
@@ -146,6 +151,9 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
     if phase() != Phase::Running {
         // The child of a fork: bare again.
         return;
+    }
+    if trace::calls() {
+        trace::call::returned(guest, nr, frame.args(), frame.rax as i64);
     }
     if hub.take_preemption() {
         hub.give_way(guest);
@@ -185,6 +193,10 @@ unsafe fn bare_call(frame: &mut Frame) {
         }
     }
     match nr {
+        libc::SYS_exit_group => {
+            trace::finish(None);
+            frame.run_native();
+        }
         libc::SYS_futex if phase() == Phase::Running => {
             // SAFETY: the present call.
             unsafe { ops::futex::foreign(frame) };
@@ -330,6 +342,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     // is in a queue that a forked child would share with its parent.
     hub.call(guest, || {
         let mask = signal::block_all();
+        channel::queue(true);
         monitor::start(tid, config.preempt.map(|quantum| quantum.as_nanos() as u64));
         signal::restore_kernel_mask(mask);
     });
@@ -400,7 +413,8 @@ fn want_all(groups: GroupSet) {
         }
         for row in rows {
             let on = is_on(row, groups);
-            if on || lookup::differs(row, groups, on) {
+            let asked = row.op != Some(Op::ExitGroup) || channel::is_open();
+            if on && asked || lookup::differs(row, groups, on) {
                 wanted::want(row.nr as usize, true);
             }
             items += on as usize;
@@ -496,6 +510,7 @@ pub(crate) fn operation(op: Op) -> Operation {
         Op::Fork => thread::fork_call,
         Op::Vfork => thread::vfork_call,
         Op::Exit => thread::exit,
+        Op::ExitGroup => thread::exit_group,
         Op::Gettid => thread::gettid,
         Op::SetTidAddress => thread::set_tid_address,
         Op::SetRobustList => thread::set_robust_list,

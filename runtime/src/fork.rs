@@ -12,6 +12,7 @@ use crate::offload;
 use crate::ops::Call;
 use crate::reactor::fds;
 use crate::signal;
+use crate::trace;
 
 /// Forks. Returns the child's id in the parent and 0 in the child.
 ///
@@ -19,11 +20,13 @@ use crate::signal;
 /// Called by dispatch with a guest's present call that asks for a new process
 /// with memory of its own.
 pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
+    let held = trace::before_fork();
     let mask = signal::block_all();
     // SAFETY: the guest's own call; the child continues on a copy of this stack.
     let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
     if ret != 0 {
         signal::restore_kernel_mask(mask);
+        trace::stayed(held);
         return ret;
     }
     signal::become_bare(c.guest);
@@ -39,6 +42,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     offload::reset_after_fork();
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };
+    trace::forked(held, hub.pid.get());
     hub.leave_shim();
     signal::restore_kernel_mask(signal::mask_of_bare());
     0

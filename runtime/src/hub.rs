@@ -34,6 +34,7 @@ use crate::raw;
 use crate::reactor::{Reactor, Wait};
 use crate::signal;
 use crate::timer::Timers;
+use crate::trace;
 
 /// Guests that may run one after another before the reactor is asked again.
 const TURN: u32 = 64;
@@ -370,7 +371,11 @@ impl Hub {
         }
         guest.interruptible.set(interruptible);
         guest.state.set(State::Parked);
+        let since = trace::calls().then(raw::now);
         self.switch_away(guest);
+        if let Some(since) = since {
+            trace::call::woke(guest, since);
+        }
         guest.reason.get()
     }
 

@@ -60,6 +60,7 @@
 //! | [`futex`], [`parking`], [`timer`] | the futex table; who sleeps on it; deadlines |
 //! | [`reactor`], [`offload`], [`private`] | io_uring, epoll; kernel threads for the rest; our descriptors |
 //! | [`signal`], [`fork`] | signals of guests; fork |
+//! | [`trace`] | what guests leave for the events |
 //! | [`config`], [`raw`], [`errno`], [`libc_threads`] | settings; words for the kernel; glibc's thread list |
 
 pub mod arch;
@@ -85,4 +86,5 @@ pub mod reactor;
 pub mod signal;
 pub mod syscalls;
 pub mod timer;
+pub mod trace;
 pub mod wanted;

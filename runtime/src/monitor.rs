@@ -24,12 +24,15 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use patch_events::channel;
+
 use crate::arch::{syscall0, syscall3, syscall4};
 use crate::guest::Guest;
 use crate::hub::hub;
 use crate::libc_threads;
 use crate::offload;
 use crate::raw;
+use crate::trace;
 
 /// The signal the monitor sends: SIGRTMAX-1. A program that uses it still gets its
 /// own, which come from elsewhere. (A debugger stops at it unless told not to:
@@ -60,17 +63,22 @@ pub fn start(kernel_tid: i32, quantum: Option<u64>) {
     THREADS.store(0, Ordering::Relaxed);
     let spawned = std::thread::Builder::new()
         .stack_size(64 << 10)
-        .spawn(move || match quantum {
-            Some(quantum) => watch(kernel_tid, quantum),
-            None => loop {
-                nap(BELL.load(Ordering::SeqCst), None);
-            },
+        .spawn(move || {
+            trace::start_drain();
+            match quantum {
+                Some(quantum) => watch(kernel_tid, quantum),
+                None => loop {
+                    nap(BELL.load(Ordering::SeqCst), None);
+                },
+            }
         })
         .is_ok();
     PRESENT.store(spawned, Ordering::Relaxed);
     if spawned {
         // A program's last thread is its last, whatever we run beside it.
         libc_threads::discount(1);
+    } else {
+        channel::queue(false);
     }
 }
 

@@ -133,7 +133,11 @@ pub fn patch_all() -> PatchOutcome {
         Err(error) => {
             give_up(&mut state);
             if let ArmError::OtherThreads(threads) = error {
-                events::LoadedLate { threads }.emit();
+                events::LoadedLate {
+                    threads,
+                    names: &thread_names(),
+                }
+                .emit();
             }
             events::NotPatched {
                 reason: &error.to_string(),
@@ -469,6 +473,20 @@ fn threads() -> Option<usize> {
         .split(|&b| b == b'\n')
         .find_map(|l| l.strip_prefix(b"Threads:"))?;
     std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+/// Names of the kernel threads of this process, as a list.
+fn thread_names() -> String {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return String::from("their names can't be read");
+    };
+    let name = |task: std::fs::DirEntry| maps::read_file(&task.path().join("comm")).ok();
+    let names: Vec<_> = tasks
+        .flatten()
+        .filter_map(name)
+        .map(|name| String::from_utf8_lossy(&name).trim_end().to_owned())
+        .collect();
+    names.join(", ")
 }
 
 /// A file mapped for reading.

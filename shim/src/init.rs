@@ -12,6 +12,7 @@ use std::time::Instant;
 use gevent_runtime::config::{self, Config};
 use gevent_runtime::group::Group;
 use gevent_runtime::raw;
+use gevent_runtime::trace;
 use gevent_runtime::wanted::{self, Patcher};
 use patch_events::{events, target};
 
@@ -75,12 +76,17 @@ fn complain(error: &dyn Display) {
 fn arm(config: &Config) {
     let begin = Instant::now();
     if let Some(filter) = &config.events.filter
-        && let Err(error) =
-            patch_events::install(filter, &config.events.target, patch_events::write_directly)
+        && let Err(error) = patch_events::install(
+            filter,
+            &config.events.target,
+            config.events.format,
+            patch_events::write_directly,
+        )
     {
         complain(&error);
         return;
     }
+    trace::init();
     let groups = config.groups.to_string();
     events::WillPatchAll { groups: &groups }.emit();
     if config.groups.is_empty() {

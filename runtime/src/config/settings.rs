@@ -146,6 +146,17 @@ settings! {
             Some(())
         };
 
+    /// How the events are written: for a person, as one JSON object a line, or as a
+    /// timeline for Perfetto and `chrome://tracing`.
+    EVENTS_FORMAT = "GEVENT_SHIM_EVENTS_FORMAT"
+        takes "one of text, json, chrome",
+        if unset "text",
+        needs EVENTS,
+        reads Word |text, config| {
+            config.events.format = text.parse().ok()?;
+            Some(())
+        };
+
     /// Where the events go: a file that is made, or appended to.
     EVENTS_FILE = "GEVENT_SHIM_EVENTS_FILE"
         takes InvalidPath::EXPECTED,

@@ -213,7 +213,7 @@ fn events() {
     let silent = ok(EVENTS, "0").events;
     assert_eq!(silent, Config::DEFAULT.events);
     let all = ok(EVENTS, "1").events;
-    assert_eq!(all.filter, Some(Filter::all()));
+    assert_eq!(all.filter, Some(Filter::usual()));
     assert_eq!(all.target, Target::Stderr);
     let config = of(&[
         (EVENTS_FILE, "/tmp/e.%p"),
@@ -230,7 +230,9 @@ fn events() {
     assert_eq!(path.expand(7).as_os_str(), "/tmp/e.7");
     let refused = line(&[(EVENTS, "gevent::patsch=info")]);
     assert!(
-        refused.starts_with("GEVENT_SHIM_EVENTS=\"gevent::patsch=info\": expected 1 or all, "),
+        refused.starts_with(
+            "GEVENT_SHIM_EVENTS=\"gevent::patsch=info\": expected 1 for all but calls, all, "
+        ),
         "{refused}"
     );
     assert_eq!(

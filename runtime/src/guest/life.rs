@@ -4,17 +4,15 @@
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use patch_events::events;
-
 use super::{Guest, State};
 use crate::arch::{self, fs_base, prepare_call, resume_frame, set_word_of, syscall2, syscall3};
-use crate::config;
 use crate::dispatch;
 use crate::frame::{Frame, RED_ZONE};
 use crate::hub::Hub;
 use crate::parking;
 use crate::raw::err;
 use crate::signal;
+use crate::trace;
 
 /// What clone(2) and clone3(2) say about a thread to be made.
 #[derive(Debug, Clone, Copy)]
@@ -149,29 +147,8 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     }
     hub.enroll(guest);
     hub.make_ready(guest);
-    tell(creator, || {
-        events::GuestStarted {
-            tid,
-            stack: args.stack_size as usize,
-        }
-        .emit()
-    });
+    trace::guest_started(guest, creator, args.stack_size);
     tid as i64
-}
-
-/// Has `event`, which emits one, run on the host context if any events are asked for.
-/// Nothing of tracing is looked at here: a call site registers itself, under a lock,
-/// when it is first reached.
-fn tell(guest: &'static Guest, event: impl FnOnce()) {
-    if config::get().events.filter.is_some() {
-        guest.hub().call(guest, event);
-    }
-}
-
-/// Tells that `guest`, the caller, is about to end.
-pub fn tell_end(guest: &'static Guest) {
-    let tid = guest.tid.get();
-    tell(guest, || events::GuestEnded { tid }.emit());
 }
 
 /// First thing a guest runs: leaves host code behind.

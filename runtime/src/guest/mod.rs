@@ -102,6 +102,12 @@ pub struct Guest {
     pub uses: Cell<u32>,
     /// Name as prctl(PR_SET_NAME) sets it; the initial guest's is the kernel's too.
     pub name: Cell<[u8; 16]>,
+    /// When it was made, if events of guests are asked for: CLOCK_MONOTONIC, nanoseconds.
+    pub born: Cell<u64>,
+    /// How long it was off the CPU in the present call, if calls are told: nanoseconds.
+    pub waited: Cell<u64>,
+    /// When it came back last, if calls are told.
+    pub woke: Cell<u64>,
     /// Mask, pending signals and alternate stack.
     pub signal: SignalState,
 }

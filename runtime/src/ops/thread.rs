@@ -7,6 +7,7 @@ use crate::fork;
 use crate::guest::{State, life};
 use crate::raw::{self, err};
 use crate::signal;
+use crate::trace;
 
 /// clone(2) and clone3(2).
 ///
@@ -57,8 +58,9 @@ pub unsafe fn vfork_call(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`clone`].
 pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
-    life::tell_end(c.guest);
+    trace::guest_ended(c.guest);
     if c.hub.count() == 1 && !c.hub.has_foreign() {
+        trace::finish(Some(c.guest));
         // SAFETY: no pointers.
         unsafe { arch::syscall1(libc::SYS_exit_group, c.a[0] & 0xff) };
     }
@@ -66,6 +68,15 @@ pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
     c.guest.state.set(State::Dead);
     super::futex::release_locks(c.guest);
     life::end(c.guest)
+}
+
+/// exit_group(2): the process ends, when what it has to tell is told.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn exit_group(c: &mut Call<'_>) -> Outcome {
+    trace::finish(Some(c.guest));
+    Outcome::Native
 }
 
 /// gettid(2).

@@ -14,6 +14,7 @@ use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::guest::Guest;
 use crate::hub::{Hub, hub};
 use crate::raw;
+use crate::trace;
 
 /// The kernel's `struct sigaction`.
 #[repr(C)]
@@ -223,6 +224,7 @@ fn set_kernel(signal: i32, action: &Action) {
 /// Gives the kernel its default action back, so that the fault the CPU is at ends
 /// the process as it would without us.
 pub(super) fn give_up(signal: i32) {
+    trace::last_words();
     set_kernel(signal, &Action::DEFAULT);
 }
 

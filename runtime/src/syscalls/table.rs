@@ -330,7 +330,7 @@ table! {
     228 clock_gettime Time Native Uninterrupted CPU_TIME;
     229 clock_getres Time Native Uninterrupted "";
     230 clock_nanosleep Time Virtual(ClockNanosleep, parks) RestartBlock "";
-    231 exit_group Thread Native Uninterrupted "";
+    231 exit_group Thread Virtual(ExitGroup) Uninterrupted "";
     232 epoll_wait Select Virtual(EpollWait, parks) Never "";
     233 epoll_ctl Select Native Uninterrupted "";
     234 tgkill Thread Virtual(Tgkill) Uninterrupted "";

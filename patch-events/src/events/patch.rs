@@ -1,25 +1,12 @@
-//! Every event there is.
+//! Events of patching.
 //!
 //! Patching tells its story from the outside in, as gevent does: all, object,
-//! group, and back; a `Will…` comes before the first change of its subject, a
-//! `Did…` after the last. Single sites are told only when one is refused.
+//! group, and back; a `Will...` comes before the first change of its subject, a
+//! `Did...` after the last, and not at all if somebody objected.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::declare::{Address, Count, events};
-
-/// Bytes of a stack; 0 is shown as unknown.
-struct StackSize(usize);
-
-impl fmt::Display for StackSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => f.write_str("unknown size"),
-            bytes => write!(f, "{bytes} bytes"),
-        }
-    }
-}
 
 events! {
     /// The program is about to be patched.
@@ -28,6 +15,14 @@ events! {
         groups: &'a str,
     } => "will patch the groups {groups}";
 
+    /// A subscriber objected: what it objected to stays as it is.
+    PATCH WARN Vetoed<'a> {
+        /// What was to be patched.
+        what: &'a str,
+        /// The objection.
+        reason: &'a str,
+    } => "{what} must not be patched: {reason}";
+
     /// One object of the program (libc, the loader, …) is about to be patched.
     PATCH INFO WillPatchObject<'a> {
         /// Path of the object.
@@ -35,6 +30,19 @@ events! {
         /// System call sites found in it.
         sites: usize,
     } => "will patch {object}: {found}", found = Count(*sites, "site");
+
+    /// A site now leads to us.
+    PATCH TRACE DidPatchSite<'a> {
+        /// Path of the object.
+        object: &'a str,
+        /// Where the site is in the process.
+        address: Address,
+        /// The symbol the site is in, if one is known.
+        symbol: Option<&'a str>,
+        /// How it is led away.
+        mechanism: &'a str,
+    } => "patched the site at {address} in {function} of {object} with a {mechanism}",
+        function = symbol.unwrap_or("an unnamed function");
 
     /// A site stays as it is.
     PATCH WARN Refused<'a> {
@@ -94,10 +102,12 @@ events! {
     } => "nothing is patched, the program runs as it is: {reason}";
 
     /// The program had several kernel threads before it could be patched.
-    PATCH WARN LoadedLate {
+    PATCH WARN LoadedLate<'a> {
         /// Kernel threads that can't become coroutines any more.
         threads: usize,
-    } => "loaded late: {count} of the program cannot become cooperative",
+        /// Their names, as a list.
+        names: &'a str,
+    } => "loaded late: {count} of the program cannot become cooperative: {names}",
         count = Count(*threads, "kernel thread");
 
     /// Groups that need guests were asked for without the group that makes them.
@@ -106,61 +116,30 @@ events! {
         groups: &'a str,
     } => "the group thread is off: threads stay kernel threads, {groups} cannot be cooperative";
 
-    /// Patching is done; the hub starts with the program's first thread.
-    HUB INFO Armed {} => "armed: the hub starts with the first thread";
+    /// Of two groups that work together one was asked for and one was not.
+    PATCH WARN GroupsContradict<'a> {
+        /// The group that is on.
+        group: &'a str,
+        /// The group that is off.
+        without: &'a str,
+        /// What follows.
+        consequence: &'a str,
+    } => "the group {group} is on without {without}: {consequence}";
 
-    /// A hub runs.
-    HUB INFO HubStarted<'a> {
-        /// Name of the reactor it waits with.
-        reactor: &'a str,
-        /// The kernel's id of the thread it runs on.
-        kernel_tid: i32,
-    } => "the hub runs on kernel thread {kernel_tid} and waits with {reactor}";
+    /// Sites of an object stay as they are: calls made there stop every thread.
+    PATCH WARN SitesRefused<'a> {
+        /// Path of the object.
+        object: &'a str,
+        /// How many.
+        count: usize,
+    } => "{of_sites} of {object} cannot be patched: what blocks there stops every thread",
+        of_sites = Count(*count, "site");
 
-    /// A thread of the program began as a guest.
-    GUEST DEBUG GuestStarted {
-        /// Its thread id, as the program sees it.
-        tid: i32,
-        /// Bytes of its stack; 0 when the call that made it did not say.
-        stack: usize,
-    } => "guest {tid} started on a stack of {size}", size = StackSize(*stack);
-
-    /// A name or an address was looked up.
-    GUEST DEBUG LookedUp<'a> {
-        /// The thread id of the guest, as the program sees it.
-        tid: i32,
-        /// The function of libc that was called.
-        call: &'a str,
-        /// What was looked up.
-        subject: &'a str,
-        /// From the call to its return. The structured field is in microseconds.
-        duration: Duration,
-    } => "guest {tid} looked {subject} up with {call} in {duration:.1?}";
-
-    /// A guest ended.
-    GUEST DEBUG GuestEnded {
-        /// Its thread id, as the program saw it.
-        tid: i32,
-    } => "guest {tid} ended";
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn names_are_unique_and_targets_known_and_used() {
-        let names: BTreeSet<_> = ALL.iter().map(|event| event.name).collect();
-        assert_eq!(names.len(), ALL.len());
-        let used: BTreeSet<_> = ALL.iter().map(|event| event.target).collect();
-        let known: BTreeSet<_> = crate::target::ALL.into_iter().collect();
-        assert!(used.is_subset(&known));
-        for target in known {
-            assert!(
-                used.iter().any(|name| name.starts_with(target)),
-                "a filter on {target} would ask for nothing"
-            );
-        }
-    }
+    /// The program becomes, or starts, one that the library cannot be loaded into.
+    PATCH WARN NotPreloadable<'a> {
+        /// Path of the program.
+        program: &'a str,
+        /// What it is.
+        reason: &'a str,
+    } => "{program} runs as it is: {reason}";
 }

@@ -1,0 +1,70 @@
+//! Events of the hub: the scheduler and its event loop.
+
+use std::time::Duration;
+
+use crate::declare::events;
+
+events! {
+    /// Patching is done; the hub starts with the program's first thread.
+    HUB INFO Armed {} => "armed: the hub starts with the first thread";
+
+    /// A hub runs.
+    HUB INFO HubStarted<'a> {
+        /// Name of the reactor it waits with.
+        reactor: &'a str,
+        /// The kernel's id of the thread it runs on.
+        kernel_tid: i32,
+    } => "the hub runs on kernel thread {kernel_tid} and waits with {reactor}";
+
+    /// The hub of a forked child was made anew.
+    HUB INFO ForkReinitialised {
+        /// Process id of the child.
+        child: i32,
+        /// Process id of the parent.
+        parent: i32,
+    } => "the hub of process {child}, forked from {parent}, was made anew";
+
+    /// Every thread waits for another one, and nothing else can wake any: what gevent
+    /// raises LoopExit for. The hub keeps waiting.
+    HUB WARN WouldBlockForever<'a> {
+        /// How many threads wait.
+        guests: usize,
+        /// Who waits for what, and for whom if that is known.
+        graph: &'a str,
+    } => "{guests} threads wait and nothing can wake them: {graph}";
+
+    /// A thread kept the others from running for longer than it may. Told when it is
+    /// seen, and not again before others have run.
+    HUB WARN HubBlocked<'a> {
+        /// The thread's id.
+        tid: i32,
+        /// For how long when it was seen. The structured field is in microseconds.
+        blocked: Duration,
+        /// What it does.
+        doing: &'a str,
+        /// Where: the innermost function first.
+        backtrace: &'a str,
+    } => "thread {tid} has kept the others from running for {blocked:.1?} with {doing}: {backtrace}";
+
+    /// The process uses more memory than it may.
+    HUB WARN MemoryPassed {
+        /// Resident bytes.
+        bytes: u64,
+        /// `GEVENT_SHIM_MAX_MEMORY`.
+        limit: u64,
+    } => "{bytes} bytes of memory are resident, more than {limit}";
+
+    /// The process uses less memory again.
+    HUB INFO MemoryBack {
+        /// Resident bytes.
+        bytes: u64,
+        /// `GEVENT_SHIM_MAX_MEMORY`.
+        limit: u64,
+    } => "{bytes} bytes of memory are resident, less than {limit} again";
+
+    /// Events were dropped: the ring was full, or their file took no more.
+    HUB WARN EventsLost {
+        /// How many.
+        count: u64,
+    } => "{count} events were lost on the way to you";
+}

@@ -1,0 +1,47 @@
+//! Every event there is.
+
+mod call;
+mod guest;
+mod hub;
+mod patch;
+
+pub use call::Called;
+pub use guest::{GuestEnded, GuestMadeAt, GuestStarted, LookedUp};
+pub use hub::{
+    Armed, EventsLost, ForkReinitialised, HubBlocked, HubStarted, MemoryBack, MemoryPassed,
+    WouldBlockForever,
+};
+pub use patch::{
+    DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict, LoadedLate,
+    NotPatched, NotPreloadable, Refused, SitesRefused, ThreadGroupOff, Vetoed, WillPatchAll,
+    WillPatchGroup, WillPatchObject,
+};
+
+use crate::declare::Declaration;
+
+/// Every event, in the order of declaration.
+pub fn all() -> impl Iterator<Item = Declaration> {
+    let all = [patch::ALL, hub::ALL, guest::ALL, call::ALL];
+    all.into_iter().flatten().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_targets_known_and_used() {
+        let names: BTreeSet<_> = all().map(|event| event.name).collect();
+        assert_eq!(names.len(), all().count());
+        let used: BTreeSet<_> = all().map(|event| event.target).collect();
+        let known: BTreeSet<_> = crate::target::ALL.into_iter().collect();
+        assert!(used.is_subset(&known));
+        for target in known {
+            assert!(
+                used.iter().any(|name| name.starts_with(target)),
+                "a filter on {target} would ask for nothing"
+            );
+        }
+    }
+}

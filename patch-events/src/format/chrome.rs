@@ -1,0 +1,118 @@
+//! Chrome's trace format: what Perfetto and `chrome://tracing` show as a timeline.
+//!
+//! A guest is a track: it begins and ends with its guest, and the calls for which it
+//! waited are spans in it. What is about the process is an instant on all tracks.
+//! The format is described in "Trace Event Format" by the Chrome developers.
+
+use serde_json::{Value as Json, json};
+
+use super::json;
+use crate::event::Event;
+
+/// Fields that hold how long what ends with the event has lasted, in microseconds.
+const SPANS: [&str; 2] = ["waited", "blocked"];
+
+pub(super) fn write(event: &Event, pid: u32, out: &mut Vec<u8>) {
+    let at = event.at as f64 / 1000.0;
+    let track = event.guest().unwrap_or(pid.into());
+    let mut one = |name: &str, phase: &str, at: f64, more: Json| {
+        let mut object = json!({
+            "name": name,
+            "cat": event.target,
+            "ph": phase,
+            "ts": at,
+            "pid": pid,
+            "tid": track,
+        });
+        if let (Json::Object(object), Json::Object(more)) = (&mut object, more) {
+            object.extend(more);
+        }
+        out.extend_from_slice(b",\n");
+        out.extend_from_slice(object.to_string().as_bytes());
+    };
+    let args = Json::Object(json::fields(event));
+    match event.name {
+        "HubStarted" => {
+            one("process_name", "M", at, json!({"args": {"name": "hub"}}));
+            one(
+                "thread_name",
+                "M",
+                at,
+                json!({"args": {"name": "initial thread"}}),
+            );
+            one(event.name, "i", at, json!({"s": "p", "args": args}));
+        }
+        "GuestStarted" => {
+            let name = format!("guest {track}");
+            one("thread_name", "M", at, json!({"args": {"name": name}}));
+            one("guest", "B", at, json!({"args": args}));
+        }
+        "GuestEnded" => one("guest", "E", at, json!({})),
+        _ => match SPANS.iter().find_map(|field| event.number(field)) {
+            Some(lasted) => {
+                let name = event.field("call").map(ToString::to_string);
+                let name = name.unwrap_or_else(|| event.name.to_owned());
+                let begin = at - lasted as f64;
+                one(&name, "X", begin, json!({"dur": lasted, "args": args}));
+            }
+            None => {
+                let scope = if event.guest().is_some() { "t" } else { "p" };
+                one(event.name, "i", at, json!({"s": scope, "args": args}));
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Value;
+    use tracing::Level;
+
+    fn event(name: &'static str, fields: &[(&'static str, u64)]) -> Vec<Json> {
+        let fields = fields.iter().map(|&(name, n)| (name, Value::U64(n)));
+        let event = Event {
+            name,
+            target: "gevent::guest",
+            level: Level::DEBUG,
+            at: 5_000_500,
+            fields: fields.collect(),
+            text: String::new(),
+        };
+        let mut out = b"[{}".to_vec();
+        write(&event, 42, &mut out);
+        out.push(b']');
+        let Json::Array(mut all) = serde_json::from_slice(&out).unwrap() else {
+            panic!("an array");
+        };
+        all.remove(0);
+        all
+    }
+
+    #[test]
+    fn a_guest_is_a_track() {
+        let begun = event("GuestStarted", &[("tid", 7)]);
+        let phases: Vec<_> = begun.iter().map(|e| e["ph"].as_str().unwrap()).collect();
+        assert_eq!(phases, ["M", "B"]);
+        assert!(begun.iter().all(|e| e["tid"] == 7 && e["pid"] == 42));
+        let ended = event("GuestEnded", &[("tid", 7)]);
+        assert_eq!(
+            (&ended[0]["ph"], &ended[0]["tid"]),
+            (&json!("E"), &json!(7))
+        );
+    }
+
+    #[test]
+    fn what_lasted_is_a_span_that_ends_when_it_happened() {
+        let call = &event("Called", &[("tid", 7), ("waited", 2000)])[0];
+        assert_eq!(call["ph"], "X");
+        assert_eq!(call["ts"], 3000.5);
+        assert_eq!(call["dur"], 2000);
+    }
+
+    #[test]
+    fn the_rest_is_an_instant() {
+        assert_eq!(event("Probed", &[])[0]["s"], "p");
+        assert_eq!(event("Probed", &[("tid", 7)])[0]["s"], "t");
+    }
+}

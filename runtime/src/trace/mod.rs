@@ -1,0 +1,192 @@
+//! What guests leave for the events of [`patch_events`].
+//!
+//! A guest neither allocates nor locks nor writes: it pushes a record into the ring,
+//! and the drain thread makes the event of it. What is not asked for costs one load
+//! and a branch.
+//!
+//! # Synchronization
+//! `ON` is written at start-up and when the filter changes, and read without ordering:
+//! an old value tells or leaves out one event more.
+
+pub mod call;
+
+use core::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::time::Duration;
+
+use patch_events::{Record, WORDS, channel, events, target};
+use tracing::Level;
+
+use crate::guest::Guest;
+use crate::libc_threads;
+use crate::raw;
+use crate::wanted;
+
+/// What is asked for: bits.
+static ON: AtomicU8 = AtomicU8::new(0);
+const GUESTS: u8 = 1;
+const CALLS: u8 = 2;
+const FORKS: u8 = 4;
+
+/// The process whose ring it is.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
+/// Stack of the drain thread in bytes.
+const DRAIN_STACK: usize = 512 << 10;
+
+/// Looks up what the filter lets pass. Host mode, after each change of the filter.
+pub fn refresh() {
+    let bit = |target, level, bit| {
+        if patch_events::wants(target, level) {
+            bit
+        } else {
+            0
+        }
+    };
+    let on = bit(target::GUEST, Level::DEBUG, GUESTS)
+        | bit(target::CALL, Level::TRACE, CALLS)
+        | bit(target::HUB, Level::INFO, FORKS);
+    ON.store(on, Ordering::Relaxed);
+}
+
+/// Start-up: events are listened to, if they are, and told before the process ends.
+pub fn init() {
+    refresh();
+    if channel::is_open() {
+        OWNER.store(process(), Ordering::Relaxed);
+        wanted::want(libc::SYS_exit_group as usize, true);
+    }
+}
+
+fn process() -> i32 {
+    // SAFETY: no arguments.
+    #[allow(unsafe_code)]
+    unsafe {
+        crate::arch::syscall0(libc::SYS_getpid) as i32
+    }
+}
+
+#[inline]
+fn on(bit: u8) -> bool {
+    ON.load(Ordering::Relaxed) & bit != 0
+}
+
+/// Whether calls are told.
+#[inline]
+pub fn calls() -> bool {
+    on(CALLS)
+}
+
+fn push<const N: usize>(at: u64, tell: fn(&[u64; WORDS]), first: [u64; N]) {
+    let mut words = [0; WORDS];
+    words[..N].copy_from_slice(&first);
+    channel::push(Record { at, tell, words });
+}
+
+/// Makes the drain thread. Called by the monitor, which may take libc's locks; without
+/// the thread events are told at exit.
+pub fn start_drain() {
+    if !channel::is_open() {
+        return;
+    }
+    let spawned = std::thread::Builder::new()
+        .stack_size(DRAIN_STACK)
+        .spawn(|| channel::serve());
+    if spawned.is_ok() {
+        // A program's last thread is its last, whatever we run beside it.
+        libc_threads::discount(1);
+    } else {
+        channel::queue(false);
+    }
+}
+
+/// `creator` made a guest with `stack` bytes of stack.
+pub fn guest_started(guest: &Guest, creator: &Guest, stack: u64) {
+    if !on(GUESTS) {
+        return;
+    }
+    let now = raw::now();
+    guest.born.set(now);
+    let (tid, creator) = (guest.tid.get(), creator.tid.get());
+    push(now, tell_started, [tid as u64, creator as u64, stack]);
+}
+
+fn tell_started(words: &[u64; WORDS]) {
+    events::GuestStarted {
+        tid: words[0] as i32,
+        creator: words[1] as i32,
+        stack: words[2] as usize,
+    }
+    .emit();
+}
+
+/// `guest` ends.
+pub fn guest_ended(guest: &Guest) {
+    if !on(GUESTS) {
+        return;
+    }
+    let now = raw::now();
+    let born = guest.born.get();
+    let lived = if born == 0 { 0 } else { now - born };
+    push(now, tell_ended, [guest.tid.get() as u64, lived]);
+}
+
+fn tell_ended(words: &[u64; WORDS]) {
+    events::GuestEnded {
+        tid: words[0] as i32,
+        lived: Duration::from_nanos(words[1]),
+    }
+    .emit();
+}
+
+/// Before fork: what [`forked`] is to be given.
+pub fn before_fork() -> bool {
+    channel::before_fork()
+}
+
+/// After fork, in the parent.
+pub fn stayed(held: bool) {
+    channel::after_fork_in_parent(held);
+}
+
+/// After fork, in the child of process `parent`, which has one thread.
+#[allow(unsafe_code)]
+pub fn forked(held: bool, parent: i32) {
+    // SAFETY: the only thread of the child.
+    unsafe { channel::after_fork_in_child(held) };
+    if !channel::is_open() {
+        return;
+    }
+    let child = process();
+    OWNER.store(child, Ordering::Relaxed);
+    if on(FORKS) {
+        push(raw::now(), tell_forked, [child as u64, parent as u64]);
+    }
+}
+
+fn tell_forked(words: &[u64; WORDS]) {
+    events::ForkReinitialised {
+        child: words[0] as i32,
+        parent: words[1] as i32,
+    }
+    .emit();
+}
+
+/// A signal is about to end the process: the drain tells what is left. Any mode, also
+/// in a handler.
+pub fn last_words() {
+    if channel::is_served() && OWNER.load(Ordering::Relaxed) == process() {
+        channel::flush();
+    }
+}
+
+/// The process ends: what was left in the ring is told first, if that takes no longer
+/// than a moment. Guest mode, or where there is no guest.
+pub fn finish(guest: Option<&'static Guest>) {
+    if !channel::is_open() || OWNER.load(Ordering::Relaxed) != process() {
+        return;
+    }
+    match guest {
+        Some(guest) if !channel::is_served() => guest.hub().call(guest, channel::flush),
+        _ => channel::flush(),
+    }
+}

@@ -1,0 +1,4 @@
+//! What the events say is what the program did.
+
+mod calls;
+mod program;
