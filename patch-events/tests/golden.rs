@@ -128,6 +128,11 @@ fn emit_hub() {
         kernel_tid: 4242,
     }
     .emit();
+    Catching {}.emit();
+    NotCatching {
+        reason: "the kernel has no Syscall User Dispatch",
+    }
+    .emit();
     ForkReinitialised {
         child: 43,
         parent: 42,
@@ -193,7 +198,7 @@ fn emit_guests() {
     .emit();
 }
 
-const GOLDEN: [&str; 28] = [
+const GOLDEN: [&str; 30] = [
     "INFO  gevent::patch: will patch the groups all",
     "WARN  gevent::patch: the group socket must not be patched: libtrace.so objects",
     "INFO  gevent::patch: will patch /usr/lib/x86_64-linux-gnu/libc.so.6: 526 sites",
@@ -217,6 +222,9 @@ const GOLDEN: [&str; 28] = [
     "WARN  gevent::patch: /usr/bin/busybox runs as it is: it is linked statically",
     "INFO  gevent::hub: armed: the hub starts with the first thread",
     "INFO  gevent::hub: the hub runs on kernel thread 4242 and waits with io_uring",
+    "INFO  gevent::hub: calls that no patched site makes are caught",
+    "WARN  gevent::hub: calls that no patched site makes are not caught: the kernel has no \
+     Syscall User Dispatch",
     "INFO  gevent::hub: the hub of process 43, forked from 42, was made anew",
     "WARN  gevent::hub: 2 threads wait and nothing can wake them: 1 waits for the mutex 0x10 of 2; \
      2 waits for the mutex 0x20 of 1",

@@ -94,6 +94,8 @@ pub struct Config {
     /// How long a guest may keep the processor while others wait for it; `None`
     /// for as long as it likes. 1 ms to 10 s.
     pub preempt: Option<Duration>,
+    /// Whether calls are caught that no patched site makes.
+    pub catch: bool,
     /// Which events are told.
     pub events: EventsConfig,
 }
@@ -106,6 +108,7 @@ impl Config {
         loop_kind: LoopKind::Auto,
         stack_size: None,
         preempt: Some(Duration::from_millis(10)),
+        catch: false,
         events: EventsConfig {
             filter: None,
             format: Format::Text,

@@ -14,6 +14,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use patch_events::{channel, events};
 
 use crate::arch::{self, syscall0};
+use crate::catch;
 use crate::config;
 use crate::frame::Frame;
 use crate::group::{Group, GroupSet};
@@ -113,7 +114,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
             .flatten()
     };
     let Some(operation) = operation else {
-        frame.run_native();
+        catch::run_native(frame);
         return;
     };
     hub.enter_shim();
@@ -143,7 +144,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
                 return;
             }
             Outcome::Done(ret) => frame.rax = ret as u64,
-            Outcome::Native => frame.run_native(),
+            Outcome::Native => catch::run_native(frame),
             Outcome::AsSet => {}
         }
         break;
@@ -330,6 +331,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     }
     hub.pid.set(pid);
     hub.foreign.set(tid != pid);
+    catch::prepare();
     let Some(guest) = life::adopt(hub, tid) else {
         return Err("no room for the first guest".into());
     };
@@ -345,6 +347,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         channel::queue(true);
         monitor::start(tid, config.preempt.map(|quantum| quantum.as_nanos() as u64));
         signal::restore_kernel_mask(mask);
+        catch::start();
     });
     Ok(())
 }

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use crate::arch;
+use crate::catch;
 use crate::dispatch::{self, Phase};
 use crate::futex;
 use crate::offload;
@@ -30,6 +31,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
         return ret;
     }
     signal::become_bare(c.guest);
+    catch::reset_after_fork();
     arch::set_current_word(0);
     dispatch::set_phase(Phase::Bare);
     let hub = c.hub;

@@ -40,7 +40,8 @@ pub struct Frame {
     /// XSAVE area with the full vector state, or null. Only sites outside
     /// libc's own family need it: libc is baseline x86-64.
     pub xsave: *mut u8,
-    /// The site's record: what `rcx` held at the entry. With it the entry can be
+    /// The site's record: what `rcx` held at the entry (or a slot's in its place, see
+    /// [`catch`](crate::catch)). With it the entry can be
     /// entered again, which is how a call is restarted after a signal handler.
     pub record: *const SiteRecord,
     #[allow(missing_docs)]

@@ -21,6 +21,7 @@
 use core::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use crate::arch::{self, syscall2, syscall4};
+use crate::catch;
 use crate::frame::Frame;
 use crate::guest::life::{self, ThreadArgs};
 use crate::hub::hub;
@@ -143,7 +144,7 @@ pub unsafe fn host_call(frame: &mut Frame) {
         libc::SYS_rseq | libc::SYS_set_robust_list | libc::SYS_sigaltstack | libc::SYS_prctl => {
             frame.rax = 0
         }
-        _ => frame.run_native(),
+        _ => catch::run_native_of_host(frame),
     }
 }
 

@@ -55,6 +55,7 @@
 //! | [`frame`], [`arch`] | a guest's registers at a call; all assembly |
 //! | [`syscalls`], [`group`], [`wanted`] | the table of calls; groups; which calls enter |
 //! | [`dispatch`], [`ops`] | from number to operation; what each call does |
+//! | [`catch`] | calls that no patched site makes |
 //! | [`lookup`] | the calls inside a look-up of a name |
 //! | [`guest`], [`hub`], [`host`], [`monitor`] | records, stacks, life; scheduling; may; preemption |
 //! | [`futex`], [`parking`], [`timer`] | the futex table; who sleeps on it; deadlines |
@@ -64,6 +65,7 @@
 //! | [`config`], [`raw`], [`errno`], [`libc_threads`] | settings; words for the kernel; glibc's thread list |
 
 pub mod arch;
+pub mod catch;
 pub mod config;
 pub mod dispatch;
 pub mod errno;

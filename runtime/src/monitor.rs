@@ -27,6 +27,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use patch_events::channel;
 
 use crate::arch::{syscall0, syscall3, syscall4};
+use crate::catch;
 use crate::guest::Guest;
 use crate::hub::hub;
 use crate::libc_threads;
@@ -149,6 +150,7 @@ fn watch(kernel_tid: i32, quantum: u64) {
 fn nap(seen: u32, ns: Option<u64>) {
     let rung = || {
         offload::serve_brief();
+        catch::tell();
         while THREADS
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
             .is_ok()

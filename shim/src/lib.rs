@@ -38,7 +38,8 @@
 //! libc and its family are patched as a whole or not at all: a refused site, text
 //! that can't be written, or another thread in the process leave everything as
 //! it was, and the program runs bare. In any other object a refused site is
-//! counted and goes to the kernel as before.
+//! counted and goes to the kernel as before, unless the user asks for such calls to be
+//! [caught](gevent_runtime::catch).
 
 mod alloc;
 pub mod arch;

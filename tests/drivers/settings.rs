@@ -15,7 +15,18 @@ def body():
 t = threading.Thread(target=body); t.start(); t.join()
 ";
 
-fn run(settings: &[(&str, &str)]) -> Output {
+/// Makes the last call of its own kind, and waits until the events tell of it.
+const TAKES_OVER: &str = "
+import ctypes, os, threading, time
+threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+selector = ctypes.c_char(0)
+ctypes.CDLL(None).prctl(59, 1, 0, 0, ctypes.byref(selector))
+while 'not caught' not in open(os.environ['GEVENT_SHIM_EVENTS_FILE']).read():
+    time.sleep(0.01)
+print('told', flush=True)
+";
+
+fn run(program: &str, settings: &[(&str, &str)]) -> Output {
     // Only the program is preloaded, not what bounds it.
     let mut command = Command::new("timeout");
     command.args(["-k", "2", "20", "env", "-u", "GEVENT_SHIM_LIB"]);
@@ -25,7 +36,7 @@ fn run(settings: &[(&str, &str)]) -> Output {
             .iter()
             .map(|(name, value)| format!("{name}={value}")),
     );
-    command.args(["/usr/bin/python3", "-c", PROGRAM]);
+    command.args(["/usr/bin/python3", "-c", program]);
     command.output().unwrap()
 }
 
@@ -35,7 +46,12 @@ fn text(bytes: &[u8]) -> String {
 
 #[track_caller]
 fn expect(settings: &[(&str, &str)], stdout: &str) -> String {
-    let output = run(settings);
+    expect_of(PROGRAM, settings, stdout)
+}
+
+#[track_caller]
+fn expect_of(program: &str, settings: &[(&str, &str)], stdout: &str) -> String {
+    let output = run(program, settings);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stdout), stdout);
     text(&output.stderr)
@@ -62,6 +78,7 @@ fn a_bad_value_is_one_line_and_the_program_runs_bare() {
         ("GEVENT_SHIM_LOOP", "kqueue"),
         ("GEVENT_SHIM_STACK_SIZE", "8k8"),
         ("GEVENT_SHIM_PREEMPT", "-1"),
+        ("GEVENT_SHIM_CATCH", "all"),
         ("GEVENT_SHIM_EVENTS", "gevent::nothing=info"),
         ("GEVENT_SHIM_PACTH", "all"),
     ] {
@@ -128,6 +145,24 @@ fn events_tell_of_the_patching_where_asked() {
         written.contains("the hub runs on kernel thread"),
         "{written}"
     );
+}
+
+#[test]
+fn calls_are_caught_where_asked_and_until_the_program_wants_that_itself() {
+    let said = expect(&[("GEVENT_SHIM_EVENTS", "gevent::hub=info")], "guest\n");
+    assert!(!said.contains("caught"), "{said}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("events");
+    let settings = [
+        ("GEVENT_SHIM_CATCH", "yes"),
+        ("GEVENT_SHIM_EVENTS", "gevent::hub=info"),
+        ("GEVENT_SHIM_EVENTS_FILE", file.to_str().unwrap()),
+    ];
+    assert_eq!(expect_of(TAKES_OVER, &settings, "told\n"), "");
+    let written = std::fs::read_to_string(file).unwrap();
+    for part in ["patched site makes are caught", "Dispatch itself"] {
+        assert!(written.contains(part), "{part}: {written}");
+    }
 }
 
 #[test]

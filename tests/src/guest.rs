@@ -27,6 +27,8 @@ pub struct Directives {
     pub limit: Duration,
     /// A shared object of `objects/` that is compiled too and passed as its first argument.
     pub object: Option<String>,
+    /// Variables of its environment when it runs preloaded, as `NAME=value`.
+    pub settings: Vec<String>,
     /// Further arguments of its compiler.
     pub compiler_arguments: Vec<String>,
 }
@@ -39,6 +41,7 @@ impl Default for Directives {
             end: End::Exit(0),
             limit: DEFAULT_LIMIT,
             object: None,
+            settings: Vec::new(),
             compiler_arguments: Vec::new(),
         }
     }
@@ -65,6 +68,7 @@ impl Directives {
                     Some(("exits", status)) => found.end = End::Exit(number(word, status)?),
                     Some(("dies", signal)) => found.end = End::Signal(number(word, signal)?),
                     Some(("object", name)) => found.object = Some(name.to_owned()),
+                    Some(("set", setting)) => found.settings.push(setting.to_owned()),
                     Some(("compile", argument)) => {
                         found.compiler_arguments.push(argument.to_owned());
                     }
@@ -180,12 +184,13 @@ mod tests {
 
     #[test]
     fn directives_are_read_from_the_opening_comment() {
-        let found =
-            Directives::parse("/* subject\n * guest: hold limit=7 compile=-ldl */").unwrap();
+        let found = Directives::parse("/* subject\n * guest: hold limit=7 compile=-ldl set=A=b */")
+            .unwrap();
         assert!(found.hold && !found.preloaded_only);
         assert_eq!(found.end, End::Exit(0));
         assert_eq!(found.limit, Duration::from_secs(7));
         assert_eq!(found.compiler_arguments, ["-ldl"]);
+        assert_eq!(found.settings, ["A=b"]);
     }
 
     #[test]

@@ -56,6 +56,16 @@ fn io_uring_allowed() -> bool {
     )
 }
 
+/// Whether the kernel can catch calls for `GEVENT_SHIM_CATCH` (Syscall User Dispatch, Linux 5.11);
+/// the tests of that are reported as ignored if not.
+#[must_use]
+pub fn catching_available() -> bool {
+    const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
+    const OFF: libc::c_ulong = 0;
+    // SAFETY: off is off already, and there are no pointers.
+    unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, OFF, 0, 0, 0) == 0 }
+}
+
 /// How a program is started.
 #[derive(Clone, Debug)]
 pub enum Mode {

@@ -16,6 +16,16 @@ events! {
         kernel_tid: i32,
     } => "the hub runs on kernel thread {kernel_tid} and waits with {reactor}";
 
+    /// From here on calls are caught too that no patched site makes.
+    HUB INFO Catching {} => "calls that no patched site makes are caught";
+
+    /// Calls that no patched site makes are not caught, or not any more, although they were
+    /// to be.
+    HUB WARN NotCatching<'a> {
+        /// Why.
+        reason: &'a str,
+    } => "calls that no patched site makes are not caught: {reason}";
+
     /// The hub of a forked child was made anew.
     HUB INFO ForkReinitialised {
         /// Process id of the child.

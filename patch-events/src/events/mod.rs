@@ -8,8 +8,8 @@ mod patch;
 pub use call::Called;
 pub use guest::{GuestEnded, GuestMadeAt, GuestStarted, LookedUp};
 pub use hub::{
-    Armed, EventsLost, ForkReinitialised, HubBlocked, HubStarted, MemoryBack, MemoryPassed,
-    WouldBlockForever,
+    Armed, Catching, EventsLost, ForkReinitialised, HubBlocked, HubStarted, MemoryBack,
+    MemoryPassed, NotCatching, WouldBlockForever,
 };
 pub use patch::{
     DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict, LoadedLate,

@@ -136,6 +136,16 @@ settings! {
             Some(())
         };
 
+    /// At `1`, system calls are caught too that are made by code which could not be patched: made at
+    /// run time, or refused. Such a call costs a signal, and every other call more than without.
+    CATCH = "GEVENT_SHIM_CATCH"
+        takes "1, yes or true, or 0, no or false",
+        if unset "0",
+        reads Word |text, config| {
+            config.catch = switch(text)?;
+            Some(())
+        };
+
     /// The events to report.
     EVENTS = "GEVENT_SHIM_EVENTS"
         takes InvalidFilter::EXPECTED,

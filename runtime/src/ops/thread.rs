@@ -3,6 +3,7 @@
 
 use super::{Call, Outcome};
 use crate::arch;
+use crate::catch;
 use crate::fork;
 use crate::guest::{State, life};
 use crate::raw::{self, err};
@@ -178,6 +179,10 @@ pub unsafe fn prctl(c: &mut Call<'_>) -> Outcome {
             Ok(()) => Outcome::Done(0),
             Err(e) => Outcome::Done(e),
         },
+        catch::PR_SET_SYSCALL_USER_DISPATCH => {
+            catch::stop(catch::Stop::Program);
+            Outcome::Native
+        }
         _ => Outcome::Native,
     }
 }

@@ -8,7 +8,7 @@
 use core::cell::Cell;
 
 use super::{
-    ALWAYS, AltStack, LAST, StackT, UNBLOCKABLE, arrival, bit, mask, route, signals, timer, wait,
+    AltStack, LAST, StackT, UNBLOCKABLE, always, arrival, bit, mask, route, signals, timer, wait,
 };
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::guest::Guest;
@@ -148,7 +148,7 @@ pub(super) fn disposition(signal: i32) -> Disposition {
 /// Tells the kernel what is due for a signal now.
 fn install(signal: i32) {
     let view = view(signal);
-    let caught = ALWAYS | TABLE.forced.get() | mask::waited();
+    let caught = always() | TABLE.forced.get() | mask::waited();
     if !view.is_function() && caught & bit(signal) == 0 {
         set_kernel(signal, &view);
         return;
@@ -172,10 +172,15 @@ fn install(signal: i32) {
     );
 }
 
+/// Tells the kernel again what is due for a signal, after that has changed.
+pub fn reinstall(signal: i32) {
+    install(signal);
+}
+
 /// Makes signals reach our handler for good, whatever the program's action is.
 /// An ignored one is left out: the kernel does more for SIG_IGN than drop it.
 pub fn force(set: u64) {
-    for signal in signals(set & !(TABLE.forced.get() | ALWAYS | UNBLOCKABLE)) {
+    for signal in signals(set & !(TABLE.forced.get() | always() | UNBLOCKABLE)) {
         if view(signal).handler != libc::SIG_IGN as u64 {
             TABLE.forced.set(TABLE.forced.get() | bit(signal));
             install(signal);
@@ -288,7 +293,7 @@ pub fn adopt(guest: &Guest, mask: u64) {
     for signal in signals(!UNBLOCKABLE) {
         let action = kernel_action(signal);
         TABLE.view[signal as usize - 1].set(action);
-        if action.is_function() || ALWAYS & bit(signal) != 0 {
+        if action.is_function() || always() & bit(signal) != 0 {
             install(signal);
         }
     }
@@ -310,7 +315,7 @@ pub fn adopt(guest: &Guest, mask: u64) {
 /// In a forked child: the kernel gets the program's own handlers and the guest's
 /// alternate stack back. Every signal is blocked.
 pub fn become_bare(guest: &Guest) {
-    let caught = ALWAYS | TABLE.forced.replace(0) | mask::waited();
+    let caught = always() | TABLE.forced.replace(0) | mask::waited();
     for signal in signals(!UNBLOCKABLE) {
         let action = view(signal);
         if action.is_function() || caught & bit(signal) != 0 {
@@ -339,7 +344,7 @@ pub fn mask_of_bare() -> u64 {
 /// Before exec, with the kernel thread's mask that of the guest: what the new
 /// program inherits must be in the kernel.
 pub fn before_exec(guest: &Guest) {
-    for signal in signals(ALWAYS | TABLE.forced.get() | mask::waited()) {
+    for signal in signals(always() | TABLE.forced.get() | mask::waited()) {
         let action = view(signal);
         if action.handler == libc::SIG_IGN as u64 {
             set_kernel(signal, &action);
@@ -350,5 +355,5 @@ pub fn before_exec(guest: &Guest) {
 
 /// After an exec that failed.
 pub fn after_exec() {
-    reinstall_ignored(ALWAYS | TABLE.forced.get() | mask::waited());
+    reinstall_ignored(always() | TABLE.forced.get() | mask::waited());
 }

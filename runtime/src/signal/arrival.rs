@@ -3,8 +3,9 @@
 
 use super::action::{self, Disposition, disposition};
 use super::route::{self, Arrived};
-use super::{ALWAYS, Action, FAULTS, Info, bit, deliver, mask, timer};
+use super::{Action, FAULTS, Info, always, bit, deliver, mask, timer};
 use crate::arch::{self, Ucontext, syscall0};
+use crate::catch;
 use crate::guest::Guest;
 use crate::host::HOST_WORD;
 use crate::hub::{Hub, hub};
@@ -20,6 +21,9 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     let word = arch::current_word();
     // SAFETY: the kernel's own frame.
     let (info, uc) = unsafe { (&*info, &mut *uc) };
+    if catch::is_caught(info) {
+        return catch::caught(hub, word, info, uc);
+    }
     if word == 0 || is_shared_child(hub) {
         if let Disposition::Handler(action) = disposition(signal) {
             // SAFETY: a handler of the program's, on a thread that is no guest.
@@ -51,7 +55,7 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     let fault = bit(signal) & FAULTS != 0 && info.code() > 0;
     if word == HOST_WORD || hub.in_shim() {
         if fault {
-            if ALWAYS & bit(signal) == 0 || !uc.fix_up() {
+            if always() & bit(signal) == 0 || !uc.fix_up() {
                 action::give_up(signal);
             }
         } else if route::record(hub, arrived(hub, info)) {
@@ -65,14 +69,16 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
         // We are on the program's own stack, and nothing may be built there now; or
         // the guest is at its vfork, which a handler's calls must not get between.
         if route::record(hub, arrived(hub, info)) {
-            uc.mask = u64::MAX;
+            uc.mask = !catch::signals();
         }
         return;
     }
     if fault {
         let action = match disposition(signal) {
             Disposition::Handler(action) if guest.signal.mask() & bit(signal) == 0 => action,
-            // As the kernel does with a fault that is blocked or ignored.
+            // As the kernel does with a fault that is blocked or ignored. A call does not
+            // happen again.
+            _ if signal == libc::SIGSYS => return action::perform_default(hub, signal),
             _ => return action::give_up(signal),
         };
         mask::hold();

@@ -14,8 +14,9 @@
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
-use super::{ALWAYS, HOST_MASK, INTERNAL, LAST, UNBLOCKABLE, bit, route, signals};
+use super::{HOST_MASK, INTERNAL, LAST, UNBLOCKABLE, always, bit, route, signals};
 use crate::arch::syscall4;
+use crate::catch;
 use crate::guest::Guest;
 
 /// Every signal of the program that can be blocked.
@@ -173,7 +174,7 @@ pub(super) fn remove(mask: u64) {
 /// The first guest was counted: the kernel thread's mask is ours from now on.
 pub(super) fn begin() {
     MASKS.held.set(false);
-    MASKS.kernel.set(MASKS.counts.common(!0) & !ALWAYS);
+    MASKS.kernel.set(MASKS.counts.common(!0) & !always());
     resync();
 }
 
@@ -202,7 +203,7 @@ pub(super) fn waited() -> u64 {
 }
 
 fn apply(common: u64) {
-    let kernel = common & !(MASKS.waited.get() | ALWAYS);
+    let kernel = common & !(MASKS.waited.get() | always());
     if MASKS.kernel.replace(kernel) != kernel && !MASKS.held.get() {
         set_kernel_mask(kernel);
     }
@@ -263,7 +264,7 @@ pub fn block_all() -> u64 {
 
 /// Gives the kernel thread the guest's own mask; returns its mask before.
 pub fn show_kernel_mask_of(guest: &Guest) -> u64 {
-    set_kernel_mask(guest.signal.mask.get())
+    set_kernel_mask(guest.signal.mask.get() & !catch::signals())
 }
 
 /// Sets the kernel thread's mask.

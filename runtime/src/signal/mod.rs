@@ -31,6 +31,7 @@
 //! guest's code has the rest to itself.
 #![allow(unsafe_code)]
 
+use crate::catch;
 use crate::monitor::PREEMPT;
 
 mod action;
@@ -44,7 +45,8 @@ mod timer;
 mod wait;
 
 pub use action::{
-    Action, adopt, after_exec, become_bare, before_exec, force, mask_of_bare, set_action, view,
+    Action, adopt, after_exec, become_bare, before_exec, force, mask_of_bare, reinstall,
+    set_action, view,
 };
 pub use deliver::{deliver, deliver_interrupted, handler_returned};
 pub use mask::{
@@ -91,7 +93,9 @@ pub const FAULTS: u64 = bit(libc::SIGSEGV)
     | bit(libc::SIGTRAP)
     | bit(libc::SIGSYS);
 /// Signals that always reach our handler.
-const ALWAYS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(PREEMPT);
+fn always() -> u64 {
+    bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(PREEMPT) | catch::signals()
+}
 
 /// The kernel's `siginfo_t`.
 #[repr(C)]
@@ -126,6 +130,11 @@ impl Info {
     /// si_code.
     pub fn code(&self) -> i32 {
         self.0[1] as i32
+    }
+
+    /// si_syscall and si_arch of a SIGSYS.
+    pub fn call(&self) -> (i32, u32) {
+        (self.0[3] as i32, (self.0[3] >> 32) as u32)
     }
 
     /// si_pid, or the timer's id for SI_TIMER.

@@ -4,6 +4,7 @@ mod context;
 mod entry;
 mod restorer;
 mod signal;
+mod slots;
 mod syscall;
 mod tls;
 mod user;
@@ -14,6 +15,7 @@ pub use context::{
 pub use entry::{entry, entry_full, init as init_entry, resume_frame};
 pub use restorer::kernel_restorer;
 pub use signal::{Interrupted, SigFrame, Ucontext, stack_pointer};
+pub use slots::{find as find_slot, find_or_make as find_or_make_slot, is_slot};
 pub use syscall::{syscall, syscall0, syscall1, syscall2, syscall3, syscall4};
 pub use tls::{current_word, set_current_word, set_word_of, word_of};
 pub use user::{copy, read_word, write_word};

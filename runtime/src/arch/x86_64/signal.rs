@@ -21,8 +21,8 @@ use core::ptr;
 
 use super::entry::{self, xsave_size};
 use super::restorer::{enter_handler, restorer_address};
-use super::user;
-use crate::frame::{Frame, RED_ZONE, SYSCALL_LEN};
+use super::{slots, user};
+use crate::frame::{Frame, RED_ZONE, SYSCALL_LEN, SiteRecord};
 use crate::signal::{Info, StackT};
 
 /// The kernel's `struct sigcontext`.
@@ -202,8 +202,12 @@ impl Interrupted {
 
     /// The context in the kernel's frame of a signal that arrived, or in one of ours.
     pub fn of_context(uc: &Ucontext) -> Self {
+        let mut mc = uc.mc;
+        if let Some(site) = slots::shown(mc.rip) {
+            mc.rip = site;
+        }
         Interrupted {
-            mc: uc.mc,
+            mc,
             real: uc.mc.rip,
             fp: if uc.mc.fpstate == 0 {
                 Fp::Init
@@ -427,6 +431,22 @@ impl Ucontext {
     /// Where the signal arrived.
     pub fn ip(&self) -> u64 {
         self.mc.rip
+    }
+
+    /// Goes on elsewhere, with the same registers.
+    pub fn set_ip(&mut self, ip: u64) {
+        self.mc.rip = ip;
+    }
+
+    /// Enters dispatch with the call whose number and arguments are in the registers, as a
+    /// site with this record; `full` saves the whole vector state.
+    pub fn enter_call(&mut self, record: *const SiteRecord, full: bool) {
+        self.mc.rip = if full {
+            entry::entry_full as *const () as u64
+        } else {
+            entry::entry as *const () as u64
+        };
+        self.mc.rcx = record as u64;
     }
 
     /// If the instruction is one of those that may fault on a program's address,
