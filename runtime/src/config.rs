@@ -96,6 +96,11 @@ pub struct Config {
     pub preempt: Option<Duration>,
     /// Whether calls are caught that no patched site makes.
     pub catch: bool,
+    /// How long a thread may keep the others from running before that is told; `None`
+    /// for as long as it likes. 1 ms to an hour.
+    pub max_blocking_time: Option<Duration>,
+    /// Resident bytes of the process above which that is told.
+    pub max_memory: Option<u64>,
     /// Which events are told.
     pub events: EventsConfig,
 }
@@ -109,6 +114,8 @@ impl Config {
         stack_size: None,
         preempt: Some(Duration::from_millis(10)),
         catch: false,
+        max_blocking_time: Some(Duration::from_millis(100)),
+        max_memory: None,
         events: EventsConfig {
             filter: None,
             format: Format::Text,

@@ -556,6 +556,7 @@ impl Hub {
             if self.signals.load(Ordering::Relaxed) {
                 signal::route(self);
             }
+            trace::deadlock::answer(self);
             self.expire();
             if self.turns.get() == 0 || self.run_head.get().is_null() {
                 self.turn();

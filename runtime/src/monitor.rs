@@ -11,7 +11,8 @@
 //! Two guests that spin for each other are switched once a quantum, which is slow;
 //! so after a preemption the next look comes four times sooner, down to
 //! [`SHORTEST`], and the interval grows back when [`QUIET`] looks in a row found
-//! nothing to do. While the hub sleeps, so does the monitor.
+//! nothing to do. While the hub sleeps, so does the monitor, unless somebody listens to
+//! what only it can see ([`watch`](crate::trace::watch)).
 //!
 //! # Synchronization
 //! The monitor reads `Hub::switches`, `Hub::count` and `Hub::asleep`, which the
@@ -29,11 +30,12 @@ use patch_events::channel;
 use crate::arch::{syscall0, syscall3, syscall4};
 use crate::catch;
 use crate::guest::Guest;
-use crate::hub::hub;
+use crate::hub::{Hub, hub};
 use crate::libc_threads;
 use crate::offload;
 use crate::raw;
 use crate::trace;
+use crate::trace::watch::Watch;
 
 /// The signal the monitor sends: SIGRTMAX-1. A program that uses it still gets its
 /// own, which come from elsewhere. (A debugger stops at it unless told not to:
@@ -66,12 +68,7 @@ pub fn start(kernel_tid: i32, quantum: Option<u64>) {
         .stack_size(64 << 10)
         .spawn(move || {
             trace::start_drain();
-            match quantum {
-                Some(quantum) => watch(kernel_tid, quantum),
-                None => loop {
-                    nap(BELL.load(Ordering::SeqCst), None);
-                },
-            }
+            watch(kernel_tid, quantum);
         })
         .is_ok();
     PRESENT.store(spawned, Ordering::Relaxed);
@@ -109,38 +106,89 @@ pub fn ring() {
     unsafe { syscall3(libc::SYS_futex, BELL.as_ptr() as u64, WAKE, 1) };
 }
 
-fn watch(kernel_tid: i32, quantum: u64) {
+fn watch(kernel_tid: i32, quantum: Option<u64>) {
     let hub = hub();
-    let mut interval = quantum;
-    let mut quiet = 0;
-    let mut before = hub.switches();
+    let mut watch = Watch::new();
+    let mut preemption = quantum.map(|quantum| Preemption::new(hub, quantum));
     loop {
-        nap(BELL.load(Ordering::SeqCst), Some(interval));
+        let intervals = [preemption.as_ref().map(|p| p.interval), watch.interval()];
+        nap(
+            BELL.load(Ordering::SeqCst),
+            intervals.into_iter().flatten().min(),
+        );
+        if trace::has_changed() {
+            watch = Watch::new();
+        }
         if hub.is_asleep() {
             PAUSED.store(true, Ordering::SeqCst);
+            let begin = raw::now();
             loop {
                 let seen = BELL.load(Ordering::SeqCst);
                 if !hub.is_asleep() || !PAUSED.load(Ordering::SeqCst) {
                     break;
                 }
-                nap(seen, None);
+                nap(seen, watch.idle_interval(hub));
+                if hub.is_asleep() {
+                    watch.look_asleep(hub, raw::now() - begin);
+                }
             }
             PAUSED.store(false, Ordering::SeqCst);
-            before = hub.switches();
+            if let Some(preemption) = &mut preemption {
+                preemption.begin(hub);
+            }
             continue;
         }
-        let now = hub.switches();
-        if now == before && hub.count() > 1 && !hub.is_turning() && is_running(kernel_tid) {
+        watch.look(hub, kernel_tid);
+        if let Some(preemption) = &mut preemption {
+            preemption.look(hub, kernel_tid);
+        }
+    }
+}
+
+/// When the running guest was last looked at, and is looked at next.
+struct Preemption {
+    quantum: u64,
+    interval: u64,
+    quiet: u32,
+    /// The switches of the last look, and when that was.
+    before: u32,
+    at: u64,
+}
+
+impl Preemption {
+    fn new(hub: &Hub, quantum: u64) -> Self {
+        Preemption {
+            quantum,
+            interval: quantum,
+            quiet: 0,
+            before: hub.switches(),
+            at: raw::now(),
+        }
+    }
+
+    /// The hub has slept.
+    fn begin(&mut self, hub: &Hub) {
+        (self.before, self.at) = (hub.switches(), raw::now());
+    }
+
+    fn look(&mut self, hub: &Hub, kernel_tid: i32) {
+        // Somebody else may look more often.
+        if raw::now() - self.at < self.interval {
+            return;
+        }
+        let before = self.before;
+        self.begin(hub);
+        let stays = self.before == before && hub.count() > 1 && !hub.is_turning();
+        if stays && is_running(kernel_tid) {
             hub.preempt(kernel_tid);
-            interval = (interval / 4).max(SHORTEST.min(quantum));
-            quiet = 0;
-            continue;
+            self.interval = (self.interval / 4).max(SHORTEST.min(self.quantum));
+            self.quiet = 0;
+            return;
         }
-        before = now;
-        quiet += 1;
-        if quiet == QUIET {
-            quiet = 0;
-            interval = (interval * 2).min(quantum);
+        self.quiet += 1;
+        if self.quiet == QUIET {
+            self.quiet = 0;
+            self.interval = (self.interval * 2).min(self.quantum);
         }
     }
 }
@@ -178,7 +226,7 @@ fn nap(seen: u32, ns: Option<u64>) {
 
 /// Whether a kernel thread of this process is on a CPU or waits for one, by the
 /// state in its stat file.
-fn is_running(kernel_tid: i32) -> bool {
+pub fn is_running(kernel_tid: i32) -> bool {
     let Ok(stat) = std::fs::read(format!("/proc/self/task/{kernel_tid}/stat")) else {
         return false;
     };

@@ -229,6 +229,13 @@ fn give_up(state: &mut State) {
     });
 }
 
+/// The address behind the site whose stub's `syscall` returns to `resume`.
+pub fn site_of(resume: u64) -> Option<u64> {
+    let state = state();
+    let mut all = state.installed.iter();
+    all.find_map(|installed| relocate::site_of(installed, resume))
+}
+
 /// Patches an object that the dynamic linker maps right now. The service behind
 /// [`gevent_runtime::wanted::on_exec_mapping`].
 pub fn on_exec_mapping(addr: usize, len: usize) {

@@ -17,6 +17,7 @@ use gevent_runtime::wanted::{self, Patcher};
 use patch_events::{events, target};
 
 use crate::arm;
+use crate::backtrace;
 use crate::symbols;
 
 /// Whether this process may be patched at all. A set-user-ID or otherwise
@@ -87,6 +88,7 @@ fn arm(config: &Config) {
         return;
     }
     trace::init();
+    trace::sample::set_namer(backtrace::name);
     let groups = config.groups.to_string();
     events::WillPatchAll { groups: &groups }.emit();
     if config.groups.is_empty() {

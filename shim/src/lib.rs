@@ -25,7 +25,8 @@
 //! | stub | [`trampoline`], [`cfi`] | code and unwind tables; pure |
 //! | write | [`engine`], [`patch`] | the only file that writes code |
 //!
-//! [`arm`] runs them in order and knows what is patched.
+//! [`arm`] runs them in order and knows what is patched; [`backtrace`] names where a
+//! thread is.
 //!
 //! # What is never patched
 //! The return from a signal handler; this library itself; the kernel's own pages.
@@ -44,6 +45,7 @@
 mod alloc;
 pub mod arch;
 pub mod arm;
+pub mod backtrace;
 pub mod cache;
 pub mod cfi;
 pub mod engine;

@@ -156,6 +156,32 @@ settings! {
             Some(())
         };
 
+    /// How long a thread may keep the others from running before an event tells so, with
+    /// what the thread does and where.
+    MAX_BLOCKING_TIME = "GEVENT_SHIM_MAX_BLOCKING_TIME"
+        takes "seconds from 0.001 to 3600, or 0 for never",
+        if unset "0.1",
+        needs EVENTS,
+        reads Word |text, config| {
+            config.max_blocking_time = match seconds(text)? {
+                Duration::ZERO => None,
+                time if (MIN_BLOCKING..=MAX_BLOCKING).contains(&time) => Some(time),
+                _ => return None,
+            };
+            Some(())
+        };
+
+    /// How much memory may be resident before an event tells so, and another one when it
+    /// is less again.
+    MAX_MEMORY = "GEVENT_SHIM_MAX_MEMORY"
+        takes "bytes, or a number with K, M or G",
+        if unset "no limit",
+        needs EVENTS,
+        reads Word |text, config| {
+            config.max_memory = Some(bytes(text).filter(|bytes| *bytes > 0)?);
+            Some(())
+        };
+
     /// How the events are written: for a person, as one JSON object a line, or as a
     /// timeline for Perfetto and `chrome://tracing`.
     EVENTS_FORMAT = "GEVENT_SHIM_EVENTS_FORMAT"
@@ -196,15 +222,31 @@ fn decimal(text: &str) -> Option<u64> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
+const MIN_BLOCKING: Duration = Duration::from_millis(1);
+const MAX_BLOCKING: Duration = Duration::from_secs(3600);
+
+/// Digits, and digits after a point.
+fn seconds(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    decimal(whole)?;
+    decimal(fraction)?;
+    Duration::try_from_secs_f64(text.parse().ok()?).ok()
+}
+
 fn stack_size(text: &str) -> Option<usize> {
+    let bytes = usize::try_from(bytes(text)?).ok()?;
+    (STACK_MIN..=STACK_MAX)
+        .contains(&bytes)
+        .then(|| bytes.next_multiple_of(PAGE))
+}
+
+/// Digits, and K, M or G.
+fn bytes(text: &str) -> Option<u64> {
     let (digits, unit) = match text.as_bytes().last()?.to_ascii_uppercase() {
         b'K' => (&text[..text.len() - 1], 1 << 10),
         b'M' => (&text[..text.len() - 1], 1 << 20),
         b'G' => (&text[..text.len() - 1], 1 << 30),
         _ => (text, 1),
     };
-    let bytes = usize::try_from(decimal(digits)?).ok()?.checked_mul(unit)?;
-    (STACK_MIN..=STACK_MAX)
-        .contains(&bytes)
-        .then(|| bytes.next_multiple_of(PAGE))
+    decimal(digits)?.checked_mul(unit)
 }

@@ -147,7 +147,7 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     }
     hub.enroll(guest);
     hub.make_ready(guest);
-    trace::guest_started(guest, creator, args.stack_size);
+    trace::guest_started(guest, creator, frame, args.stack_size);
     tid as i64
 }
 

@@ -10,6 +10,7 @@ use crate::guest::Guest;
 use crate::host::HOST_WORD;
 use crate::hub::{Hub, hub};
 use crate::monitor::PREEMPT;
+use crate::trace::sample;
 
 /// Called by the kernel, with every signal blocked; on the hub's kernel thread it
 /// runs on a stack of its own.
@@ -35,6 +36,7 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
         return;
     }
     if signal == PREEMPT && info.code() == libc::SI_TKILL && info.pid() == hub.pid.get() {
+        sample::answer(uc);
         // From the monitor. In our code it is seen when the call ends. Several may have
         // queued up: one is enough, and a guest that is giving way already is not asked
         // again, or the frames would pile up on its stack.

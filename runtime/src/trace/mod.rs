@@ -9,23 +9,32 @@
 //! an old value tells or leaves out one event more.
 
 pub mod call;
+pub mod deadlock;
+pub mod sample;
+pub mod watch;
 
-use core::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::time::Duration;
 
 use patch_events::{Record, WORDS, channel, events, target};
 use tracing::Level;
 
+use crate::frame::Frame;
 use crate::guest::Guest;
 use crate::libc_threads;
+use crate::monitor;
 use crate::raw;
 use crate::wanted;
+use sample::Sample;
 
 /// What is asked for: bits.
 static ON: AtomicU8 = AtomicU8::new(0);
 const GUESTS: u8 = 1;
 const CALLS: u8 = 2;
 const FORKS: u8 = 4;
+const STACKS: u8 = 8;
+
+static CHANGED: AtomicBool = AtomicBool::new(false);
 
 /// The process whose ring it is.
 static OWNER: AtomicI32 = AtomicI32::new(0);
@@ -44,8 +53,16 @@ pub fn refresh() {
     };
     let on = bit(target::GUEST, Level::DEBUG, GUESTS)
         | bit(target::CALL, Level::TRACE, CALLS)
-        | bit(target::HUB, Level::INFO, FORKS);
+        | bit(target::HUB, Level::INFO, FORKS)
+        | bit(target::GUEST, Level::TRACE, STACKS);
     ON.store(on, Ordering::Relaxed);
+    CHANGED.store(true, Ordering::Relaxed);
+    monitor::ring();
+}
+
+/// Whether the filter has changed since the last call. For the monitor.
+pub fn has_changed() -> bool {
+    CHANGED.swap(false, Ordering::Relaxed)
 }
 
 /// Start-up: events are listened to, if they are, and told before the process ends.
@@ -99,15 +116,32 @@ pub fn start_drain() {
     }
 }
 
-/// `creator` made a guest with `stack` bytes of stack.
-pub fn guest_started(guest: &Guest, creator: &Guest, stack: u64) {
+/// `creator` made a guest with `stack` bytes of stack, in the call in `frame`.
+pub fn guest_started(guest: &Guest, creator: &'static Guest, frame: &Frame, stack: u64) {
     if !on(GUESTS) {
         return;
     }
     let now = raw::now();
     guest.born.set(now);
-    let (tid, creator) = (guest.tid.get(), creator.tid.get());
-    push(now, tell_started, [tid as u64, creator as u64, stack]);
+    let (tid, maker) = (guest.tid.get(), creator.tid.get());
+    push(now, tell_started, [tid as u64, maker as u64, stack]);
+    if on(STACKS) {
+        creator.hub().call(creator, || {
+            let sample = Box::into_raw(Box::new(Sample::of_call(frame)));
+            push(now, tell_made_at, [tid as u64, sample as u64]);
+        });
+    }
+}
+
+#[allow(unsafe_code)]
+fn tell_made_at(words: &[u64; WORDS]) {
+    // SAFETY: made by `guest_started`, and told once.
+    let sample = unsafe { Box::from_raw(words[1] as *mut Sample) };
+    events::GuestMadeAt {
+        tid: words[0] as i32,
+        backtrace: &sample.name(),
+    }
+    .emit();
 }
 
 fn tell_started(words: &[u64; WORDS]) {

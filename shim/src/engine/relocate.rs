@@ -171,6 +171,23 @@ pub unsafe fn forget(installed: Installed) {
     }
 }
 
+/// The address behind the site whose stub's `syscall` returns to `resume`, if the stub is
+/// one of these.
+pub fn site_of(installed: &Installed, resume: u64) -> Option<u64> {
+    let base = installed.region.addr();
+    if !(base..base + installed.region.len()).contains(&resume) {
+        return None;
+    }
+    // SAFETY: the region begins with a header and a record for each edit, which stay as
+    // they are for as long as it is installed.
+    let records = unsafe {
+        let first = std::ptr::with_exposed_provenance::<SiteRecord>(base as usize + HEADER);
+        std::slice::from_raw_parts(first, installed.undo.len())
+    };
+    let record = records.iter().find(|record| record.resume == resume);
+    record.map(|record| record.ra)
+}
+
 // libgcc_s, which Rust's own unwinding links.
 unsafe extern "C" {
     fn __register_frame(begin: *const u8);

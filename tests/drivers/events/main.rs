@@ -1,4 +1,5 @@
 //! What the events say is what the program did.
 
 mod calls;
+mod hub;
 mod program;

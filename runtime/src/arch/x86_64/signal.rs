@@ -433,6 +433,16 @@ impl Ucontext {
         self.mc.rip
     }
 
+    /// The stack pointer there.
+    pub fn sp(&self) -> u64 {
+        self.mc.rsp
+    }
+
+    /// What the frame pointer's register holds.
+    pub fn fp(&self) -> u64 {
+        self.mc.rbp
+    }
+
     /// Goes on elsewhere, with the same registers.
     pub fn set_ip(&mut self, ip: u64) {
         self.mc.rip = ip;
