@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use patch_events::{Filter, Format, Target};
 
-use crate::group::GroupSet;
+use crate::group::{Group, GroupSet};
 
 /// What the name of every setting begins with.
 pub const PREFIX: &str = "GEVENT_SHIM_";
@@ -143,6 +143,24 @@ pub fn init() -> Result<&'static Config, ConfigError> {
         return Ok(config);
     }
     let config = parse(std::env::vars_os())?;
+    Ok(CONFIG.get_or_init(|| config))
+}
+
+/// As [`init`], for a program that asks by itself for `groups` and what they need: they
+/// are on as far as the environment does not leave them out.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_for(groups: GroupSet) -> Result<&'static Config, ConfigError> {
+    if let Some(config) = CONFIG.get() {
+        return Ok(config);
+    }
+    let mut config = parse(std::env::vars_os())?;
+    let asked = config.groups;
+    config.groups = asked
+        .iter()
+        .filter(|&group| groups.contains(group) || group == Group::Thread)
+        .collect();
     Ok(CONFIG.get_or_init(|| config))
 }
 

@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use patch_events::{channel, events};
 
+use crate::api::section::Section;
 use crate::arch::{self, syscall0};
 use crate::catch;
 use crate::config;
@@ -21,6 +22,7 @@ use crate::group::{Group, GroupSet};
 use crate::guest::{Guest, life};
 use crate::host::{self, HOST_WORD};
 use crate::hub::hub;
+use crate::interrupt;
 use crate::lookup;
 use crate::monitor;
 use crate::ops::{self, Call, Op as Operation, Outcome};
@@ -137,11 +139,26 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
                     trace::call::returned(guest, nr, a, err(libc::EINTR));
                 }
                 if !signal::deliver_interrupted(guest, frame, ret) {
+                    if guest.interrupt.is_armed()
+                        && let Some(ret) = interrupt::deliver(guest, nr as i64)
+                    {
+                        frame.rax = ret as u64;
+                        break;
+                    }
                     // No handler ran after all: as if nothing had happened.
                     continue;
                 }
                 hub.leave_shim();
                 return;
+            }
+            // A call that is never restarted.
+            Outcome::Done(ret)
+                if ret == err(libc::EINTR)
+                    && guest.interrupt.is_armed()
+                    && !signal::pending(guest) =>
+            {
+                let ret = interrupt::deliver(guest, nr as i64).unwrap_or(ret);
+                frame.rax = ret as u64;
             }
             Outcome::Done(ret) => frame.rax = ret as u64,
             Outcome::Native => catch::run_native(frame),
@@ -156,7 +173,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
     if trace::calls() {
         trace::call::returned(guest, nr, frame.args(), frame.rax as i64);
     }
-    if hub.take_preemption() {
+    if !hub.in_section() && hub.take_preemption() {
         hub.give_way(guest);
     }
     leave(guest, frame);
@@ -170,7 +187,7 @@ pub fn leave(guest: &Guest, frame: &mut Frame) {
         hub.leave_shim();
         // What arrives after this look finds the guest's own code. A handler must not
         // run between a vfork's being prepared and made.
-        if !signal::pending(guest) || hub.shared_child.get() {
+        if !signal::pending(guest) || hub.shared_child.get() || hub.in_section() {
             return;
         }
         hub.enter_shim();
@@ -392,6 +409,19 @@ fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], groups: GroupSet) {
     }
 }
 
+/// Turns further groups on while guests run. On a guest, in its own code; their calls are
+/// cooperative from the next one on.
+pub fn add_groups(groups: GroupSet) {
+    let _section = Section::enter();
+    // SAFETY: read on this kernel thread alone, and nothing is dispatched meanwhile.
+    unsafe { fill(&mut *OPERATIONS.0.get(), groups) };
+    for row in syscalls::TABLE {
+        if row.op.is_some() && groups.contains(row.group) {
+            wanted::want(row.nr as usize, true);
+        }
+    }
+}
+
 /// Sends the calls of every group that is on to dispatch.
 fn want_all(groups: GroupSet) {
     let wanted = |row: &&syscalls::Syscall| row.op.is_some();
@@ -432,11 +462,20 @@ fn want_all(groups: GroupSet) {
     }
 }
 
+/// Whether guests run.
+pub fn is_running() -> bool {
+    phase() == Phase::Running
+}
+
 /// Whether our code runs on a guest's TCB now, where it must not allocate. For
 /// assertions.
 pub fn in_guest_mode() -> bool {
     let word = arch::current_word();
-    word != 0 && word != HOST_WORD && phase() == Phase::Running && hub().in_shim()
+    word != 0
+        && word != HOST_WORD
+        && phase() == Phase::Running
+        && hub().in_shim()
+        && !hub().in_section()
 }
 
 /// The guest that makes this call, if the program runs on one now.

@@ -29,6 +29,7 @@ use crate::arch::{Context, switch};
 use crate::guest::slab::Slab;
 use crate::guest::stacks::Stacks;
 use crate::guest::{Guest, Reason, State, life};
+use crate::interrupt;
 use crate::monitor;
 use crate::raw;
 use crate::reactor::{Reactor, Wait};
@@ -63,6 +64,7 @@ pub struct Hub {
     /// Signals for guests were recorded and wait to be looked at.
     pub signals: AtomicBool,
     in_shim: AtomicBool,
+    in_section: AtomicBool,
     run_head: Cell<*const Guest>,
     run_tail: Cell<*const Guest>,
     turns: Cell<u32>,
@@ -105,6 +107,7 @@ impl Hub {
             shared_child: Cell::new(false),
             signals: AtomicBool::new(false),
             in_shim: AtomicBool::new(false),
+            in_section: AtomicBool::new(false),
             run_head: Cell::new(ptr::null()),
             run_tail: Cell::new(ptr::null()),
             turns: Cell::new(0),
@@ -138,7 +141,27 @@ impl Hub {
     #[inline]
     pub fn leave_shim(&self) {
         compiler_fence(Ordering::SeqCst);
-        self.in_shim.store(false, Ordering::Relaxed);
+        self.in_shim.store(self.in_section(), Ordering::Relaxed);
+    }
+
+    /// Begins a stretch of a guest's own code that counts as ours; see
+    /// [`Section`](crate::api::section::Section).
+    #[inline]
+    pub fn enter_section(&self) {
+        self.in_section.store(true, Ordering::Relaxed);
+        self.enter_shim();
+    }
+
+    /// Ends it.
+    #[inline]
+    pub fn leave_section(&self) {
+        self.in_section.store(false, Ordering::Relaxed);
+        self.leave_shim();
+    }
+
+    /// Whether the guest that runs is in such a stretch.
+    pub fn in_section(&self) -> bool {
+        self.in_section.load(Ordering::Relaxed)
     }
 
     /// Whether our code runs. For the signal handler.
@@ -172,6 +195,12 @@ impl Hub {
     /// Asks the same, without a signal: the caller makes the guest look.
     pub fn note_preemption(&self) {
         self.preemption.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked for.
+    #[inline]
+    pub fn is_preemption_due(&self) -> bool {
+        self.preemption.load(Ordering::Relaxed)
     }
 
     /// Whether that was asked for since the last call.
@@ -359,6 +388,15 @@ impl Hub {
         if interruptible && self.has_signal(guest) {
             return Reason::Signal;
         }
+        let limited = interruptible && guest.interrupt.is_armed();
+        let deadline = if limited {
+            match interrupt::limit(guest, deadline) {
+                Ok(deadline) => deadline,
+                Err(interrupt::Due) => return Reason::Signal,
+            }
+        } else {
+            deadline
+        };
         if let Some(deadline) = deadline {
             let node = guest.timer.get();
             // SAFETY: the node is the guest's own and not in the heap now.
@@ -376,7 +414,11 @@ impl Hub {
         if let Some(since) = since {
             trace::call::woke(guest, since);
         }
-        guest.reason.get()
+        match guest.reason.get() {
+            // The caller sees which of its deadlines it was by asking again.
+            Reason::Timeout if limited && interrupt::limit(guest, None).is_err() => Reason::Signal,
+            reason => reason,
+        }
     }
 
     /// Lets the other runnable guests run first.
@@ -443,6 +485,9 @@ impl Hub {
     /// Switches to the next runnable guest or to the host; returns when `guest`
     /// runs again.
     fn switch_away(&self, guest: &'static Guest) {
+        // A stretch goes on when its guest does.
+        let in_section = self.in_section();
+        self.in_section.store(false, Ordering::Relaxed);
         let turns = self.turns.get();
         let next = if turns > 0 && self.inbox.load(Ordering::Relaxed).is_null() {
             self.pop_ready()
@@ -464,6 +509,7 @@ impl Hub {
             }
         }
         self.arrive(guest);
+        self.in_section.store(in_section, Ordering::Relaxed);
     }
 
     /// What every context does first after it was switched to.

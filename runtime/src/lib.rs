@@ -60,10 +60,12 @@
 //! | [`guest`], [`hub`], [`host`], [`monitor`] | records, stacks, life; scheduling; may; preemption |
 //! | [`futex`], [`parking`], [`timer`] | the futex table; who sleeps on it; deadlines |
 //! | [`reactor`], [`offload`], [`private`] | io_uring, epoll; kernel threads for the rest; our descriptors |
-//! | [`signal`], [`fork`] | signals of guests; fork |
+//! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
 //! | [`trace`] | what guests leave for the events |
+//! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
 //! | [`config`], [`raw`], [`errno`], [`libc_threads`] | settings; words for the kernel; glibc's thread list |
 
+pub mod api;
 pub mod arch;
 pub mod catch;
 pub mod config;
@@ -76,6 +78,7 @@ pub mod group;
 pub mod guest;
 pub mod host;
 pub mod hub;
+pub mod interrupt;
 pub mod libc_threads;
 pub mod lookup;
 pub mod monitor;

@@ -23,7 +23,9 @@
 //! before it looks, and sleeps only while it is unchanged.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use patch_events::channel;
 
@@ -97,6 +99,59 @@ pub fn resume() {
 pub fn want_thread() {
     THREADS.fetch_add(1, Ordering::SeqCst);
     ring();
+}
+
+/// A function for a kernel thread of its own.
+struct Task {
+    function: extern "C" fn(*mut c_void),
+    argument: *mut c_void,
+    next: *mut Task,
+}
+
+// SAFETY: a task goes to the one thread that is made for it.
+unsafe impl Send for Task {}
+
+impl Task {
+    fn run(self) {
+        (self.function)(self.argument);
+    }
+}
+
+/// Tasks that wait for the monitor, newest first.
+static TASKS: AtomicPtr<Task> = AtomicPtr::new(ptr::null_mut());
+
+/// Has `function` run on a kernel thread that is no guest, with every signal blocked.
+/// Allocates: for the program's own code. Where libc can make no thread it never runs.
+pub fn start_thread(function: extern "C" fn(*mut c_void), argument: *mut c_void) {
+    let task = Box::into_raw(Box::new(Task {
+        function,
+        argument,
+        next: ptr::null_mut(),
+    }));
+    let mut head = TASKS.load(Ordering::Relaxed);
+    loop {
+        // SAFETY: ours until it is in the list.
+        unsafe { (*task).next = head };
+        match TASKS.compare_exchange(head, task, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => break,
+            Err(now) => head = now,
+        }
+    }
+    ring();
+}
+
+fn start_tasks() {
+    let mut at = TASKS.swap(ptr::null_mut(), Ordering::SeqCst);
+    while !at.is_null() {
+        // SAFETY: a box of `start_thread`, taken out of the list.
+        let task = unsafe { Box::from_raw(at) };
+        at = task.next;
+        let spawned = std::thread::Builder::new().spawn(move || task.run());
+        if spawned.is_ok() {
+            // A program's last thread is its last, whatever we run beside it.
+            libc_threads::discount(1);
+        }
+    }
 }
 
 /// Makes the monitor look up.
@@ -199,6 +254,7 @@ fn nap(seen: u32, ns: Option<u64>) {
     let rung = || {
         offload::serve_brief();
         catch::tell();
+        start_tasks();
         while THREADS
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
             .is_ok()

@@ -474,7 +474,7 @@ fn live_addresses(mappings: &[Mapping]) -> Vec<u64> {
 }
 
 /// Number of kernel threads of this process.
-fn threads() -> Option<usize> {
+pub(crate) fn threads() -> Option<usize> {
     let status = maps::read_file(Path::new("/proc/self/status")).ok()?;
     let line = status
         .split(|&b| b == b'\n')

@@ -22,7 +22,7 @@ use crate::symbols;
 
 /// Whether this process may be patched at all. A set-user-ID or otherwise
 /// privileged program never is: its caller must not choose what its calls do.
-fn allowed() -> bool {
+pub(crate) fn allowed() -> bool {
     // SAFETY: getauxval has no preconditions.
     unsafe { libc::getauxval(libc::AT_SECURE) == 0 }
 }
@@ -61,20 +61,21 @@ fn load() {
     }
     match config::init() {
         Ok(config) if config.disable => {}
-        Ok(config) => arm(config),
+        Ok(config) => drop(arm(config)),
         Err(error) => complain(&error),
     }
 }
 
 /// The one line of a configuration that cannot be meant; the program runs as it is.
-fn complain(error: &dyn Display) {
+pub(crate) fn complain(error: &dyn Display) {
     raw::write_all(
         libc::STDERR_FILENO,
         format!("gevent-shim: {error}\n").as_bytes(),
     );
 }
 
-fn arm(config: &Config) {
+/// Patches the sites of thread creation. False: it can't be, and the program runs bare.
+pub(crate) fn arm(config: &Config) -> bool {
     let begin = Instant::now();
     if let Some(filter) = &config.events.filter
         && let Err(error) = patch_events::install(
@@ -85,7 +86,7 @@ fn arm(config: &Config) {
         )
     {
         complain(&error);
-        return;
+        return false;
     }
     trace::init();
     trace::sample::set_namer(backtrace::name);
@@ -96,12 +97,12 @@ fn arm(config: &Config) {
             reason: "no group is asked for",
         }
         .emit();
-        return;
+        return false;
     }
     if !config.groups.contains(Group::Thread) {
         // Without guests there is nobody to park.
         events::ThreadGroupOff { groups: &groups }.emit();
-        return;
+        return false;
     }
     if let Some(size) = config.stack_size {
         set_default_stack(size);
@@ -119,12 +120,14 @@ fn arm(config: &Config) {
                 begin.elapsed()
             );
             events::Armed {}.emit();
+            true
         }
         Err(error) => {
             events::NotPatched {
                 reason: &error.to_string(),
             }
             .emit();
+            false
         }
     }
 }

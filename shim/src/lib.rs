@@ -53,6 +53,7 @@ pub mod image;
 mod init;
 pub mod lookups;
 pub mod maps;
+pub mod monkey;
 pub mod patch;
 pub mod plan;
 pub mod scan;
@@ -60,3 +61,6 @@ pub mod symbols;
 mod thread_exit;
 pub mod trampoline;
 pub mod unwind;
+
+pub use gevent_runtime::api::*;
+pub use gevent_runtime::{group::Group as PatchGroup, group::GroupSet, local};

@@ -122,6 +122,7 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     guest.hub.set(hub);
     guest.frame.set(child);
     guest.name.set(creator.name.get());
+    guest.interrupt.clear();
     signal::inherit(guest, creator);
     let tid = guest.tid.get();
     if args.flags & libc::CLONE_PARENT_SETTID as u64 != 0 {
@@ -171,6 +172,7 @@ pub fn adopt(hub: &'static Hub, tid: i32) -> Option<&'static Guest> {
     let guest = hub.slab.take()?;
     guest.tid.set(tid);
     guest.hub.set(hub);
+    guest.interrupt.clear();
     // SAFETY: no switch to this context happens before `switch` has filled it.
     unsafe { (*guest.ctx.get()).fs = fs_base() };
     guest.state.set(State::Running);

@@ -22,6 +22,7 @@ use core::sync::atomic::AtomicPtr;
 use crate::arch::Context;
 use crate::frame::Frame;
 use crate::hub::Hub;
+use crate::interrupt::Interruption;
 use crate::signal::SignalState;
 use crate::timer::TimerNode;
 
@@ -108,6 +109,8 @@ pub struct Guest {
     pub waited: Cell<u64>,
     /// When it came back last, if calls are told.
     pub woke: Cell<u64>,
+    /// What may end its calls from outside.
+    pub interrupt: Interruption,
     /// Mask, pending signals and alternate stack.
     pub signal: SignalState,
 }

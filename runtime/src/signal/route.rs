@@ -16,6 +16,7 @@ use super::{Info, bit, mask, signals, wait};
 use crate::arch::{syscall0, syscall3};
 use crate::guest::{Guest, Reason, State};
 use crate::hub::Hub;
+use crate::interrupt;
 use crate::raw::err;
 
 /// A signal that arrived while our code ran.
@@ -111,6 +112,7 @@ fn drain(hub: &Hub) {
 /// Gives recorded signals to guests.
 pub fn route(hub: &Hub) {
     hub.signals.store(false, Ordering::SeqCst);
+    interrupt::route(hub);
     drain(hub);
     for signal in signals(PROCESS.queue.bits()) {
         while PROCESS.queue.bits() & bit(signal) != 0 {

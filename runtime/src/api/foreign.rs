@@ -1,0 +1,104 @@
+//! Greenlets of other languages: what the C interface is made of.
+//!
+//! A C function is unwound by glibc's thread cancellation: its cleanup handlers run, C++
+//! destructors too, and the thread ends. That is how a greenlet spawned here is killed,
+//! unless it asks to see `ECANCELED` instead ([`unwinds`]). Frames of Rust cannot be
+//! cancelled: `catch_unwind` and functions that may not unwind abort the process. So
+//! greenlets of Rust are never cancelled, and the C interface disables cancellation while
+//! it runs.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::io;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::backend;
+use super::current;
+use super::greenlet::AnyGreenlet;
+use super::spawn::Builder;
+use super::sync::Arc;
+
+/// A function of C that a greenlet runs.
+pub type Function = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+
+/// A function and its argument.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Foreign {
+    function: Function,
+    argument: *mut c_void,
+}
+
+// SAFETY: who spawns it promises that.
+unsafe impl Send for Foreign {}
+
+impl Foreign {
+    /// # Safety
+    /// As promised to [`spawn`]; once.
+    pub(super) unsafe fn call(self) -> *mut c_void {
+        // SAFETY: the caller's contract.
+        unsafe { (self.function)(self.argument) }
+    }
+}
+
+/// Where the result goes. A thread that may be cancelled keeps it in its record, since a
+/// cancellation drops nothing of ours.
+pub(super) type Place = Arc<AtomicPtr<c_void>>;
+
+/// A greenlet that runs a function of C, and its result once it has returned: null before,
+/// and if it was killed.
+#[derive(Debug, Clone)]
+pub struct ForeignGreenlet {
+    /// The greenlet.
+    pub greenlet: AnyGreenlet,
+    result: Place,
+}
+
+impl ForeignGreenlet {
+    /// The function's result.
+    pub fn result(&self) -> *mut c_void {
+        self.result.load(Ordering::Acquire)
+    }
+}
+
+/// Spawns a greenlet that runs a function of C.
+///
+/// # Errors
+/// As [`Builder::spawn`].
+///
+/// # Safety
+/// The function must take the argument, on another thread, and must leave in no other way
+/// than by returning, `pthread_exit` or a cancellation.
+#[track_caller]
+pub unsafe fn spawn(
+    builder: Builder,
+    function: Function,
+    argument: *mut c_void,
+) -> io::Result<ForeignGreenlet> {
+    let result = Place::default();
+    let foreign = Foreign { function, argument };
+    let greenlet = builder.spawn_foreign(foreign, Arc::clone(&result))?;
+    Ok(ForeignGreenlet { greenlet, result })
+}
+
+/// Whether a kill of the calling greenlet cancels its thread (true at first where it was
+/// spawned by [`spawn`]), or ends its calls with `ECANCELED`.
+///
+/// # Safety
+/// With `true`, no frame of Rust may be on the caller's stack but the caller's own, when a
+/// kill arrives.
+pub unsafe fn unwinds(yes: bool) {
+    current::with(|current| current.set_unwinds(yes));
+}
+
+/// Cancels a thread, which must not end meanwhile.
+pub(super) fn cancel(thread: libc::pthread_t) {
+    if !backend::running() || backend::is_guest() {
+        // SAFETY: the caller keeps the thread.
+        unsafe { libc::pthread_cancel(thread) };
+        return;
+    }
+    // A guest's cancellation is a signal between guests. The caller waits, and so keeps the
+    // thread; without a servant no guest has been spawned here.
+    // SAFETY: as above.
+    let _ = backend::on_hub(move || unsafe { libc::pthread_cancel(thread) });
+}
