@@ -177,15 +177,15 @@ fn a_kill_interrupts_every_wait() {
         }),
         Box::new({
             let empty = empty.clone();
-            move || drop(empty.get())
+            move || assert!(empty.get().is_ok())
         }),
         Box::new({
             let full = full.clone();
-            move || drop(full.put(2))
+            move || assert!(full.put(2).is_ok())
         }),
         Box::new({
             let c = rendezvous.clone();
-            move || drop(c.put(2))
+            move || assert!(c.put(2).is_ok())
         }),
         Box::new({
             let unfinished = unfinished.clone();

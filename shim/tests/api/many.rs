@@ -76,7 +76,7 @@ fn iwait_yields_in_the_order_of_readiness() {
 
 fn wait_takes_events_and_results() {
     let result = AsyncResult::<u8>::new();
-    assert!(wait(&[result.clone()], Some(SHORT), None).is_empty());
+    assert!(wait(std::slice::from_ref(&result), Some(SHORT), None).is_empty());
     result.set(1);
     assert_eq!(wait(&[result], None, None).len(), 1);
 }
