@@ -5,6 +5,7 @@
 //! | word | caller | what happens |
 //! |---|---|---|
 //! | 0 | the program's thread before there is a hub, or a kernel thread that is no guest | the kernel's; futexes go to the table; the first thread creation starts the hub |
+//! | [`POOL_WORD`] | a thread of the offload pool | as 0 |
 //! | [`HOST_WORD`] | host code | the kernel's |
 //! | else | the guest whose record it points to | its operation |
 #![allow(unsafe_code)]
@@ -20,7 +21,7 @@ use crate::config;
 use crate::frame::Frame;
 use crate::group::{Group, GroupSet};
 use crate::guest::{Guest, life};
-use crate::host::{self, HOST_WORD};
+use crate::host::{self, HOST_WORD, POOL_WORD};
 use crate::hub::hub;
 use crate::interrupt;
 use crate::lookup;
@@ -84,7 +85,7 @@ pub unsafe extern "C" fn dispatch(frame: *mut Frame) {
     let frame = unsafe { &mut *frame };
     match arch::current_word() {
         // SAFETY: the present call of this thread.
-        0 => unsafe { bare_call(frame) },
+        0 | POOL_WORD => unsafe { bare_call(frame) },
         // Host code and the pool's threads share locks, so their futexes meet in
         // the table too.
         // SAFETY: as above.
@@ -471,8 +472,7 @@ pub fn is_running() -> bool {
 /// assertions.
 pub fn in_guest_mode() -> bool {
     let word = arch::current_word();
-    word != 0
-        && word != HOST_WORD
+    !matches!(word, 0 | HOST_WORD | POOL_WORD)
         && phase() == Phase::Running
         && hub().in_shim()
         && !hub().in_section()
@@ -482,7 +482,7 @@ pub fn in_guest_mode() -> bool {
 #[inline]
 pub fn current_guest() -> Option<&'static Guest> {
     match arch::current_word() {
-        0 | HOST_WORD => None,
+        0 | HOST_WORD | POOL_WORD => None,
         // SAFETY: the word of a guest's TCB points to its record while it lives.
         word => Some(unsafe { &*(word as *const Guest) }),
     }
@@ -499,7 +499,7 @@ pub unsafe fn guest_of(thread: libc::pthread_t) -> Option<&'static Guest> {
     }
     // SAFETY: in glibc a pthread_t is the thread pointer.
     match unsafe { arch::word_of(thread) } {
-        0 | HOST_WORD => None,
+        0 | HOST_WORD | POOL_WORD => None,
         // SAFETY: the word of a guest's TCB points to its record while it lives.
         word => Some(unsafe { &*(word as *const Guest) }).filter(|guest| !guest.is_initial()),
     }

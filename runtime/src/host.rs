@@ -33,6 +33,9 @@ use crate::signal;
 /// The thread-local word of a TCB that runs host code.
 pub const HOST_WORD: usize = 1;
 
+/// The thread-local word of a thread of the offload pool.
+pub const POOL_WORD: usize = 2;
+
 /// Stack of the hub's coroutine in words.
 const HUB_STACK: usize = 64 << 10;
 

@@ -54,18 +54,15 @@ const QUIET: u32 = 16;
 static BELL: AtomicU32 = AtomicU32::new(0);
 static PAUSED: AtomicBool = AtomicBool::new(false);
 static PRESENT: AtomicBool = AtomicBool::new(false);
-/// Threads of the offload pool that were asked for.
-static THREADS: AtomicU32 = AtomicU32::new(0);
 
 const WAIT: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
 const WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
 
 /// Starts the monitor of the hub that runs on `kernel_tid`; with a quantum in
 /// nanoseconds it preempts. Every signal must be blocked. Without the thread nothing
-/// is preempted, and the offload pool has no threads.
+/// is preempted.
 pub fn start(kernel_tid: i32, quantum: Option<u64>) {
     PAUSED.store(false, Ordering::Relaxed);
-    THREADS.store(0, Ordering::Relaxed);
     let spawned = std::thread::Builder::new()
         .stack_size(64 << 10)
         .spawn(move || {
@@ -93,12 +90,6 @@ pub fn resume() {
     if PAUSED.load(Ordering::SeqCst) && PAUSED.swap(false, Ordering::SeqCst) {
         ring();
     }
-}
-
-/// Asks for another thread of the offload pool.
-pub fn want_thread() {
-    THREADS.fetch_add(1, Ordering::SeqCst);
-    ring();
 }
 
 /// A function for a kernel thread of its own.
@@ -142,6 +133,10 @@ pub fn start_thread(function: extern "C" fn(*mut c_void), argument: *mut c_void)
 
 fn start_tasks() {
     let mut at = TASKS.swap(ptr::null_mut(), Ordering::SeqCst);
+    if at.is_null() {
+        return;
+    }
+    offload::begin_thread_making();
     while !at.is_null() {
         // SAFETY: a box of `start_thread`, taken out of the list.
         let task = unsafe { Box::from_raw(at) };
@@ -152,6 +147,7 @@ fn start_tasks() {
             libc_threads::discount(1);
         }
     }
+    offload::end_thread_making();
 }
 
 /// Makes the monitor look up.
@@ -249,20 +245,9 @@ impl Preemption {
 }
 
 /// Sleeps for so many nanoseconds, or until the bell differs from what was `seen`;
-/// makes the threads that were asked for.
+/// does what was asked for.
 fn nap(seen: u32, ns: Option<u64>) {
-    let rung = || {
-        offload::serve_brief();
-        catch::tell();
-        start_tasks();
-        while THREADS
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
-            .is_ok()
-        {
-            offload::start_thread();
-        }
-    };
-    rung();
+    work();
     let ts = ns.map(raw::ns_timespec);
     let timeout = ts
         .as_ref()
@@ -277,7 +262,13 @@ fn nap(seen: u32, ns: Option<u64>) {
             timeout,
         )
     };
-    rung();
+    work();
+}
+
+fn work() {
+    offload::serve_brief();
+    catch::tell();
+    start_tasks();
 }
 
 /// Whether a kernel thread of this process is on a CPU or waits for one, by the

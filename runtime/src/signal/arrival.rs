@@ -4,10 +4,10 @@
 use super::action::{self, Disposition, disposition};
 use super::route::{self, Arrived};
 use super::{Action, FAULTS, Info, always, bit, deliver, mask, timer};
-use crate::arch::{self, Ucontext, syscall0};
+use crate::arch::{self, Ucontext, syscall0, syscall3};
 use crate::catch;
 use crate::guest::Guest;
-use crate::host::HOST_WORD;
+use crate::host::{HOST_WORD, POOL_WORD};
 use crate::hub::{Hub, hub};
 use crate::monitor::PREEMPT;
 use crate::trace::sample;
@@ -22,6 +22,10 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     let word = arch::current_word();
     // SAFETY: the kernel's own frame.
     let (info, uc) = unsafe { (&*info, &mut *uc) };
+    if word == POOL_WORD {
+        in_pool(signal, info, uc);
+        return;
+    }
     if catch::is_caught(info) {
         return catch::caught(hub, word, info, uc);
     }
@@ -102,6 +106,32 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
             deliver::preemption(guest, uc, info);
         }
     }
+}
+
+/// A signal on a thread of the pool, which lets nothing through but what ends its call
+/// (and its own faults).
+fn in_pool(signal: i32, info: &Info, uc: &mut Ucontext) {
+    if signal != PREEMPT {
+        action::give_up(signal);
+        return;
+    }
+    if info.code() == libc::SI_TKILL {
+        uc.end_call();
+        return;
+    }
+    // The program's own, for whoever takes it: somebody else, now that this thread
+    // blocks it.
+    uc.mask |= bit(PREEMPT);
+    // SAFETY: an info that the kernel gave, sent to our own process.
+    unsafe {
+        let pid = syscall0(libc::SYS_getpid) as u64;
+        syscall3(
+            libc::SYS_rt_sigqueueinfo,
+            pid,
+            signal as u64,
+            info as *const Info as u64,
+        )
+    };
 }
 
 /// A child of vfork on our memory, whose signals are its own.

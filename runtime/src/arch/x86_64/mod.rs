@@ -2,10 +2,12 @@
 
 mod context;
 mod entry;
+mod interruptible;
 mod restorer;
 mod signal;
 mod slots;
 mod syscall;
+mod thread;
 mod tls;
 mod user;
 
@@ -13,9 +15,11 @@ pub use context::{
     Context, call_on, fs_base, init as init_context, prepare_call, prepare_frame, switch,
 };
 pub use entry::{entry, entry_full, init as init_entry, resume_frame};
+pub use interruptible::interruptible_syscall;
 pub use restorer::kernel_restorer;
 pub use signal::{Interrupted, SigFrame, Ucontext, stack_pointer};
 pub use slots::{find as find_slot, find_or_make as find_or_make_slot, is_slot};
 pub use syscall::{syscall, syscall0, syscall1, syscall2, syscall3, syscall4};
-pub use tls::{current_word, set_current_word, set_word_of, word_of};
+pub use thread::spawn_thread;
+pub use tls::{current_word, set_current_word, set_word_of, word_distance, word_of};
 pub use user::{copy, read_word, write_word};

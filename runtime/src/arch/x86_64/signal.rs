@@ -20,6 +20,7 @@ use core::mem::offset_of;
 use core::ptr;
 
 use super::entry::{self, xsave_size};
+use super::interruptible;
 use super::restorer::{enter_handler, restorer_address};
 use super::{slots, user};
 use crate::frame::{Frame, RED_ZONE, SYSCALL_LEN, SiteRecord};
@@ -467,6 +468,13 @@ impl Ucontext {
         }
         self.mc.rip = user::fault_address();
         true
+    }
+
+    /// If the thread is about to make an interruptible call that is to end, ends it.
+    pub fn end_call(&mut self) {
+        if interruptible::is_to_end(self.mc.rip, self.mc.rbx) {
+            self.mc.rip = interruptible::end_address();
+        }
     }
 }
 

@@ -35,6 +35,11 @@ fn offset() -> i64 {
     off
 }
 
+/// How many bytes before the thread pointer the word begins.
+pub fn word_distance() -> usize {
+    offset().unsigned_abs() as usize
+}
+
 /// The word of the TCB the CPU is on now.
 ///
 /// Not inlined: callers may be on another TCB after a switch, and a compiler

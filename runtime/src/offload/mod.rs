@@ -1,0 +1,416 @@
+//! Kernel threads that do for a guest what would stop the hub.
+//!
+//! A blocking call that neither try nor readiness nor io_uring can carry: a futex
+//! that another process wakes, a lock of a file, a file whose server is slow. And
+//! work of ours that takes locks of libc's, which a guest may hold that cannot run
+//! while the hub waits: patching an object that is being opened. That is brief, and the
+//! [`monitor`](crate::monitor) does it.
+//!
+//! The pool's threads are for what may take long. They are made when first needed, block
+//! every signal but the one that ends a call of theirs, and are never guests.
+//!
+//! # Credentials
+//! A kernel thread has credentials of its own. When the program changes the hub's, the
+//! threads that have the old ones end, and new ones inherit what the hub has.
+//!
+//! # Synchronization
+//! `Pool::state` is a lock between the hub's host context, the monitor and the pool's
+//! threads; no guest ever holds or waits for it. It makes its own system calls, as
+//! everything on a thread of the pool must. A request belongs to the pool from `start`
+//! until its guest's wake.
+#![allow(unsafe_code)]
+
+mod thread;
+
+use std::collections::VecDeque;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
+
+use rustix_futex_sync::{Condvar, Mutex, MutexGuard};
+
+use crate::arch::{self, syscall0, syscall3, syscall4};
+use crate::guest::{Guest, Reason};
+use crate::hub::hub;
+use crate::monitor::{self, PREEMPT};
+use crate::raw;
+use crate::signal;
+use crate::wanted;
+use thread::Place;
+
+/// Threads the pool may have. A request beyond that waits for one to finish.
+const MAX_THREADS: usize = 256;
+
+/// What a thread of the pool is to do.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    /// A system call.
+    Call(u64, [u64; 6]),
+    /// A system call that the guest's signals end.
+    Interruptible(u64, [u64; 6], *const Ticket),
+    /// The engine's [`on_exec_mapping`](wanted::on_exec_mapping).
+    Patch(usize, usize),
+}
+
+/// How a guest ends a call it has handed over. On the stack of the guest, which is
+/// parked until the request is complete.
+///
+/// # Synchronization
+/// `thread` is written and read under the pool's lock. `ended` is set under it too,
+/// and looked at by the thread that makes the call and by its signal handler.
+#[derive(Default, Debug)]
+struct Ticket {
+    /// Kernel thread that makes the call; 0 before one does and afterwards.
+    thread: AtomicI32,
+    /// Not zero: the call is to end.
+    ended: AtomicU32,
+}
+
+struct Request {
+    work: Work,
+    guest: *const Guest,
+}
+
+// SAFETY: the guest waits for the request, so its record stays; the pool's thread
+// writes `result` and then wakes it.
+unsafe impl Send for Request {}
+
+impl Request {
+    fn perform(&self) {
+        let result = match self.work {
+            // SAFETY: the guest's own call; its buffers stay while it is parked.
+            Work::Call(nr, args) => unsafe { arch::syscall(nr, args) },
+            // SAFETY: as above; the ticket is on the guest's stack.
+            Work::Interruptible(nr, args, ticket) => unsafe { interruptible(&*ticket, nr, &args) },
+            Work::Patch(addr, len) => {
+                wanted::on_exec_mapping(addr, len);
+                0
+            }
+        };
+        self.complete(result);
+    }
+
+    fn is_of(&self, guest: &Guest) -> bool {
+        ptr::eq(self.guest, guest)
+    }
+
+    fn complete(&self, result: i64) {
+        // SAFETY: the guest waits for exactly this.
+        unsafe {
+            (*self.guest).result.set(result);
+            hub().wake_from_anywhere(self.guest);
+        }
+    }
+}
+
+/// Makes a call until it is done or its ticket says that it is to end.
+///
+/// # Safety
+/// As the call itself; on a thread of the pool.
+unsafe fn interruptible(ticket: &Ticket, nr: u64, args: &[u64; 6]) -> i64 {
+    let Some(pool) = pool() else {
+        return raw::err(libc::EINTR);
+    };
+    // SAFETY: no arguments.
+    let tid = unsafe { syscall0(libc::SYS_gettid) } as i32;
+    {
+        let _state = pool.lock();
+        ticket.thread.store(tid, Ordering::Relaxed);
+    }
+    mask(libc::SIG_UNBLOCK);
+    let result = loop {
+        // SAFETY: the caller's contract.
+        let ret = unsafe { arch::interruptible_syscall(&ticket.ended, nr, args) };
+        // A signal meant for this thread's last call is none of this one's.
+        if ret != raw::err(libc::EINTR) || ticket.ended.load(Ordering::Relaxed) != 0 {
+            break ret;
+        }
+    };
+    mask(libc::SIG_BLOCK);
+    let _state = pool.lock();
+    ticket.thread.store(0, Ordering::Relaxed);
+    result
+}
+
+/// Lets this thread be interrupted, or not.
+fn mask(how: i32) {
+    let set = 1u64 << (PREEMPT - 1);
+    // SAFETY: a set of ours.
+    unsafe {
+        syscall4(
+            libc::SYS_rt_sigprocmask,
+            how as u64,
+            &raw const set as u64,
+            0,
+            8,
+        )
+    };
+}
+
+#[derive(Default)]
+struct State {
+    /// For the monitor.
+    brief: VecDeque<Request>,
+    /// For the pool's threads.
+    queue: VecDeque<Request>,
+    /// Threads that wait for a request, and threads, that have the hub's credentials.
+    idle: usize,
+    threads: usize,
+    /// Which credentials those are.
+    credentials: u32,
+    /// Memory of threads: ended ones too, to be used again.
+    places: Vec<Place>,
+}
+
+/// See the file's first lines.
+#[derive(Default)]
+struct Pool {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+static POOL: AtomicPtr<Pool> = AtomicPtr::new(ptr::null_mut());
+
+/// In a forked child: the threads are gone, and a lock may be held by one.
+pub fn reset_after_fork() {
+    MAKING.store(false, Ordering::Relaxed);
+    POOL.store(ptr::null_mut(), Ordering::Relaxed);
+}
+
+/// Runs system call `nr` on a thread of the pool while `guest`, the caller, is
+/// parked. Not interruptible: the call must end by itself. If there can be no thread the
+/// call is made here, and the hub waits for it.
+pub fn run(guest: &'static Guest, nr: i64, args: [u64; 6]) -> i64 {
+    if start(guest, Work::Call(nr as u64, args), submit) {
+        wait_in_flight(guest);
+        return guest.result.get();
+    }
+    // SAFETY: the guest's own call.
+    unsafe { arch::syscall(nr as u64, args) }
+}
+
+/// As [`run`], for a call that waits for others: a signal for the guest ends it, and
+/// the result is then `-EINTR`. `None`: every thread of the pool is busy, perhaps with
+/// calls that wait for what the caller is about to do.
+pub fn run_interruptible(guest: &'static Guest, nr: i64, args: [u64; 6]) -> Option<i64> {
+    let hub = guest.hub();
+    if hub.call(guest, || pool().is_some_and(Pool::is_full)) {
+        return None;
+    }
+    let ticket = Ticket::default();
+    let work = Work::Interruptible(nr as u64, args, &raw const ticket);
+    if !start(guest, work, submit) {
+        // SAFETY: the guest's own call.
+        return Some(unsafe { arch::syscall(nr as u64, args) });
+    }
+    let mut interruptible = true;
+    while guest.in_flight.get() {
+        let reason = hub.park(guest, None, interruptible);
+        if reason == Reason::Signal && guest.in_flight.get() {
+            interruptible = false;
+            hub.call(guest, || end(guest, &ticket));
+        }
+    }
+    Some(guest.result.get())
+}
+
+/// Host context: ends the call that `guest` has handed over.
+fn end(guest: &'static Guest, ticket: &Ticket) {
+    let Some(pool) = pool() else {
+        return;
+    };
+    let mut state = pool.lock();
+    ticket.ended.store(1, Ordering::Relaxed);
+    if let Some(at) = state.queue.iter().position(|request| request.is_of(guest)) {
+        let request = state.queue.remove(at);
+        drop(state);
+        if let Some(request) = request {
+            request.complete(raw::err(libc::EINTR));
+        }
+        return;
+    }
+    let thread = ticket.thread.load(Ordering::Relaxed);
+    if thread != 0 {
+        // SAFETY: no pointers; a thread of ours, which cannot end meanwhile.
+        unsafe {
+            let pid = syscall0(libc::SYS_getpid) as u64;
+            syscall3(libc::SYS_tgkill, pid, thread as u64, PREEMPT as u64)
+        };
+    }
+}
+
+/// As [`run`], for a call that does not take long: the monitor makes it.
+pub fn run_brief(guest: &'static Guest, nr: i64, args: [u64; 6]) -> i64 {
+    if monitor::is_present() && start(guest, Work::Call(nr as u64, args), submit_brief) {
+        wait_in_flight(guest);
+        return guest.result.get();
+    }
+    // SAFETY: the guest's own call.
+    unsafe { arch::syscall(nr as u64, args) }
+}
+
+/// Has the engine patch a file that was just mapped executable, while `guest`, the
+/// caller, is parked.
+pub fn patch(guest: &'static Guest, addr: usize, len: usize) {
+    // Without a monitor the object stays as it is.
+    if monitor::is_present() && start(guest, Work::Patch(addr, len), submit_brief) {
+        wait_in_flight(guest);
+    }
+}
+
+/// The hub's kernel thread has other credentials, or another view of the system, than
+/// before: calls that are handed over from now on have the same. `guest` is the caller.
+pub fn credentials_changed(guest: &'static Guest) {
+    guest.hub().call(guest, || {
+        let Some(pool) = pool() else {
+            return;
+        };
+        let mut state = pool.lock();
+        state.credentials = state.credentials.wrapping_add(1);
+        (state.threads, state.idle) = (0, 0);
+        pool.work.notify_all();
+        while state.threads < state.queue.len() && add_thread(pool, &mut state) {}
+    });
+}
+
+/// Hands work over. False if nobody takes it.
+fn start(guest: &'static Guest, work: Work, submit: fn(&'static Pool, Request) -> bool) -> bool {
+    guest.in_flight.set(true);
+    let taken = guest.hub().call(guest, || {
+        let pool = pool().unwrap_or_else(|| {
+            let pool = Box::leak(Box::<Pool>::default());
+            POOL.store(pool, Ordering::Release);
+            pool
+        });
+        submit(pool, Request { work, guest })
+    });
+    if !taken {
+        guest.in_flight.set(false);
+    }
+    taken
+}
+
+/// The pool, if there is one.
+fn pool() -> Option<&'static Pool> {
+    // SAFETY: pools are never freed.
+    unsafe { POOL.load(Ordering::Acquire).as_ref() }
+}
+
+/// Host context: queues a request, with another thread for it if all are busy. False if
+/// there is no thread at all.
+fn submit(pool: &'static Pool, request: Request) -> bool {
+    let mut state = pool.lock();
+    if state.idle <= state.queue.len() && state.threads < MAX_THREADS {
+        add_thread(pool, &mut state);
+    }
+    if state.threads == 0 {
+        return false;
+    }
+    state.queue.push_back(request);
+    pool.work.notify_one();
+    true
+}
+
+/// Host context: makes a thread.
+fn add_thread(pool: &'static Pool, state: &mut State) -> bool {
+    if !state.places.iter().any(Place::is_free) {
+        state.places.extend(Place::new());
+    }
+    let Some(place) = state.places.iter().find(|place| place.is_free()) else {
+        return false;
+    };
+    let mask = signal::block_all();
+    let started = place.start(pool);
+    signal::restore_kernel_mask(mask);
+    state.threads += started as usize;
+    started
+}
+
+/// The monitor makes a thread with libc, and may wait for a lock that a guest holds.
+static MAKING: AtomicBool = AtomicBool::new(false);
+
+/// Host context: queues a request for the monitor. While that makes a thread, the work is
+/// done here: it may wait for a lock that the request's guest holds.
+fn submit_brief(pool: &'static Pool, request: Request) -> bool {
+    if MAKING.load(Ordering::SeqCst) {
+        request.perform();
+        return true;
+    }
+    let guest = request.guest;
+    pool.lock().brief.push_back(request);
+    monitor::ring();
+    if MAKING.load(Ordering::SeqCst) {
+        let mut state = pool.lock();
+        let at = state
+            .brief
+            .iter()
+            .position(|request| ptr::eq(request.guest, guest));
+        let request = at.and_then(|at| state.brief.remove(at));
+        drop(state);
+        if let Some(request) = request {
+            request.perform();
+        }
+    }
+    true
+}
+
+/// The monitor is about to make a thread with libc.
+pub fn begin_thread_making() {
+    MAKING.store(true, Ordering::SeqCst);
+    // What was queued before somebody could see that.
+    serve_brief();
+}
+
+/// It has made it.
+pub fn end_thread_making() {
+    MAKING.store(false, Ordering::SeqCst);
+}
+
+/// Does what is brief. Called by the monitor when its bell was rung.
+pub fn serve_brief() {
+    let Some(pool) = pool() else {
+        return;
+    };
+    loop {
+        let Some(request) = pool.lock().brief.pop_front() else {
+            return;
+        };
+        request.perform();
+    }
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    fn is_full(&self) -> bool {
+        let state = self.lock();
+        state.threads >= MAX_THREADS && state.idle <= state.queue.len()
+    }
+
+    /// What a thread of the pool does, until it has the wrong credentials.
+    fn serve(&self) {
+        let mut state = self.lock();
+        let credentials = state.credentials;
+        while state.credentials == credentials {
+            if let Some(request) = state.queue.pop_front() {
+                drop(state);
+                request.perform();
+                state = self.lock();
+                continue;
+            }
+            state.idle += 1;
+            state = self.work.wait(state);
+            if state.credentials == credentials {
+                state.idle -= 1;
+            }
+        }
+    }
+}
+
+/// Parks `guest` until its operation with the kernel or the pool is complete.
+pub fn wait_in_flight(guest: &'static Guest) {
+    while guest.in_flight.get() {
+        let _: Reason = guest.hub().park(guest, None, false);
+    }
+}
