@@ -16,7 +16,10 @@ fn support_table() -> String {
 
     let offloaded = match count(Level::Offloaded) {
         0 => String::new(),
-        n => format!("{n} run elsewhere while the thread is parked, "),
+        n => format!(
+            "{n} run on io_uring or a helper thread while the thread is parked, whenever they may \
+             wait, "
+        ),
     };
     line(
         &mut out,

@@ -400,12 +400,14 @@ fn is_bookkeeping(nr: i64) -> bool {
 
 fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], groups: GroupSet) {
     for row in syscalls::TABLE {
-        let Some(op) = row.op else { continue };
+        let Some(carried_out) = operation_of(row) else {
+            continue;
+        };
         let on = is_on(row, groups);
         if lookup::differs(row, groups, on) {
             table[row.nr as usize] = Some(lookup::by_place);
         } else if on {
-            table[row.nr as usize] = Some(operation(op));
+            table[row.nr as usize] = Some(carried_out);
         }
     }
 }
@@ -425,7 +427,7 @@ pub fn add_groups(groups: GroupSet) {
 
 /// Sends the calls of every group that is on to dispatch.
 fn want_all(groups: GroupSet) {
-    let wanted = |row: &&syscalls::Syscall| row.op.is_some();
+    let wanted = |row: &&syscalls::Syscall| row.op.is_some() || row.how.is_some();
     for group in Group::ALL.iter().copied() {
         let mut items = 0;
         let mut rows = syscalls::TABLE
@@ -505,9 +507,20 @@ pub unsafe fn guest_of(thread: libc::pthread_t) -> Option<&'static Guest> {
     }
 }
 
+/// The function that carries a call out, if one of ours does.
+pub(crate) fn operation_of(row: &syscalls::Syscall) -> Option<Operation> {
+    match (row.op, row.how) {
+        (Some(op), _) => Some(operation(op)),
+        (None, how) => how.map(ops::offloaded::operation),
+    }
+}
+
 /// The function of each operation.
-pub(crate) fn operation(op: Op) -> Operation {
-    use ops::{fd, futex, memory, net, poll, process, signal, thread, time, uring};
+fn operation(op: Op) -> Operation {
+    use ops::{
+        aio, fd, futex, ipc, lock, memory, net, offloaded, poll, process, signal, splice, thread,
+        time, uring,
+    };
     match op {
         Op::Read => fd::read,
         Op::Readv => fd::readv,
@@ -517,6 +530,25 @@ pub(crate) fn operation(op: Op) -> Operation {
         Op::Preadv => fd::preadv,
         Op::Preadv2 => fd::preadv2,
         Op::Pwritev2 => fd::pwritev2,
+        Op::Pwrite64 | Op::Pwritev => fd::write_at,
+        Op::Open | Op::Creat | Op::Openat | Op::Openat2 => offloaded::open,
+        Op::Msync => offloaded::msync,
+        Op::Membarrier => offloaded::membarrier,
+        Op::Mount | Op::Umount2 | Op::MoveMount => offloaded::mounting,
+        Op::Flock => lock::flock,
+        Op::Semop | Op::Semtimedop => ipc::semop,
+        Op::Msgsnd => ipc::msgsnd,
+        Op::Msgrcv => ipc::msgrcv,
+        Op::MqTimedsend | Op::MqTimedreceive => ipc::posix_queue,
+        Op::Splice => splice::splice,
+        Op::Tee => splice::tee,
+        Op::Vmsplice => splice::vmsplice,
+        Op::Sendfile => splice::sendfile,
+        Op::IoGetevents => aio::io_getevents,
+        Op::IoPgetevents => aio::io_pgetevents,
+        Op::FutexWait => futex::futex_wait,
+        Op::FutexWake => futex::futex_wake,
+        Op::FutexRequeue => futex::futex_requeue,
         Op::Close => fd::close,
         Op::CloseRange => fd::close_range,
         Op::Dup2 | Op::Dup3 => fd::dup2,
@@ -565,6 +597,20 @@ pub(crate) fn operation(op: Op) -> Operation {
         Op::SchedGetaffinity | Op::SchedGetscheduler | Op::SchedGetparam | Op::SchedGetattr => {
             thread::of_kernel_thread
         }
+        Op::Setuid
+        | Op::Setgid
+        | Op::Setreuid
+        | Op::Setregid
+        | Op::Setgroups
+        | Op::Setresuid
+        | Op::Setresgid
+        | Op::Setfsuid
+        | Op::Setfsgid
+        | Op::Capset
+        | Op::Seccomp
+        | Op::Setns
+        | Op::LandlockRestrictSelf
+        | Op::Unshare => thread::credentials,
         Op::Getpriority => thread::getpriority,
         Op::Setpriority => thread::setpriority,
         Op::Mmap => memory::mmap,

@@ -65,9 +65,9 @@ pub(crate) unsafe fn by_place(c: &mut Call<'_>) -> Outcome {
     } else {
         groups.contains(row.group)
     };
-    match row.op {
+    match dispatch::operation_of(row) {
         // SAFETY: the caller's contract.
-        Some(op) if on => unsafe { dispatch::operation(op)(c) },
+        Some(operation) if on => unsafe { operation(c) },
         _ => Outcome::Native,
     }
 }

@@ -5,11 +5,14 @@
 //! inotify, most devices) answers EOPNOTSUPP and is asked with poll(2) first.
 #![allow(unsafe_code)]
 
+use core::cell::Cell;
+
 use io_uring::{opcode, types};
 
 use super::wait::{Direction, Place, Ready, iov_len, iov_rest, readiness, send_all, transfer};
-use super::{Call, Outcome, net};
+use super::{Call, Outcome, lock, net, offloaded};
 use crate::arch::{syscall, syscall3};
+use crate::mounts;
 use crate::offload;
 use crate::private;
 use crate::raw::{self, ERESTARTSYS, err};
@@ -130,12 +133,13 @@ fn read_slowly(c: &Call<'_>, fd: i32, iov: *const libc::iovec, n: usize, at: u64
     let entry = opcode::Readv::new(types::Fd(fd), iov, n as u32)
         .offset(at)
         .build();
+    // io_uring would not hold the file position for other readers of the description.
     // SAFETY: the reference ends with the statement.
-    if unsafe { c.hub.reactor() }.submit(c.guest, entry) {
+    if at != HERE && unsafe { c.hub.reactor() }.submit(c.guest, entry) {
         offload::wait_in_flight(c.guest);
         return c.guest.result.get();
     }
-    offload::run_brief(
+    offload::run(
         c.guest,
         libc::SYS_preadv2,
         [fd as u64, iov as u64, n as u64, at, 0, 0],
@@ -185,8 +189,8 @@ fn write_all(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome
         return Outcome::Native;
     }
     if kind(fd) == Kind::Regular {
-        // It goes to the page cache.
-        return Outcome::Native;
+        // It goes to the page cache, unless it may not.
+        return slow_write(c).unwrap_or(Outcome::Native);
     }
     let first = try_write(fd, iov, count);
     if first == total as i64 {
@@ -330,6 +334,17 @@ pub unsafe fn preadv2(c: &mut Call<'_>) -> Outcome {
     }
 }
 
+/// pwrite64(2) and pwritev(2).
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn write_at(c: &mut Call<'_>) -> Outcome {
+    if kind(c.fd(0)) != Kind::Regular {
+        return Outcome::Native;
+    }
+    slow_write(c).unwrap_or(Outcome::Native)
+}
+
 /// pwritev2(2) without flags at the file position: writev(2).
 ///
 /// # Safety
@@ -337,8 +352,21 @@ pub unsafe fn preadv2(c: &mut Call<'_>) -> Outcome {
 pub unsafe fn pwritev2(c: &mut Call<'_>) -> Outcome {
     match (c.a[5], c.a[3]) {
         (0, HERE) => write_all(c, c.a[1] as *const _, c.a[2] as i32 as usize & 0x7fff_ffff),
+        (flags, _) if flags & (libc::RWF_DSYNC | libc::RWF_SYNC) as u64 != 0 => {
+            offloaded::hand_over_uninterrupted(c)
+        }
+        // SAFETY: as here.
+        (0, _) => unsafe { write_at(c) },
         _ => Outcome::Native,
     }
+}
+
+/// A write to a regular file that waits for the disk, or for a server.
+fn slow_write(c: &Call<'_>) -> Option<Outcome> {
+    let fd = c.fd(0);
+    let synchronous = fds::table().get(fd)?.is_synchronous(fd);
+    (synchronous || mounts::is_slow_file(c.guest, fd))
+        .then(|| offloaded::hand_over_uninterrupted(c))
 }
 
 /// close(2): what was registered for the number is not its successor's.
@@ -351,7 +379,55 @@ pub unsafe fn close(c: &mut Call<'_>) -> Outcome {
         return Outcome::Done(err(libc::EBADF));
     }
     abandon_number(c, fd);
+    if LINGERS.get() && lingers(fd) || mounts::is_slow_file(c.guest, fd) {
+        return offloaded::hand_over(c);
+    }
     Outcome::Native
+}
+
+/// The program has set SO_LINGER on a socket.
+///
+/// # Synchronization
+/// The hub's kernel thread alone.
+struct Lingers(Cell<bool>);
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for Lingers {}
+
+static LINGERS: Lingers = Lingers(Cell::new(false));
+
+impl Lingers {
+    fn get(&self) -> bool {
+        self.0.get()
+    }
+}
+
+/// From now on a close looks for SO_LINGER.
+pub(super) fn note_linger() {
+    LINGERS.0.set(true);
+}
+
+fn lingers(fd: i32) -> bool {
+    let mut linger = libc::linger {
+        l_onoff: 0,
+        l_linger: 0,
+    };
+    let mut len = size_of::<libc::linger>() as u32;
+    // SAFETY: the kernel writes at most `len` bytes to `linger`.
+    let ret = unsafe {
+        syscall(
+            libc::SYS_getsockopt as u64,
+            [
+                fd as u64,
+                libc::SOL_SOCKET as u64,
+                libc::SO_LINGER as u64,
+                &raw mut linger as u64,
+                &raw mut len as u64,
+                0,
+            ],
+        )
+    };
+    ret == 0 && linger.l_onoff != 0 && linger.l_linger > 0
 }
 
 /// What is to be done before the program closes a number.
@@ -388,6 +464,10 @@ pub unsafe fn dup2(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn fcntl(c: &mut Call<'_>) -> Outcome {
+    // SAFETY: the guest's own call.
+    if let Some(outcome) = unsafe { lock::record(c) } {
+        return outcome;
+    }
     if c.a[1] as i32 == libc::F_SETFL {
         flags_change();
     }

@@ -343,36 +343,129 @@ fn shared(caller: Caller, command: i32, a: [u64; 6]) -> Outcome {
     } else {
         a[5]
     };
-    loop {
-        let slice = raw::now().saturating_add(SLICE);
-        let until = raw::ns_timespec(end.map_or(slice, |end| end.min(slice)));
-        let args = [
-            a[0],
-            libc::FUTEX_WAIT_BITSET as u64,
-            a[2],
-            &raw const until as u64,
-            0,
-            bitset,
-        ];
-        let ret = offload::run(guest, libc::SYS_futex, args);
-        if ret != err(libc::ETIMEDOUT) {
-            return Outcome::Done(ret);
-        }
-        if end.is_some_and(|end| end <= raw::now()) {
-            return Outcome::Done(ret);
-        }
-        if crate::signal::pending(guest) {
-            return Outcome::Done(if end.is_some() {
-                raw::ERESTARTNOHAND
-            } else {
-                ERESTARTSYS
-            });
-        }
+    let until = end.map(raw::ns_timespec);
+    let timeout = until
+        .as_ref()
+        .map_or(0, |until| until as *const libc::timespec as u64);
+    let wait = libc::FUTEX_WAIT_BITSET as u64;
+    let args = [a[0], wait, a[2], timeout, 0, bitset];
+    let ret = match offload::run_interruptible(guest, libc::SYS_futex, args) {
+        Some(ret) => ret,
+        None => return Outcome::Done(look_now_and_then(guest, args, end)),
+    };
+    if ret != err(libc::EINTR) {
+        return Outcome::Done(ret);
+    }
+    Outcome::Done(if end.is_some() {
+        raw::ERESTARTNOHAND
+    } else {
+        ERESTARTSYS
+    })
+}
+
+/// How long a wait is that nothing ends, in nanoseconds.
+const NAP: u64 = 2_000_000;
+
+/// A wait for a shared word while the pool has no thread for it: ends as if woken for
+/// nothing after a while, which every user of a futex must expect (futex(2)).
+fn look_now_and_then(guest: &'static Guest, args: [u64; 6], end: Option<u64>) -> i64 {
+    let past = raw::ns_timespec(0);
+    let mut look = args;
+    look[3] = &raw const past as u64;
+    // SAFETY: the guest's own word; ends at once.
+    let ret = unsafe { arch::syscall(libc::SYS_futex as u64, look) };
+    if ret != err(libc::ETIMEDOUT) {
+        return ret;
+    }
+    let nap = raw::now().saturating_add(NAP);
+    match guest
+        .hub()
+        .park(guest, Some(end.map_or(nap, |end| end.min(nap))), true)
+    {
+        Reason::Signal if end.is_some() => raw::ERESTARTNOHAND,
+        Reason::Signal => ERESTARTSYS,
+        _ if end.is_some_and(|end| end <= raw::now()) => err(libc::ETIMEDOUT),
+        _ => 0,
     }
 }
 
-/// How long the pool waits for a shared futex at a time, in nanoseconds.
-const SLICE: u64 = 500_000_000;
+/// FUTEX2_SIZE_U32 and FUTEX2_PRIVATE (linux/futex.h): what the calls below know. NUMA
+/// nodes and other sizes are the kernel's to refuse or to carry out.
+const SIZE_U32: u64 = 2;
+const FUTEX2_PRIVATE: u64 = 128;
+
+/// The operation of futex(2) that stands for one of the newer calls.
+fn older(command: i32, flags: u64) -> Option<u64> {
+    if flags & !FUTEX2_PRIVATE != SIZE_U32 {
+        return None;
+    }
+    let private = if flags & FUTEX2_PRIVATE != 0 {
+        libc::FUTEX_PRIVATE_FLAG
+    } else {
+        0
+    };
+    Some((command | private) as u64)
+}
+
+/// futex_wait(2).
+///
+/// # Safety
+/// As [`futex`].
+pub unsafe fn futex_wait(c: &mut Call<'_>) -> Outcome {
+    let [word, value, mask, flags, timeout, clock] = c.a;
+    let Some(mut op) = older(libc::FUTEX_WAIT_BITSET, flags) else {
+        return Outcome::Native;
+    };
+    if value > u32::MAX as u64 || mask > u32::MAX as u64 || mask == 0 {
+        return Outcome::Done(err(libc::EINVAL));
+    }
+    match clock as i32 {
+        libc::CLOCK_REALTIME if timeout != 0 => op |= libc::FUTEX_CLOCK_REALTIME as u64,
+        libc::CLOCK_MONOTONIC => {}
+        _ if timeout == 0 => {}
+        _ => return Outcome::Done(err(libc::EINVAL)),
+    }
+    run(Caller::Guest(c.guest), [word, op, value, timeout, 0, mask])
+}
+
+/// futex_wake(2).
+///
+/// # Safety
+/// As [`futex`].
+pub unsafe fn futex_wake(c: &mut Call<'_>) -> Outcome {
+    let [word, mask, count, flags, ..] = c.a;
+    let Some(op) = older(libc::FUTEX_WAKE_BITSET, flags) else {
+        return Outcome::Native;
+    };
+    if mask == 0 || mask > u32::MAX as u64 {
+        return Outcome::Done(err(libc::EINVAL));
+    }
+    run(Caller::Guest(c.guest), [word, op, count, 0, 0, mask])
+}
+
+/// futex_requeue(2).
+///
+/// # Safety
+/// As [`futex`].
+pub unsafe fn futex_requeue(c: &mut Call<'_>) -> Outcome {
+    let [array, flags, wake, requeue, ..] = c.a;
+    if flags != 0 {
+        return Outcome::Done(err(libc::EINVAL));
+    }
+    // SAFETY: the guest's own array of two entries, which the kernel would read.
+    let [from, to] = match unsafe { raw::get::<[WaitEntry; 2]>(array) } {
+        Ok(entries) => entries,
+        Err(e) => return Outcome::Done(e),
+    };
+    let (Some(op), true) = (
+        older(libc::FUTEX_CMP_REQUEUE, from.flags as u64),
+        from.flags == to.flags,
+    ) else {
+        return Outcome::Native;
+    };
+    let a = [from.uaddr, op, wake, requeue, to.uaddr, from.val];
+    run(Caller::Guest(c.guest), a)
+}
 
 /// futex_waitv(2), for words of this process.
 ///

@@ -4,13 +4,18 @@
 //! block" does it park its guest, and what it returns is what the kernel would
 //! have returned.
 
+pub mod aio;
 pub mod fd;
 pub mod futex;
+pub mod ipc;
+pub mod lock;
 pub mod memory;
 pub mod net;
+pub mod offloaded;
 pub mod poll;
 pub mod process;
 pub mod signal;
+pub mod splice;
 pub mod thread;
 pub mod time;
 pub mod uring;

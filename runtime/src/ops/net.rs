@@ -616,5 +616,8 @@ pub unsafe fn setsockopt(c: &mut Call<'_>) -> Outcome {
         // Zero means "never read".
         epoch.set(epoch.get().wrapping_add(1).max(1));
     }
+    if c.a[1] as i32 == libc::SOL_SOCKET && option == libc::SO_LINGER {
+        super::fd::note_linger();
+    }
     Outcome::Native
 }

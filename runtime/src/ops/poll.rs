@@ -125,7 +125,12 @@ fn timespec(pointer: u64) -> Result<Option<u64>, i64> {
 }
 
 /// Runs `f` with the guest's signal mask replaced, if a mask is given.
-fn with_mask(c: &Call<'_>, mask: u64, size: u64, f: impl FnOnce() -> Option<i64>) -> Outcome {
+pub(super) fn with_mask(
+    c: &Call<'_>,
+    mask: u64,
+    size: u64,
+    f: impl FnOnce() -> Option<i64>,
+) -> Outcome {
     if mask == 0 {
         return finish(f());
     }

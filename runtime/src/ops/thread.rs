@@ -6,6 +6,8 @@ use crate::arch;
 use crate::catch;
 use crate::fork;
 use crate::guest::{State, life};
+use crate::mounts;
+use crate::offload;
 use crate::raw::{self, err};
 use crate::signal;
 use crate::trace;
@@ -183,8 +185,29 @@ pub unsafe fn prctl(c: &mut Call<'_>) -> Outcome {
             catch::stop(catch::Stop::Program);
             Outcome::Native
         }
+        libc::PR_SET_NO_NEW_PRIVS
+        | libc::PR_SET_SECCOMP
+        | libc::PR_SET_SECUREBITS
+        | libc::PR_CAPBSET_DROP
+        | libc::PR_CAP_AMBIENT => {
+            // SAFETY: as here.
+            unsafe { credentials(c) }
+        }
         _ => Outcome::Native,
     }
+}
+
+/// setuid(2) and its family, and other calls about what a kernel thread may and sees:
+/// what is handed over afterwards must not be allowed more.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
+    // SAFETY: the guest's own call, unchanged.
+    let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
+    offload::credentials_changed(c.guest);
+    mounts::changed();
+    Outcome::Done(ret)
 }
 
 /// Calls that ask how a thread is scheduled: all guests are as the kernel thread is.

@@ -76,6 +76,7 @@ pub struct FdState {
     /// [`flags_epoch`](FdTable::flags_epoch) at which `nonblocking` was asked.
     flags_epoch: Cell<u32>,
     nonblocking: Cell<bool>,
+    synchronous: Cell<bool>,
     /// Recent luck of direct tries: below zero, an operation is handed over
     /// without one.
     pub luck: Cell<i8>,
@@ -149,6 +150,19 @@ impl FdState {
         self.nonblocking.set(nonblocking);
         self.flags_epoch.set(epoch);
         nonblocking
+    }
+
+    /// Whether `fd`, a regular file, is written synchronously or past the page cache.
+    /// Asked again after the program set flags on whatever descriptor.
+    pub fn is_synchronous(&self, fd: i32) -> bool {
+        let epoch = table().flags_epoch.get();
+        if self.flags_epoch.get() != epoch {
+            let mode = (libc::O_DSYNC | libc::O_SYNC | libc::O_DIRECT) as i64;
+            let flags = raw::status_flags(fd);
+            self.synchronous.set(flags >= 0 && flags & mode != 0);
+            self.flags_epoch.set(epoch);
+        }
+        self.synchronous.get()
     }
 
     /// False if an operation that needs one of `events` would surely block: the last

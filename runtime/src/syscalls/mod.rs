@@ -27,8 +27,11 @@ pub struct Syscall {
     pub group: Group,
     /// What becomes of it.
     pub level: Level,
-    /// The operation that carries it out: of [`Level::Virtual`] rows alone.
+    /// The operation that carries it out: of [`Level::Virtual`] rows and of
+    /// [`Level::Offloaded`] ones that need one of their own.
     pub op: Option<Op>,
+    /// When it is handed over: of the other [`Level::Offloaded`] rows.
+    pub how: Option<How>,
     /// Whether the operation may give the CPU to another guest before it
     /// returns.
     pub parks: bool,
@@ -45,12 +48,28 @@ pub struct Syscall {
 pub enum Level {
     /// Carried out by an operation of ours.
     Virtual,
-    /// Run elsewhere (io_uring or a helper thread) while the guest is parked.
+    /// Run elsewhere (io_uring or a helper thread) while the guest is parked, whenever
+    /// it may wait; as it is otherwise.
     Offloaded,
     /// Runs as it is, for a short time bounded by the kernel's own work.
     Native,
     /// Runs as it is, and stops the hub while it waits. The note says for what.
     MayBlock,
+}
+
+/// Which calls of an offloaded row are handed over.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum How {
+    /// All of them.
+    Always,
+    /// Those whose first argument is a path on a file system that waits for others.
+    Path,
+    /// Those whose first two arguments are such a path.
+    PathAt,
+    /// All of them while such a file system is mounted: they have several paths.
+    Paths,
+    /// Those whose first argument is a descriptor on such a file system.
+    Descriptor,
 }
 
 impl Level {
@@ -126,9 +145,14 @@ const fn index() -> [u16; LIMIT] {
             row == 0 || TABLE[row - 1].nr < call.nr,
             "rows ascend by number"
         );
-        let is_virtual = matches!(call.level, Level::Virtual);
-        assert!(is_virtual == call.op.is_some(), "virtual rows name an op");
-        assert!(is_virtual || !call.parks, "only an op parks");
+        let ours = matches!(call.level, Level::Virtual | Level::Offloaded);
+        let one = call.op.is_some() != call.how.is_some();
+        assert!(ours == one, "virtual and offloaded rows name what is done");
+        assert!(
+            call.how.is_none() || matches!(call.level, Level::Offloaded),
+            "virtual rows name an op"
+        );
+        assert!(ours || !call.parks, "only an op parks");
         assert!(
             !matches!(call.level, Level::MayBlock) || !call.note.is_empty(),
             "a call that may block says why"

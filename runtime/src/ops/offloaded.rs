@@ -1,0 +1,309 @@
+//! Calls that are carried out elsewhere while their guest is parked: on a thread of the
+//! pool, or by io_uring where it has the operation.
+//!
+//! What waits for a disk is always handed over. A call on a path or descriptor is made
+//! on the hub when its file system is a local one, and handed over when it waits for
+//! others ([`mounts`]).
+//!
+//! A thread of the pool shares with the guest what the kernel keeps for a process: the
+//! descriptors, the current directory, the umask, record locks, System V undo lists.
+#![allow(unsafe_code)]
+
+use io_uring::{opcode, types};
+
+use super::{Call, Outcome};
+use crate::arch::{self, syscall2};
+use crate::guest::Reason;
+use crate::mounts;
+use crate::offload;
+use crate::raw::{self, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS, err};
+use crate::reactor::ring::Entry;
+use crate::syscalls::{self, How, Restart};
+
+/// The operation of an offloaded row.
+pub fn operation(how: How) -> super::Op {
+    match how {
+        How::Always => always,
+        How::Path => path,
+        How::PathAt => path_at,
+        How::Paths => paths,
+        How::Descriptor => descriptor,
+    }
+}
+
+/// What the call in the guest's frame returns after a signal ended its wait.
+pub(super) fn interrupted(c: &Call<'_>) -> i64 {
+    match syscalls::lookup(c.frame.rax).map(|row| row.restart) {
+        Some(Restart::OnSaRestart | Restart::SocketTimeout) => ERESTARTSYS,
+        Some(Restart::NoHandler) => ERESTARTNOHAND,
+        Some(Restart::Always) => ERESTARTNOINTR,
+        _ => err(libc::EINTR),
+    }
+}
+
+/// Makes the guest's call on the pool, until it ends or, if the call can be
+/// interrupted, a signal ends it. With every thread of the pool busy: when one is free.
+pub(super) fn hand_over(c: &Call<'_>) -> Outcome {
+    let nr = c.frame.rax as i64;
+    let waits = syscalls::lookup(c.frame.rax)
+        .is_some_and(|row| !matches!(row.restart, Restart::Uninterrupted));
+    if !waits {
+        return Outcome::Done(offload::run(c.guest, nr, c.a));
+    }
+    match offload::run_interruptible(c.guest, nr, c.a) {
+        Some(ret) if ret == err(libc::EINTR) => Outcome::Done(interrupted(c)),
+        Some(ret) => Outcome::Done(ret),
+        None => Outcome::Done(offload::run(c.guest, nr, c.a)),
+    }
+}
+
+/// As [`hand_over`], for what no signal ends.
+pub(super) fn hand_over_uninterrupted(c: &Call<'_>) -> Outcome {
+    if limits_file_size(c) {
+        return Outcome::Native;
+    }
+    Outcome::Done(offload::run(c.guest, c.frame.rax as i64, c.a))
+}
+
+/// First and longest wait between two tries while every thread of the pool is busy, in
+/// nanoseconds.
+const FIRST_NAP: u64 = 200_000;
+const LONGEST_NAP: u64 = 10_000_000;
+
+/// A call that waits for others: `attempt` makes it without waiting, and answers `None`
+/// if it would. Then the kernel waits, on a thread of the pool. With every thread busy,
+/// perhaps with calls that wait for this very guest, the tries go on after naps.
+pub(super) fn wait(c: &Call<'_>, mut attempt: impl FnMut() -> Option<i64>) -> Outcome {
+    let mut nap = FIRST_NAP;
+    loop {
+        if let Some(ret) = attempt() {
+            return Outcome::Done(ret);
+        }
+        match offload::run_interruptible(c.guest, c.frame.rax as i64, c.a) {
+            Some(ret) if ret == err(libc::EINTR) => return Outcome::Done(interrupted(c)),
+            Some(ret) => return Outcome::Done(ret),
+            None => {}
+        }
+        if c.hub.park(c.guest, Some(raw::now() + nap), true) == Reason::Signal {
+            return Outcome::Done(interrupted(c));
+        }
+        nap = (nap * 2).min(LONGEST_NAP);
+    }
+}
+
+unsafe fn always(c: &mut Call<'_>) -> Outcome {
+    if limits_file_size(c) {
+        // The signal for a file that grows too large goes to the thread that made the
+        // call.
+        return Outcome::Native;
+    }
+    if let Some((code, entry)) = entry(c)
+        // SAFETY: the reference ends with the statement.
+        && unsafe { c.hub.reactor() }.supports(code)
+        // SAFETY: as above.
+        && unsafe { c.hub.reactor() }.submit(c.guest, entry)
+    {
+        offload::wait_in_flight(c.guest);
+        return Outcome::Done(c.guest.result.get());
+    }
+    hand_over(c)
+}
+
+/// The call as an operation of io_uring, which takes the caller's credentials and
+/// current directory with it.
+fn entry(c: &Call<'_>) -> Option<(u8, Entry)> {
+    let a = c.a;
+    let fd = types::Fd(c.fd(0));
+    let here = types::Fd(libc::AT_FDCWD);
+    let path = |index: usize| a[index] as *const libc::c_char;
+    Some(match c.frame.rax as i64 {
+        libc::SYS_fsync => (opcode::Fsync::CODE, opcode::Fsync::new(fd).build()),
+        libc::SYS_fdatasync => {
+            let flags = types::FsyncFlags::DATASYNC;
+            let entry = opcode::Fsync::new(fd).flags(flags).build();
+            (opcode::Fsync::CODE, entry)
+        }
+        libc::SYS_fallocate => {
+            let entry = opcode::Fallocate::new(fd, a[3])
+                .offset(a[2])
+                .mode(a[1] as i32)
+                .build();
+            (opcode::Fallocate::CODE, entry)
+        }
+        libc::SYS_ftruncate => (
+            opcode::Ftruncate::CODE,
+            opcode::Ftruncate::new(fd, a[1]).build(),
+        ),
+        libc::SYS_unlink => (
+            opcode::UnlinkAt::CODE,
+            opcode::UnlinkAt::new(here, path(0)).build(),
+        ),
+        libc::SYS_unlinkat => {
+            let entry = opcode::UnlinkAt::new(fd, path(1))
+                .flags(a[2] as i32)
+                .build();
+            (opcode::UnlinkAt::CODE, entry)
+        }
+        libc::SYS_rename => (
+            opcode::RenameAt::CODE,
+            opcode::RenameAt::new(here, path(0), here, path(1)).build(),
+        ),
+        libc::SYS_renameat | libc::SYS_renameat2 => {
+            let flags = if c.frame.rax as i64 == libc::SYS_renameat2 {
+                a[4] as u32
+            } else {
+                0
+            };
+            let entry = opcode::RenameAt::new(fd, path(1), types::Fd(c.fd(2)), path(3))
+                .flags(flags)
+                .build();
+            (opcode::RenameAt::CODE, entry)
+        }
+        _ => return None,
+    })
+}
+
+/// Whether the call may make a file larger than the process may.
+fn limits_file_size(c: &Call<'_>) -> bool {
+    matches!(
+        c.frame.rax as i64,
+        libc::SYS_fallocate
+            | libc::SYS_ftruncate
+            | libc::SYS_truncate
+            | libc::SYS_copy_file_range
+            | libc::SYS_write
+            | libc::SYS_pwrite64
+            | libc::SYS_writev
+            | libc::SYS_pwritev
+            | libc::SYS_pwritev2
+    ) && file_size_limit() != libc::RLIM_INFINITY
+}
+
+fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: 0,
+    };
+    // SAFETY: writes to `limit`.
+    unsafe {
+        syscall2(
+            libc::SYS_getrlimit,
+            libc::RLIMIT_FSIZE as u64,
+            &raw mut limit as u64,
+        )
+    };
+    limit.rlim_cur
+}
+
+fn on_path(c: &Call<'_>, directory: i32, path: u64) -> Outcome {
+    if mounts::is_slow_path(c.guest, directory, path) {
+        return hand_over(c);
+    }
+    Outcome::Native
+}
+
+unsafe fn path(c: &mut Call<'_>) -> Outcome {
+    on_path(c, libc::AT_FDCWD, c.a[0])
+}
+
+unsafe fn path_at(c: &mut Call<'_>) -> Outcome {
+    on_path(c, c.fd(0), c.a[1])
+}
+
+unsafe fn paths(c: &mut Call<'_>) -> Outcome {
+    if mounts::any_slow(c.guest) {
+        return hand_over(c);
+    }
+    Outcome::Native
+}
+
+unsafe fn descriptor(c: &mut Call<'_>) -> Outcome {
+    if mounts::is_slow_file(c.guest, c.fd(0)) {
+        return hand_over(c);
+    }
+    Outcome::Native
+}
+
+/// open(2), creat(2), openat(2) and openat2(2): also a FIFO waits, for its other end.
+///
+/// # Safety
+/// Operations are called by dispatch with a guest's present call.
+pub unsafe fn open(c: &mut Call<'_>) -> Outcome {
+    let (directory, path, flags) = match c.frame.rax as i64 {
+        libc::SYS_open => (libc::AT_FDCWD, c.a[0], c.a[1]),
+        libc::SYS_creat => (libc::AT_FDCWD, c.a[0], libc::O_WRONLY as u64),
+        libc::SYS_openat => (c.fd(0), c.a[1], c.a[2]),
+        _ => {
+            // SAFETY: the guest's own argument, whose first word the kernel would read.
+            match unsafe { arch::read_word(c.a[2]) } {
+                Some(flags) => (c.fd(0), c.a[1], flags),
+                None => return Outcome::Native,
+            }
+        }
+    };
+    let flags = flags as i32;
+    let waits = flags & (libc::O_PATH | libc::O_NONBLOCK | libc::O_DIRECTORY) == 0
+        && flags & libc::O_ACCMODE != libc::O_RDWR;
+    if waits && is_fifo(directory, path, flags) || mounts::is_slow_path(c.guest, directory, path) {
+        return hand_over(c);
+    }
+    Outcome::Native
+}
+
+fn is_fifo(directory: i32, path: u64, flags: i32) -> bool {
+    let mut stat = core::mem::MaybeUninit::<libc::statx>::zeroed();
+    let mut how = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
+    if flags & libc::O_NOFOLLOW != 0 {
+        how |= libc::AT_SYMLINK_NOFOLLOW;
+    }
+    // SAFETY: the kernel checks the program's path; the buffer is ours.
+    let ret = unsafe {
+        arch::syscall(
+            libc::SYS_statx as u64,
+            [
+                directory as u64,
+                path,
+                how as u64,
+                libc::STATX_TYPE as u64,
+                stat.as_mut_ptr() as u64,
+                0,
+            ],
+        )
+    };
+    // SAFETY: zero is a valid statx.
+    ret == 0 && unsafe { stat.assume_init_ref() }.stx_mode as u32 & libc::S_IFMT == libc::S_IFIFO
+}
+
+/// msync(2): only MS_SYNC waits.
+///
+/// # Safety
+/// As [`open`].
+pub unsafe fn msync(c: &mut Call<'_>) -> Outcome {
+    if c.a[2] & libc::MS_SYNC as u64 == 0 {
+        return Outcome::Native;
+    }
+    hand_over(c)
+}
+
+/// membarrier(2): MEMBARRIER_CMD_GLOBAL waits for a grace period of the whole system,
+/// which ends no sooner for one thread than for another.
+///
+/// # Safety
+/// As [`open`].
+pub unsafe fn membarrier(c: &mut Call<'_>) -> Outcome {
+    const GLOBAL: u64 = 1;
+    if c.a[0] != GLOBAL {
+        return Outcome::Native;
+    }
+    hand_over(c)
+}
+
+/// Calls that change what is mounted where: the list of slow mounts is read anew.
+///
+/// # Safety
+/// As [`open`].
+pub unsafe fn mounting(c: &mut Call<'_>) -> Outcome {
+    let outcome = hand_over(c);
+    mounts::changed();
+    outcome
+}
