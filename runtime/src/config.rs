@@ -26,7 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use patch_events::{Filter, Format, Target};
+use patch_events::{Filter, Format, PathTemplate, Target};
 
 use crate::group::{Group, GroupSet};
 
@@ -103,6 +103,10 @@ pub struct Config {
     pub max_memory: Option<u64>,
     /// Which events are told.
     pub events: EventsConfig,
+    /// Where a control socket is made.
+    pub control: Option<PathTemplate>,
+    /// The signal that makes a dump.
+    pub dump_signal: Option<i32>,
 }
 
 impl Config {
@@ -121,6 +125,8 @@ impl Config {
             format: Format::Text,
             target: Target::Stderr,
         },
+        control: None,
+        dump_signal: None,
     };
 }
 

@@ -18,6 +18,7 @@ use crate::api::section::Section;
 use crate::arch::{self, syscall0};
 use crate::catch;
 use crate::config;
+use crate::control;
 use crate::frame::Frame;
 use crate::group::{Group, GroupSet};
 use crate::guest::{Guest, life};
@@ -136,7 +137,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
         // SAFETY: the guest's present call.
         match unsafe { operation(&mut call) } {
             Outcome::Done(ret) if is_restart(ret) => {
-                if trace::calls() {
+                if trace::waits() {
                     trace::call::returned(guest, nr, a, err(libc::EINTR));
                 }
                 if !signal::deliver_interrupted(guest, frame, ret) {
@@ -171,7 +172,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
         // The child of a fork: bare again.
         return;
     }
-    if trace::calls() {
+    if trace::waits() {
         trace::call::returned(guest, nr, frame.args(), frame.rax as i64);
     }
     if !hub.in_section() && hub.take_preemption() {
@@ -364,6 +365,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         let mask = signal::block_all();
         channel::queue(true);
         monitor::start(tid, config.preempt.map(|quantum| quantum.as_nanos() as u64));
+        control::start(tid, config);
         signal::restore_kernel_mask(mask);
         catch::start();
     });

@@ -7,6 +7,7 @@
 
 use crate::arch;
 use crate::catch;
+use crate::control;
 use crate::dispatch::{self, Phase};
 use crate::futex;
 use crate::offload;
@@ -42,6 +43,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     hub.reset_after_fork();
     fds::table().reset_after_fork();
     offload::reset_after_fork();
+    control::reset_after_fork();
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };
     trace::forked(held, hub.pid.get());

@@ -15,7 +15,7 @@
 //! A hub is used by its own kernel thread. Shared with others are `inbox` (a
 //! lock-free stack that they push woken guests on and the hub empties),
 //! `sleeping` (set by the hub before it looks at the inbox for the last time and
-//! sleeps; who pushes and then finds it set must wake the hub) and
+//! sleeps; who pushes and then finds it set must wake the hub), `mail` (likewise) and
 //! `signals` (set by the signal handler, on the same kernel thread). `in_shim` is
 //! read by the signal handler on the same kernel thread: compiler ordering is all
 //! it needs.
@@ -26,6 +26,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
 use crate::arch::{Context, switch};
+use crate::control::snapshot;
 use crate::guest::slab::Slab;
 use crate::guest::stacks::Stacks;
 use crate::guest::{Guest, Reason, State, life};
@@ -61,6 +62,8 @@ pub struct Hub {
     pub foreign: Cell<bool>,
     /// A child made with CLONE_VM may be running in this memory: look at getpid.
     pub shared_child: Cell<bool>,
+    /// What somebody asks about the guests, or null.
+    pub mail: AtomicPtr<snapshot::Request>,
     /// Signals for guests were recorded and wait to be looked at.
     pub signals: AtomicBool,
     in_shim: AtomicBool,
@@ -105,6 +108,7 @@ impl Hub {
             pid: Cell::new(0),
             foreign: Cell::new(false),
             shared_child: Cell::new(false),
+            mail: AtomicPtr::new(ptr::null_mut()),
             signals: AtomicBool::new(false),
             in_shim: AtomicBool::new(false),
             in_section: AtomicBool::new(false),
@@ -409,10 +413,13 @@ impl Hub {
         }
         guest.interruptible.set(interruptible);
         guest.state.set(State::Parked);
-        let since = trace::calls().then(raw::now);
+        let timed = trace::waits();
+        if timed {
+            guest.since.set(raw::now());
+        }
         self.switch_away(guest);
-        if let Some(since) = since {
-            trace::call::woke(guest, since);
+        if timed {
+            trace::call::woke(guest);
         }
         match guest.reason.get() {
             // The caller sees which of its deadlines it was by asking again.
@@ -603,6 +610,9 @@ impl Hub {
                 signal::route(self);
             }
             trace::deadlock::answer(self);
+            if !self.mail.load(Ordering::Relaxed).is_null() {
+                snapshot::answer(self);
+            }
             self.expire();
             if self.turns.get() == 0 || self.run_head.get().is_null() {
                 self.turn();
@@ -624,7 +634,10 @@ impl Hub {
         if self.run_head.get().is_null() {
             // Publish, look again, sleep: who pushes after this look rings the bell.
             self.sleeping.store(true, Ordering::SeqCst);
-            if self.inbox.load(Ordering::SeqCst).is_null() && !self.signals.load(Ordering::SeqCst) {
+            if self.inbox.load(Ordering::SeqCst).is_null()
+                && !self.signals.load(Ordering::SeqCst)
+                && self.mail.load(Ordering::SeqCst).is_null()
+            {
                 // SAFETY: no other reference to the heap is in use.
                 wait = match unsafe { (*self.timers.get()).next_deadline() } {
                     Some(deadline) => Wait::Until(deadline),
@@ -671,6 +684,7 @@ impl Hub {
         self.run_head.set(ptr::null());
         self.run_tail.set(ptr::null());
         self.inbox.store(ptr::null_mut(), Ordering::Relaxed);
+        self.mail.store(ptr::null_mut(), Ordering::Relaxed);
         self.sleeping.store(false, Ordering::Relaxed);
         self.dead.set(ptr::null());
         self.signals.store(false, Ordering::Relaxed);

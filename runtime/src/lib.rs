@@ -63,12 +63,14 @@
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
 //! | [`trace`] | what guests leave for the events |
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
+//! | [`control`] | answers for who asks from outside |
 //! | [`config`], [`raw`], [`errno`], [`libc_threads`] | settings; words for the kernel; glibc's thread list |
 
 pub mod api;
 pub mod arch;
 pub mod catch;
 pub mod config;
+pub mod control;
 pub mod dispatch;
 pub mod errno;
 pub mod fork;

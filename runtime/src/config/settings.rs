@@ -202,7 +202,38 @@ settings! {
             config.events.target = Target::File(PathTemplate::new(path).ok()?);
             Some(())
         };
+
+    /// A Unix socket that is made when the first thread starts, for this user alone: by it
+    /// `gevent-shim ps` and `dump` ask what the threads do.
+    CONTROL = "GEVENT_SHIM_CONTROL"
+        takes InvalidPath::EXPECTED,
+        if unset "no socket",
+        reads Path |path, config| {
+            config.control = Some(PathTemplate::new(path).ok()?);
+            Some(())
+        };
+
+    /// From the first thread on this signal is the library's, and prints what every thread
+    /// waits for to standard error.
+    DUMP_SIGNAL = "GEVENT_SHIM_DUMP_SIGNAL"
+        takes "one of HUP, QUIT, USR1, USR2, PWR, WINCH",
+        if unset "none",
+        reads Word |text, config| {
+            let number = DUMP_SIGNALS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+            config.dump_signal = Some(number?.1);
+            Some(())
+        };
 }
+
+/// Signals that end or do nothing to a program that has no handler for them.
+const DUMP_SIGNALS: [(&str, i32); 6] = [
+    ("HUP", libc::SIGHUP),
+    ("QUIT", libc::SIGQUIT),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("PWR", libc::SIGPWR),
+    ("WINCH", libc::SIGWINCH),
+];
 
 /// 1, yes, true; 0, no, false; in any case.
 fn switch(text: &str) -> Option<bool> {

@@ -105,9 +105,11 @@ pub struct Guest {
     pub name: Cell<[u8; 16]>,
     /// When it was made, if events of guests are asked for: CLOCK_MONOTONIC, nanoseconds.
     pub born: Cell<u64>,
-    /// How long it was off the CPU in the present call, if calls are told: nanoseconds.
+    /// When it parked last, if calls are timed.
+    pub since: Cell<u64>,
+    /// How long it was off the CPU in the present call, if calls are timed: nanoseconds.
     pub waited: Cell<u64>,
-    /// When it came back last, if calls are told.
+    /// When it came back last, if calls are timed.
     pub woke: Cell<u64>,
     /// What may end its calls from outside.
     pub interrupt: Interruption,

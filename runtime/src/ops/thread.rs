@@ -4,6 +4,7 @@
 use super::{Call, Outcome};
 use crate::arch;
 use crate::catch;
+use crate::control;
 use crate::fork;
 use crate::guest::{State, life};
 use crate::mounts;
@@ -64,6 +65,7 @@ pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
     trace::guest_ended(c.guest);
     if c.hub.count() == 1 && !c.hub.has_foreign() {
         trace::finish(Some(c.guest));
+        control::finish(c.guest);
         // SAFETY: no pointers.
         unsafe { arch::syscall1(libc::SYS_exit_group, c.a[0] & 0xff) };
     }
@@ -73,12 +75,14 @@ pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
     life::end(c.guest)
 }
 
-/// exit_group(2): the process ends, when what it has to tell is told.
+/// exit_group(2): what is to be told is told, and what is ours elsewhere than in the
+/// process goes, before it ends.
 ///
 /// # Safety
 /// As [`clone`].
 pub unsafe fn exit_group(c: &mut Call<'_>) -> Outcome {
     trace::finish(Some(c.guest));
+    control::finish(c.guest);
     Outcome::Native
 }
 

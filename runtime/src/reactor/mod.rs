@@ -41,6 +41,11 @@ pub enum Wait {
 /// The eventfd that wakes a sleeping hub; -1 before there is one.
 static BELL: AtomicI32 = AtomicI32::new(-1);
 
+/// The descriptor of the eventfd that wakes a sleeping hub.
+pub fn bell() -> i32 {
+    BELL.load(Ordering::Relaxed)
+}
+
 /// Wakes a hub that sleeps in its reactor. Async-signal-safe, from any thread.
 pub fn ring_the_bell() {
     let one = 1u64;

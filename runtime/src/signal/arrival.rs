@@ -6,6 +6,7 @@ use super::route::{self, Arrived};
 use super::{Action, FAULTS, Info, always, bit, deliver, mask, timer};
 use crate::arch::{self, Ucontext, syscall0, syscall3};
 use crate::catch;
+use crate::control::on_signal;
 use crate::guest::Guest;
 use crate::host::{HOST_WORD, POOL_WORD};
 use crate::hub::{Hub, hub};
@@ -28,6 +29,9 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     }
     if catch::is_caught(info) {
         return catch::caught(hub, word, info, uc);
+    }
+    if on_signal::is_meant(signal) && !is_shared_child(hub) {
+        return;
     }
     if word == 0 || is_shared_child(hub) {
         if let Disposition::Handler(action) = disposition(signal) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use patch_events::{Record, WORDS, channel, events};
 
+use super::calls;
 use crate::guest::Guest;
 use crate::raw;
 use crate::syscalls;
@@ -30,19 +31,21 @@ struct Told {
 
 const _: () = assert!(size_of::<Told>() == size_of::<[u64; WORDS]>());
 
-/// `guest` is back on the CPU, which it left at `since`.
+/// `guest` is back on the CPU, which it left at `guest.since`.
 #[inline(never)]
-pub fn woke(guest: &Guest, since: u64) {
+pub fn woke(guest: &Guest) {
     let now = raw::now();
-    guest.waited.set(guest.waited.get() + (now - since).max(1));
+    let waited = (now - guest.since.get()).max(1);
+    guest.waited.set(guest.waited.get() + waited);
     guest.woke.set(now);
 }
 
-/// `guest` returns from call `nr` with `ret`: leaves a record if it waited.
+/// `guest` returns from call `nr` with `ret`: leaves a record if it waited and calls
+/// are told.
 #[inline]
 pub fn returned(guest: &Guest, nr: u64, args: [u64; 6], ret: i64) {
     let waited = guest.waited.replace(0);
-    if waited != 0 {
+    if waited != 0 && calls() {
         leave(guest, nr, args, ret, waited);
     }
 }

@@ -33,6 +33,9 @@ const GUESTS: u8 = 1;
 const CALLS: u8 = 2;
 const FORKS: u8 = 4;
 const STACKS: u8 = 8;
+const TIMES: u8 = 16;
+/// What the filter decides.
+const FILTERED: u8 = GUESTS | CALLS | FORKS | STACKS;
 
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
@@ -55,7 +58,7 @@ pub fn refresh() {
         | bit(target::CALL, Level::TRACE, CALLS)
         | bit(target::HUB, Level::INFO, FORKS)
         | bit(target::GUEST, Level::TRACE, STACKS);
-    ON.store(on, Ordering::Relaxed);
+    set(FILTERED, on);
     CHANGED.store(true, Ordering::Relaxed);
     monitor::ring();
 }
@@ -85,6 +88,24 @@ fn process() -> i32 {
 #[inline]
 fn on(bit: u8) -> bool {
     ON.load(Ordering::Relaxed) & bit != 0
+}
+
+/// Switches the bits of `mask` to those of `on`.
+fn set(mask: u8, on: u8) {
+    let both = |before| Some(before & !mask | on);
+    // The closure never declines.
+    let _ = ON.fetch_update(Ordering::Relaxed, Ordering::Relaxed, both);
+}
+
+/// From now on it is known since when a guest waits, or no more.
+pub fn keep_times(on: bool) {
+    set(TIMES, if on { TIMES } else { 0 });
+}
+
+/// Whether it is looked at how long a call waits.
+#[inline]
+pub fn waits() -> bool {
+    on(CALLS | TIMES)
 }
 
 /// Whether calls are told.

@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use gevent_runtime::config::{self, SETTINGS, Setting};
 use gevent_runtime::group::Group;
 
-use crate::{Ending, doctor, pages, run};
+use crate::{Ending, doctor, inspect, pages, run};
 
 const ABOUT: &str = "Runs threaded programs as coroutines on one kernel thread";
 
@@ -27,6 +27,8 @@ const EXAMPLES: &str = "\
 Examples:
   gevent-shim run -- ./server --port 8080   run a program
   gevent-shim doctor ./server               see whether and how it can be
+  gevent-shim ps                            see what runs
+  gevent-shim dump 1234                     see what each of its threads waits for
   gevent-shim config                        every setting, its value here, its meaning";
 
 const RUN_EXAMPLES: &str = "\
@@ -162,6 +164,43 @@ fn doctor_command() -> Command {
         )
 }
 
+fn pid() -> Arg {
+    Arg::new("pid")
+        .value_name("PID")
+        .value_parser(value_parser!(i32).range(1..))
+        .help("The process")
+}
+
+fn ps_command() -> Command {
+    Command::new("ps")
+        .about("List the processes under the library, or the threads of one")
+        .long_about(
+            "List the processes under the library, or the threads of one.\n\n\
+             A process answers if it was started with GEVENT_SHIM_CONTROL, or \
+             `gevent-shim run --control`, by the same user, and has made a thread.",
+        )
+        .arg(pid().help("The process whose threads are listed"))
+}
+
+fn dump_command() -> Command {
+    Command::new("dump")
+        .about("Show what every thread of a process waits for, since when, and its stack")
+        .long_about(
+            "Show what every thread of a process waits for, since when, and its stack.\n\n\
+             The process copies its threads' registers and the innermost part of their stacks, \
+             and goes on; everything else is done here. It answers under the conditions of \
+             `gevent-shim ps`.",
+        )
+        .arg(pid().required(true))
+        .arg(
+            Arg::new("stack")
+                .long("stack")
+                .value_name("BYTES")
+                .value_parser(value_parser!(usize))
+                .help("How much of each stack is looked at, up to 262144; if unset: 16384"),
+        )
+}
+
 /// The whole command line.
 pub fn command() -> Command {
     Command::new("gevent-shim")
@@ -173,6 +212,8 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(run_command())
         .subcommand(doctor_command())
+        .subcommand(ps_command())
+        .subcommand(dump_command())
         .subcommand(
             Command::new("config")
                 .about("Show every setting, its value in this environment, and its meaning"),
@@ -204,6 +245,15 @@ pub fn act() -> Ending {
     match name {
         "run" => run::run(&wish(matches)),
         "doctor" => doctor::doctor(path(matches, "library"), path(matches, "program")),
+        "ps" => match matches.get_one("pid") {
+            Some(&pid) => inspect::guests(pid),
+            None => inspect::processes(),
+        },
+        "dump" => {
+            let stack = matches.get_one("stack").copied();
+            let pid = matches.get_one("pid").copied();
+            inspect::dump(pid.unwrap_or_default(), stack.unwrap_or(inspect::STACK))
+        }
         "config" => crate::config::show(),
         "completions" => match matches.get_one::<clap_complete::Shell>("shell") {
             Some(&shell) => pages::completions(shell),

@@ -5,6 +5,7 @@
 //! | [`cli`] | what may be said on the command line, and its help |
 //! | [`run`], [`library`] | starting a program; where the library is |
 //! | [`doctor`] | what would be patched here, or why nothing can be |
+//! | [`inspect`] | what the guests of a running process do |
 //! | [`config`] | the settings |
 //! | [`pages`] | completions and the manual page, made from [`cli`] |
 //!
@@ -16,6 +17,7 @@
 mod cli;
 mod config;
 mod doctor;
+mod inspect;
 mod library;
 mod pages;
 mod run;
