@@ -98,6 +98,33 @@ impl Group {
         self.child.id()
     }
 
+    /// Names of the processes of the group that are still alive, but for the leader.
+    ///
+    /// # Errors
+    /// When `/proc` can't be read.
+    pub fn others(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            // `pid (name) state parent group …`; one that has just ended has none.
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let Some((name, rest)) = stat.rsplit_once(") ") else {
+                continue;
+            };
+            let mut fields = rest.split(' ');
+            let alive = !matches!(fields.next(), Some("Z" | "X"));
+            let group = fields.nth(1).and_then(|group| group.parse().ok());
+            if alive && group == Some(self.id()) && pid != self.id() {
+                names.extend(name.split_once('(').map(|(_, name)| name.to_owned()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// Waits for the leader until `deadline`; `None` when it is still running then.
     ///
     /// # Errors
@@ -301,6 +328,19 @@ mod tests {
         let state = std::fs::read_to_string(format!("/proc/{left_behind}/stat"));
         // Killed, and either reaped by whoever inherits orphans or still waiting for that.
         assert!(state.is_err() || state.unwrap().contains(") Z "));
+    }
+
+    #[test]
+    fn the_others_of_a_group_are_found() {
+        let (group, mut output) = start_with_output(
+            &mut shell("sleep 1000 & echo x; wait"),
+            Duration::from_secs(20),
+        )
+        .unwrap();
+        output.read_exact(&mut [0]).unwrap();
+        // Forked, it is the shell's own name until it executes.
+        let others = group.others().unwrap();
+        assert_eq!(others.len(), 1, "{others:?}");
     }
 
     #[test]

@@ -3,11 +3,16 @@
 //! A scenario starts what it needs in the mode it is given, and tells what came out as one
 //! [`Outcome`] of text that does not depend on timing. Bare is run once and is the oracle.
 
+mod daemons;
+mod databases;
 mod debugger;
 mod python;
 mod redis;
+mod runtimes;
+mod serving;
 mod tools;
 mod web;
+mod web_servers;
 
 use gevent_tests::library;
 use gevent_tests::mode::{EventLoop, Mode};
@@ -54,6 +59,10 @@ fn main() -> ExitCode {
         web::SCENARIOS,
         tools::SCENARIOS,
         debugger::SCENARIOS,
+        runtimes::SCENARIOS,
+        daemons::SCENARIOS,
+        web_servers::SCENARIOS,
+        databases::SCENARIOS,
     ];
     let mut trials = Vec::new();
     for scenario in families.into_iter().flatten() {

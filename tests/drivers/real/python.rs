@@ -32,6 +32,21 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |mode| script(mode, "queues.py"),
     },
     Scenario {
+        name: "real_python_sqlite",
+        end: End::Exit(0),
+        run: |mode| script(mode, "sqlite_threads.py"),
+    },
+    Scenario {
+        name: "real_python_https",
+        end: End::Exit(0),
+        run: |mode| script(mode, "https_threads.py"),
+    },
+    Scenario {
+        name: "real_python_processes",
+        end: End::Exit(0),
+        run: |mode| script(mode, "processes.py"),
+    },
+    Scenario {
         name: "real_python_interrupt_join",
         end: End::Exit(0),
         run: |mode| interrupted(mode, "interrupt_join.py"),
@@ -71,24 +86,22 @@ fn script(mode: &Mode, name: &str) -> Result<Outcome, String> {
 
 /// Runs a script that says `ready`, sends it SIGINT a moment later, and waits for its end.
 fn interrupted(mode: &Mode, name: &str) -> Result<Outcome, String> {
-    interrupt(mode, name).map_err(|error| format!("cannot run {name}: {error}"))
+    signalled(mode, python().arg(fixture(name)), libc::SIGINT)
+        .map_err(|error| format!("cannot run {name}: {error}"))
 }
 
-fn interrupt(mode: &Mode, name: &str) -> std::io::Result<Outcome> {
-    let mut command = python();
-    command
-        .arg(fixture(name))
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    mode.apply(&mut command);
+/// Runs a program that says `ready`, sends it `signal` a moment later, and waits for its end.
+pub fn signalled(mode: &Mode, command: &mut Command, signal: i32) -> std::io::Result<Outcome> {
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    mode.apply(command);
     let deadline = Instant::now() + LIMIT;
-    let (mut group, output) = run::start_with_output(&mut command, LIMIT)?;
+    let (mut group, output) = run::start_with_output(command, LIMIT)?;
     let mut output = BufReader::new(output);
     let mut stdout = String::new();
-    output.read_line(&mut stdout)?;
+    while output.read_line(&mut stdout)? != 0 && !stdout.ends_with("ready\n") {}
     // Nothing announces the blocking call itself; before it, the signal has the same result.
     std::thread::sleep(Duration::from_millis(300));
-    group.signal(libc::SIGINT)?;
+    group.signal(signal)?;
     let status = group.wait_until(deadline)?;
     drop(group);
     output.read_to_string(&mut stdout)?;

@@ -14,29 +14,39 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "real_redis_server",
         end: End::Exit(0),
-        run: |mode| session(mode, &Mode::Bare),
+        run: |mode| session(mode, &Mode::Bare, &["--appendonly", "no"]),
     },
     Scenario {
         name: "real_redis_benchmark",
         end: End::Exit(0),
-        run: |mode| session(&Mode::Bare, mode),
+        run: |mode| session(&Mode::Bare, mode, &["--appendonly", "no"]),
     },
     Scenario {
         name: "real_redis_both",
         end: End::Exit(0),
-        run: |mode| session(mode, mode),
+        run: |mode| session(mode, mode, &["--appendonly", "no"]),
+    },
+    Scenario {
+        // Each command is on the disk before it is answered.
+        name: "real_redis_append_always",
+        end: End::Exit(0),
+        run: |mode| {
+            let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+            session(mode, &Mode::Bare, &durable)
+        },
     },
 ];
 
 /// A server and its load, each in a mode of its own: what the benchmark and the server said.
-fn session(server_mode: &Mode, client_mode: &Mode) -> Result<Outcome, String> {
+fn session(server_mode: &Mode, client_mode: &Mode, settings: &[&str]) -> Result<Outcome, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let address = server::free_port().map_err(|error| error.to_string())?;
     let port = address.port().to_string();
     let mut command = Command::new("redis-server");
     command
         .args(["--port", &port, "--bind", "127.0.0.1", "--save", ""])
-        .args(["--appendonly", "no", "--daemonize", "no"])
+        .args(["--daemonize", "no"])
+        .args(settings)
         .args(["--io-threads", "4", "--io-threads-do-reads", "yes"])
         .arg("--dir")
         .arg(directory.path())
@@ -58,9 +68,15 @@ fn session(server_mode: &Mode, client_mode: &Mode) -> Result<Outcome, String> {
     };
     say(&cli(&["ping"])?);
 
+    // Many, unless each waits for the disk.
+    let commands = if settings.contains(&"always") {
+        "3000"
+    } else {
+        "20000"
+    };
     let mut benchmark = Command::new("redis-benchmark");
     benchmark
-        .args(["-p", &port, "--threads", "4", "-c", "50", "-n", "20000"])
+        .args(["-p", &port, "--threads", "4", "-c", "50", "-n", commands])
         .args(["-P", "4", "-q", "-t", "set,get,incr,lpush"]);
     client_mode.apply(&mut benchmark);
     let outcome = ran(&mut benchmark, "redis-benchmark")
@@ -89,6 +105,15 @@ fn session(server_mode: &Mode, client_mode: &Mode) -> Result<Outcome, String> {
         Some(status) => format!("the server ended with {}", End::from(status)),
         None => "the server went on after shutdown".to_owned(),
     });
+    let appended = directory
+        .path()
+        .join("appendonlydir/appendonly.aof.manifest");
+    if appended.exists() {
+        let mut check = Command::new("redis-check-aof");
+        Mode::Bare.apply(check.arg(appended));
+        let checked = ran(&mut check, "redis-check-aof")?;
+        say(checked.stdout.lines().last().unwrap_or_default());
+    }
     Ok(told(text))
 }
 
