@@ -520,8 +520,8 @@ pub(crate) fn operation_of(row: &syscalls::Syscall) -> Option<Operation> {
 /// The function of each operation.
 fn operation(op: Op) -> Operation {
     use ops::{
-        aio, fd, futex, ipc, lock, memory, net, offloaded, poll, process, signal, splice, thread,
-        time, uring,
+        aio, connect, fd, futex, ipc, lock, memory, net, offloaded, poll, process, send, signal,
+        splice, thread, time, uring,
     };
     match op {
         Op::Read => fd::read,
@@ -559,12 +559,13 @@ fn operation(op: Op) -> Operation {
         Op::Recvfrom => net::recvfrom,
         Op::Recvmsg => net::recvmsg,
         Op::Recvmmsg => net::recvmmsg,
-        Op::Sendto => net::sendto,
-        Op::Sendmsg => net::sendmsg,
-        Op::Sendmmsg => net::sendmmsg,
+        Op::Sendto => send::sendto,
+        Op::Sendmsg => send::sendmsg,
+        Op::Sendmmsg => send::sendmmsg,
         Op::Accept | Op::Accept4 => net::accept,
-        Op::Connect => net::connect,
-        Op::Setsockopt => net::setsockopt,
+        Op::Connect => connect::connect,
+        Op::Setsockopt => connect::setsockopt,
+        Op::Socket => connect::socket,
         Op::IoUringSetup => uring::io_uring_setup,
         Op::IoUringEnter => uring::io_uring_enter,
         Op::Poll => poll::poll,

@@ -23,6 +23,7 @@ use crate::trace;
 /// with memory of its own.
 pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     let held = trace::before_fork();
+    fds::table().are_shared();
     let mask = signal::block_all();
     // SAFETY: the guest's own call; the child continues on a copy of this stack.
     let ret = unsafe { arch::syscall(c.frame.rax, c.a) };

@@ -25,7 +25,7 @@ use core::cell::{Cell, UnsafeCell};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
-use crate::arch::{Context, switch};
+use crate::arch::{Context, switch, watched_syscall};
 use crate::control::snapshot;
 use crate::guest::slab::Slab;
 use crate::guest::stacks::Stacks;
@@ -77,6 +77,7 @@ pub struct Hub {
     sleeping: AtomicBool,
     asleep: AtomicBool,
     turning: AtomicBool,
+    watched: AtomicBool,
     switches: AtomicU32,
     preemption: AtomicBool,
     dead: Cell<*const Guest>,
@@ -121,6 +122,7 @@ impl Hub {
             sleeping: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             turning: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             switches: AtomicU32::new(0),
             preemption: AtomicBool::new(false),
             dead: Cell::new(ptr::null()),
@@ -211,6 +213,24 @@ impl Hub {
     #[inline]
     pub fn take_preemption(&self) -> bool {
         self.preemption.load(Ordering::Relaxed) && self.preemption.swap(false, Ordering::Relaxed)
+    }
+
+    /// Makes a call that is not expected to wait: if it does nevertheless, the monitor
+    /// ends it (-EINTR), as any signal does.
+    ///
+    /// # Safety
+    /// As the call itself.
+    pub unsafe fn watched(&self, nr: u64, args: [u64; 6]) -> i64 {
+        self.watched.store(true, Ordering::Relaxed);
+        // SAFETY: the caller's contract.
+        let ret = unsafe { watched_syscall(nr, args) };
+        self.watched.store(false, Ordering::Relaxed);
+        ret
+    }
+
+    /// Whether such a call is being made. For the monitor.
+    pub fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
     }
 
     // --- guests ----------------------------------------------------------------
@@ -475,7 +495,8 @@ impl Hub {
         }
     }
 
-    fn has_signal(&self, guest: &Guest) -> bool {
+    /// Whether a signal is to be handled by `guest`, the caller.
+    pub fn has_signal(&self, guest: &Guest) -> bool {
         if self.signals.load(Ordering::Relaxed) {
             signal::route(self);
         }

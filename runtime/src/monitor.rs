@@ -6,7 +6,9 @@
 //! all others. The monitor looks at the hub once a *quantum*: if no switch has
 //! happened since the last look and the kernel thread is running (not asleep in a
 //! call the hub cannot see, which a signal must not end), it sends it
-//! [`PREEMPT`]. The handler then lets the other guests run before it returns.
+//! [`PREEMPT`]. The handler then lets the other guests run before it returns. A call
+//! that was not expected to wait, and is marked so (`Hub::watched`), is ended by the same
+//! signal if it does.
 //!
 //! Two guests that spin for each other are switched once a quantum, which is slow;
 //! so after a preemption the next look comes four times sooner, down to
@@ -46,6 +48,9 @@ pub const PREEMPT: i32 = 63;
 
 /// Shortest interval between two looks, in nanoseconds.
 const SHORTEST: u64 = 250_000;
+
+/// Interval between two looks without preemption, in nanoseconds.
+const WITHOUT: u64 = 10_000_000;
 
 /// Looks without a preemption after which the interval doubles.
 const QUIET: u32 = 16;
@@ -160,12 +165,12 @@ pub fn ring() {
 fn watch(kernel_tid: i32, quantum: Option<u64>) {
     let hub = hub();
     let mut watch = Watch::new();
-    let mut preemption = quantum.map(|quantum| Preemption::new(hub, quantum));
+    let mut preemption = Preemption::new(hub, quantum);
     loop {
-        let intervals = [preemption.as_ref().map(|p| p.interval), watch.interval()];
+        let interval = watch.interval().unwrap_or(u64::MAX);
         nap(
             BELL.load(Ordering::SeqCst),
-            intervals.into_iter().flatten().min(),
+            Some(interval.min(preemption.interval)),
         );
         if trace::has_changed() {
             watch = Watch::new();
@@ -184,20 +189,18 @@ fn watch(kernel_tid: i32, quantum: Option<u64>) {
                 }
             }
             PAUSED.store(false, Ordering::SeqCst);
-            if let Some(preemption) = &mut preemption {
-                preemption.begin(hub);
-            }
+            preemption.begin(hub);
             continue;
         }
         watch.look(hub, kernel_tid);
-        if let Some(preemption) = &mut preemption {
-            preemption.look(hub, kernel_tid);
-        }
+        preemption.look(hub, kernel_tid);
     }
 }
 
 /// When the running guest was last looked at, and is looked at next.
 struct Preemption {
+    /// Without, only watched calls are ended.
+    preempts: bool,
     quantum: u64,
     interval: u64,
     quiet: u32,
@@ -207,8 +210,11 @@ struct Preemption {
 }
 
 impl Preemption {
-    fn new(hub: &Hub, quantum: u64) -> Self {
+    fn new(hub: &Hub, quantum: Option<u64>) -> Self {
+        let preempts = quantum.is_some();
+        let quantum = quantum.unwrap_or(WITHOUT);
         Preemption {
+            preempts,
             quantum,
             interval: quantum,
             quiet: 0,
@@ -230,7 +236,13 @@ impl Preemption {
         let before = self.before;
         self.begin(hub);
         let stays = self.before == before && hub.count() > 1 && !hub.is_turning();
-        if stays && is_running(kernel_tid) {
+        if stays && hub.is_watched() {
+            if !is_running(kernel_tid) {
+                send(kernel_tid);
+            }
+            return;
+        }
+        if stays && self.preempts && is_running(kernel_tid) {
             hub.preempt(kernel_tid);
             self.interval = (self.interval / 4).max(SHORTEST.min(self.quantum));
             self.quiet = 0;

@@ -4,7 +4,7 @@
 //! thread-local storage: it may run in guest mode.
 #![allow(unsafe_code)]
 
-use crate::arch::{syscall, syscall1, syscall2, syscall3};
+use crate::arch::{self, syscall, syscall1, syscall2, syscall3};
 
 /// `-errno`, as the kernel returns it.
 #[inline(always)]
@@ -70,33 +70,65 @@ pub fn ns_timespec(ns: u64) -> libc::timespec {
     }
 }
 
-/// Reads a `T` at an address the program gave. `Err(-EFAULT)` for what is surely
-/// no address of the program's: null and its neighbourhood (vm.mmap_min_addr) and
-/// the kernel's half. Any other unmapped address faults here as it would in the
-/// program.
+/// Reads a `T` at an address the program gave. `Err(-EFAULT)` where the kernel would
+/// say so.
 ///
 /// # Safety
-/// The address must be one that the kernel would be told to read.
+/// A `T` must be valid with any bytes, and the address one that the kernel would be
+/// told to read.
 pub unsafe fn get<T: Copy>(address: u64) -> Result<T, i64> {
-    if !plausible(address) {
-        return Err(err(libc::EFAULT));
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    let to = value.as_mut_ptr();
+    if size_of::<T>().is_multiple_of(8) && size_of::<T>() <= WORDS * 8 {
+        for i in 0..size_of::<T>() / 8 {
+            // SAFETY: the caller's contract; word `i` of `value` is ours.
+            unsafe {
+                let word = arch::read_word(address.wrapping_add(i as u64 * 8));
+                let word = word.ok_or(err(libc::EFAULT))?;
+                core::ptr::write_unaligned(to.cast::<u64>().add(i), word);
+            }
+        }
+        // SAFETY: all of its words were written; the caller's contract.
+        return Ok(unsafe { value.assume_init() });
     }
-    // SAFETY: the caller's contract.
-    Ok(unsafe { core::ptr::read_unaligned(address as *const T) })
+    // SAFETY: as above, with the bytes of `value`.
+    unsafe {
+        if !arch::copy(to.cast(), address as *const u8, size_of::<T>()) {
+            return Err(err(libc::EFAULT));
+        }
+        Ok(value.assume_init())
+    }
 }
 
 /// Writes a `T` at an address the program gave; as [`get`].
 ///
 /// # Safety
-/// As [`get`], for writing.
-pub unsafe fn put<T>(address: u64, value: T) -> Result<(), i64> {
-    if !plausible(address) {
-        return Err(err(libc::EFAULT));
+/// As [`get`], for writing; a `T` must have no padding.
+pub unsafe fn put<T: Copy>(address: u64, value: T) -> Result<(), i64> {
+    let from = &raw const value;
+    if size_of::<T>().is_multiple_of(8) && size_of::<T>() <= WORDS * 8 {
+        for i in 0..size_of::<T>() / 8 {
+            // SAFETY: word `i` of `value` is ours; the caller's contract.
+            let written = unsafe {
+                let word = core::ptr::read_unaligned(from.cast::<u64>().add(i));
+                arch::write_word(address.wrapping_add(i as u64 * 8), word)
+            };
+            if !written {
+                return Err(err(libc::EFAULT));
+            }
+        }
+        return Ok(());
     }
-    // SAFETY: the caller's contract.
-    unsafe { core::ptr::write_unaligned(address as *mut T, value) };
-    Ok(())
+    // SAFETY: as above, with the bytes of `value`.
+    if unsafe { arch::copy(address as *mut u8, from.cast(), size_of::<T>()) } {
+        Ok(())
+    } else {
+        Err(err(libc::EFAULT))
+    }
 }
+
+/// Values of so many words are copied word by word, which is quicker.
+const WORDS: usize = 8;
 
 /// Whether an address may be the program's.
 pub fn plausible(address: u64) -> bool {
@@ -127,11 +159,11 @@ pub fn file_type(fd: i32) -> u32 {
     unsafe { stat.assume_init() }.st_mode & libc::S_IFMT
 }
 
-/// An option of a socket's own level that is an int; zero if it has none.
-pub fn socket_option(fd: i32, name: i32) -> i32 {
-    let mut value = 0i32;
-    let mut len = 4u32;
-    // SAFETY: the kernel writes at most four bytes to `value`.
+/// Reads a socket option of the socket's own level; as it was if there is none.
+fn read_option<T: Copy>(fd: i32, name: i32, mut value: T) -> T {
+    let mut len = size_of::<T>() as u32;
+    // SAFETY: the kernel writes at most `len` bytes to `value`, whose type is used for
+    // options that are made of ints.
     unsafe {
         syscall(
             libc::SYS_getsockopt as u64,
@@ -146,6 +178,25 @@ pub fn socket_option(fd: i32, name: i32) -> i32 {
         )
     };
     value
+}
+
+/// An option of a socket's own level that is an int; zero if it has none.
+pub fn socket_option(fd: i32, name: i32) -> i32 {
+    read_option(fd, name, 0)
+}
+
+/// Seconds that the close of a socket waits (SO_LINGER); zero if it does not.
+pub fn linger(fd: i32) -> i32 {
+    let [on, seconds] = read_option(fd, libc::SO_LINGER, [0i32; 2]);
+    if on != 0 { seconds } else { 0 }
+}
+
+/// Whether a descriptor is a terminal.
+pub fn is_terminal(fd: i32) -> bool {
+    let mut settings = core::mem::MaybeUninit::<libc::termios2>::uninit();
+    let to = settings.as_mut_ptr() as u64;
+    // SAFETY: the kernel writes one termios2.
+    unsafe { syscall3(libc::SYS_ioctl, fd as u64, libc::TCGETS2, to) == 0 }
 }
 
 /// True if the program made the description non-blocking. The flag lives in the

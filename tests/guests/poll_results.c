@@ -14,6 +14,11 @@ static void *closes_writer(void *unused)
 	return NULL;
 }
 
+static void write_one(void *fd)
+{
+	IS(write(*(int *)fd, "x", 1), 1);
+}
+
 static void *body(void *unused)
 {
 	char byte;
@@ -91,6 +96,17 @@ static void *body(void *unused)
 	FAILS(select(highest, &reading, NULL, NULL, NULL), EBADF);
 	FAILS(select(-1, NULL, NULL, NULL, NULL), EINVAL);
 	FAILS(select(0, NULL, NULL, NULL, &(struct timeval){ -1, 0 }), EINVAL);
+	close(ends[1]);
+
+	/* Data has several names. */
+	struct release release;
+	IS(pipe(ends), 0);
+	fds[0] = (struct pollfd){ ends[0], POLLRDNORM, 0 };
+	release_start(&release, write_one, &ends[1]);
+	IS(poll(fds, 1, -1), 1);
+	release_check(&release, "poll for POLLRDNORM");
+	IS(fds[0].revents, POLLRDNORM);
+	close(ends[0]);
 	close(ends[1]);
 
 	/* Regular files are always ready. */

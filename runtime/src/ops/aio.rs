@@ -41,10 +41,16 @@ pub unsafe fn io_pgetevents(c: &mut Call<'_>) -> Outcome {
             Err(e) => return Outcome::Done(e),
         }
     }
-    with_mask(c, mask, size, || match events(c) {
-        Some(ret) if ret == err(libc::EINTR) => Some(ERESTARTNOHAND),
-        other => other,
-    })
+    let mut native = false;
+    let outcome = with_mask(c, mask, size, || match events(c) {
+        Some(ret) if ret == err(libc::EINTR) => ERESTARTNOHAND,
+        Some(ret) => ret,
+        None => {
+            native = true;
+            0
+        }
+    });
+    if native { Outcome::Native } else { outcome }
 }
 
 /// The result of an io_getevents, `-EINTR` if a signal ended it; `None`: the kernel's.

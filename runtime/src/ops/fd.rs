@@ -1,16 +1,15 @@
 //! read, write and their vectors on whatever a descriptor may be; close and dup.
 //!
 //! The try is `preadv2`/`pwritev2` with RWF_NOWAIT, which sockets, pipes,
-//! eventfds, timerfds and regular files know. What does not know it (ttys,
-//! inotify, most devices) answers EOPNOTSUPP and is asked with poll(2) first.
+//! eventfds, timerfds and regular files know. What does not know it (inotify, most
+//! devices) answers EOPNOTSUPP and is asked with poll(2) first.
 #![allow(unsafe_code)]
-
-use core::cell::Cell;
 
 use io_uring::{opcode, types};
 
-use super::wait::{Direction, Place, Ready, iov_len, iov_rest, readiness, send_all, transfer};
-use super::{Call, Outcome, lock, net, offloaded};
+use super::iov::Buffers;
+use super::wait::{Direction, Limit, Place, Ready, readiness, send_all, transfer};
+use super::{Call, Outcome, lock, net, offloaded, send, tty};
 use crate::arch::{syscall, syscall3};
 use crate::mounts;
 use crate::offload;
@@ -62,13 +61,16 @@ fn kind(fd: i32) -> Kind {
 }
 
 /// Waits until poll(2) says that a descriptor without RWF_NOWAIT is ready, and
-/// then lets the guest's own call run.
+/// then makes the guest's own call.
 fn poll_first(c: &Call<'_>, fd: i32, events: i16) -> Outcome {
     let place = Place::new(fd);
     loop {
         let ready = raw::poll_now(place.fd(), events);
         if ready != 0 || raw::is_nonblocking(place.fd()) {
-            return Outcome::Native;
+            match tty::call(c, place.fd()) {
+                Some(ret) => return Outcome::Done(ret),
+                None => continue,
+            }
         }
         match readiness(c, &place, events as u32, None) {
             Ready::Yes | Ready::Timeout => {}
@@ -78,47 +80,48 @@ fn poll_first(c: &Call<'_>, fd: i32, events: i16) -> Outcome {
     }
 }
 
-fn read_some(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome {
+fn read_some(c: &mut Call<'_>, buffers: Option<Buffers>) -> Outcome {
     let fd = c.fd(0);
-    // SAFETY: the guest's own array.
-    let total = unsafe { iov_len(iov, count) };
-    if total == 0 || count == 0 {
+    let Some(buffers) = buffers.filter(|buffers| buffers.total() > 0) else {
         return Outcome::Native;
-    }
-    if kind(fd) == Kind::Regular {
-        let first = try_read(fd, iov, count, HERE);
-        if first == total as i64
-            || first <= 0 && first != err(libc::EAGAIN) && first != err(libc::EOPNOTSUPP)
-        {
-            return Outcome::Done(first);
+    };
+    let (iov, count) = buffers.array();
+    let total = buffers.total();
+    match kind(fd) {
+        Kind::Regular => {
+            let first = try_read(fd, iov, count, HERE);
+            if first == total as i64
+                || first <= 0 && first != err(libc::EAGAIN) && first != err(libc::EOPNOTSUPP)
+            {
+                return Outcome::Done(first);
+            }
+            // A part may be in the page cache and the rest not: a blocking read
+            // returns all of it.
+            let done = first.max(0) as usize;
+            return Outcome::Done(read_rest(c, fd, &buffers, done, HERE));
         }
-        // A part may be in the page cache and the rest not: a blocking read
-        // returns all of it.
-        let done = first.max(0) as usize;
-        return Outcome::Done(read_rest(c, fd, iov, count, total, done, HERE));
+        Kind::Terminal => return tty::read(c, &buffers),
+        _ => {}
     }
-    let entry = if count == 1 {
-        // SAFETY: one entry.
-        let one = unsafe { *iov };
-        opcode::Read::new(
+    let entry = match (count, buffers.get(0)) {
+        (1, Some(one)) => opcode::Read::new(
             types::Fd(fd),
             one.iov_base.cast(),
             one.iov_len.min(u32::MAX as usize) as u32,
         )
         .offset(HERE)
-        .build()
-    } else {
-        opcode::Readv::new(types::Fd(fd), iov, count as u32)
+        .build(),
+        _ => opcode::Readv::new(types::Fd(fd), iov, count as u32)
             .offset(HERE)
-            .build()
+            .build(),
     };
     match transfer(
         c,
         fd,
         Direction::In,
-        Some(entry),
-        opcode::Read::CODE,
-        if kind(fd) == Kind::Datagram { 0 } else { total },
+        Some((entry, opcode::Read::CODE)),
+        total,
+        &Limit::default(),
         |fd| try_read(fd, iov, count, HERE),
     ) {
         Some(ret) if ret == err(libc::EOPNOTSUPP) => poll_first(c, fd, libc::POLLIN),
@@ -135,7 +138,7 @@ fn read_slowly(c: &Call<'_>, fd: i32, iov: *const libc::iovec, n: usize, at: u64
         .build();
     // io_uring would not hold the file position for other readers of the description.
     // SAFETY: the reference ends with the statement.
-    if at != HERE && unsafe { c.hub.reactor() }.submit(c.guest, entry) {
+    if at != HERE && unsafe { c.hub.reactor() }.submit(c.guest, fd, entry) {
         offload::wait_in_flight(c.guest);
         return c.guest.result.get();
     }
@@ -147,27 +150,14 @@ fn read_slowly(c: &Call<'_>, fd: i32, iov: *const libc::iovec, n: usize, at: u64
 }
 
 /// Reads what is left of a regular file's read, off the hub.
-fn read_rest(
-    c: &Call<'_>,
-    fd: i32,
-    iov: *const libc::iovec,
-    count: usize,
-    total: usize,
-    mut done: usize,
-    offset: u64,
-) -> i64 {
-    while done < total {
-        // SAFETY: the guest's own array.
-        let (part, rest, n) = unsafe { iov_rest(iov, count, done) };
+fn read_rest(c: &Call<'_>, fd: i32, buffers: &Buffers, mut done: usize, offset: u64) -> i64 {
+    while done < buffers.total() {
+        let rest = buffers.rest(done);
+        let (iov, n) = rest.array();
         let at = if offset == HERE {
             HERE
         } else {
             offset + done as u64
-        };
-        let (iov, n) = if rest.is_null() {
-            (&raw const part, 1)
-        } else {
-            (rest, n)
         };
         let mut ret = try_read(fd, iov, n, at);
         if ret == err(libc::EAGAIN) || ret == err(libc::EOPNOTSUPP) {
@@ -181,19 +171,24 @@ fn read_rest(
     done as i64
 }
 
-fn write_all(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome {
+fn write_all(c: &mut Call<'_>, buffers: Option<Buffers>) -> Outcome {
     let fd = c.fd(0);
-    // SAFETY: the guest's own array.
-    let total = unsafe { iov_len(iov, count) };
-    if total == 0 || count == 0 {
+    let Some(buffers) = buffers.filter(|buffers| buffers.total() > 0) else {
         return Outcome::Native;
-    }
-    if kind(fd) == Kind::Regular {
+    };
+    match kind(fd) {
         // It goes to the page cache, unless it may not.
-        return slow_write(c).unwrap_or(Outcome::Native);
+        Kind::Regular => return slow_write(c).unwrap_or(Outcome::Native),
+        Kind::Terminal => return tty::write(c, &buffers),
+        _ => {}
     }
-    let first = try_write(fd, iov, count);
-    if first == total as i64 {
+    let write = |fd: i32, done: usize| {
+        let rest = buffers.rest(done);
+        let (iov, count) = rest.array();
+        try_write(fd, iov, count)
+    };
+    let first = write(fd, 0);
+    if first == buffers.total() as i64 {
         return Outcome::Done(first);
     }
     if first == err(libc::EOPNOTSUPP) {
@@ -203,17 +198,8 @@ fn write_all(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome
         return Outcome::Done(first);
     }
     let mut first = Some(first);
-    let sent = send_all(c, fd, total, |fd, done| {
-        if let Some(first) = first.take() {
-            return first;
-        }
-        // SAFETY: the guest's own array.
-        let (part, rest, n) = unsafe { iov_rest(iov, count, done) };
-        if rest.is_null() {
-            try_write(fd, &raw const part, 1)
-        } else {
-            try_write(fd, rest, n)
-        }
+    let sent = send_all(c, fd, buffers.total(), |fd, done| {
+        first.take().unwrap_or_else(|| write(fd, done))
     });
     match sent {
         Some(ret) => Outcome::Done(ret),
@@ -221,19 +207,24 @@ fn write_all(c: &mut Call<'_>, iov: *const libc::iovec, count: usize) -> Outcome
     }
 }
 
+/// The array of readv(2) and its like.
+fn array(c: &Call<'_>) -> Option<Buffers> {
+    Buffers::of(c.a[1], c.a[2] as usize)
+}
+
 /// read(2).
 ///
 /// # Safety
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn read(c: &mut Call<'_>) -> Outcome {
-    if c.a[2] != 0 && matches!(kind(c.fd(0)), Kind::Stream | Kind::Datagram) {
+    if c.a[2] != 0 && kind(c.fd(0)).is_socket() {
         return net::receive(c, c.a[1], c.a[2]);
     }
     let iov = libc::iovec {
         iov_base: c.a[1] as *mut _,
         iov_len: c.a[2] as usize,
     };
-    read_some(c, &raw const iov, 1)
+    read_some(c, Some(Buffers::one(&iov)))
 }
 
 /// readv(2).
@@ -241,7 +232,7 @@ pub unsafe fn read(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn readv(c: &mut Call<'_>) -> Outcome {
-    read_some(c, c.a[1] as *const _, c.a[2] as i32 as usize & 0x7fff_ffff)
+    read_some(c, array(c))
 }
 
 /// write(2).
@@ -249,14 +240,14 @@ pub unsafe fn readv(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn write(c: &mut Call<'_>) -> Outcome {
-    if c.a[2] != 0 && matches!(kind(c.fd(0)), Kind::Stream | Kind::Datagram) {
-        return net::send(c, c.a[1], c.a[2]);
+    if c.a[2] != 0 && kind(c.fd(0)).is_socket() {
+        return send::send(c, c.a[1], c.a[2]);
     }
     let iov = libc::iovec {
         iov_base: c.a[1] as *mut _,
         iov_len: c.a[2] as usize,
     };
-    write_all(c, &raw const iov, 1)
+    write_all(c, Some(Buffers::one(&iov)))
 }
 
 /// writev(2).
@@ -264,31 +255,22 @@ pub unsafe fn write(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn writev(c: &mut Call<'_>) -> Outcome {
-    write_all(c, c.a[1] as *const _, c.a[2] as i32 as usize & 0x7fff_ffff)
+    write_all(c, array(c))
 }
 
-fn read_at(c: &mut Call<'_>, iov: *const libc::iovec, count: usize, offset: u64) -> Outcome {
+fn read_at(c: &mut Call<'_>, buffers: Option<Buffers>, offset: u64) -> Outcome {
     let fd = c.fd(0);
-    // SAFETY: the guest's own array.
-    let total = unsafe { iov_len(iov, count) };
-    if total == 0 || offset as i64 == -1 {
+    let Some(buffers) = buffers.filter(|b| b.total() > 0 && offset as i64 != -1) else {
         return Outcome::Native;
-    }
+    };
+    let (iov, count) = buffers.array();
     let first = try_read(fd, iov, count, offset);
-    if first == total as i64
+    if first == buffers.total() as i64
         || first <= 0 && first != err(libc::EAGAIN) && first != err(libc::EOPNOTSUPP)
     {
         return Outcome::Done(first);
     }
-    Outcome::Done(read_rest(
-        c,
-        fd,
-        iov,
-        count,
-        total,
-        first.max(0) as usize,
-        offset,
-    ))
+    Outcome::Done(read_rest(c, fd, &buffers, first.max(0) as usize, offset))
 }
 
 /// pread64(2).
@@ -300,7 +282,7 @@ pub unsafe fn pread64(c: &mut Call<'_>) -> Outcome {
         iov_base: c.a[1] as *mut _,
         iov_len: c.a[2] as usize,
     };
-    read_at(c, &raw const iov, 1, c.a[3])
+    read_at(c, Some(Buffers::one(&iov)), c.a[3])
 }
 
 /// preadv(2).
@@ -308,12 +290,7 @@ pub unsafe fn pread64(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn preadv(c: &mut Call<'_>) -> Outcome {
-    read_at(
-        c,
-        c.a[1] as *const _,
-        c.a[2] as i32 as usize & 0x7fff_ffff,
-        c.a[3],
-    )
+    read_at(c, array(c), c.a[3])
 }
 
 /// preadv2(2) without flags: readv(2) at the file position, preadv(2) elsewhere.
@@ -323,13 +300,8 @@ pub unsafe fn preadv(c: &mut Call<'_>) -> Outcome {
 /// As [`read`].
 pub unsafe fn preadv2(c: &mut Call<'_>) -> Outcome {
     match (c.a[5], c.a[3]) {
-        (0, HERE) => read_some(c, c.a[1] as *const _, c.a[2] as i32 as usize & 0x7fff_ffff),
-        (0, offset) => read_at(
-            c,
-            c.a[1] as *const _,
-            c.a[2] as i32 as usize & 0x7fff_ffff,
-            offset,
-        ),
+        (0, HERE) => read_some(c, array(c)),
+        (0, offset) => read_at(c, array(c), offset),
         _ => Outcome::Native,
     }
 }
@@ -351,7 +323,7 @@ pub unsafe fn write_at(c: &mut Call<'_>) -> Outcome {
 /// As [`read`].
 pub unsafe fn pwritev2(c: &mut Call<'_>) -> Outcome {
     match (c.a[5], c.a[3]) {
-        (0, HERE) => write_all(c, c.a[1] as *const _, c.a[2] as i32 as usize & 0x7fff_ffff),
+        (0, HERE) => write_all(c, array(c)),
         (flags, _) if flags & (libc::RWF_DSYNC | libc::RWF_SYNC) as u64 != 0 => {
             offloaded::hand_over_uninterrupted(c)
         }
@@ -378,60 +350,19 @@ pub unsafe fn close(c: &mut Call<'_>) -> Outcome {
     if private::is_ours(fd) {
         return Outcome::Done(err(libc::EBADF));
     }
+    // Asked while the number still has its state.
+    let lingers = fds::table().get(fd).is_some_and(|state| state.lingers(fd));
     abandon_number(c, fd);
-    if LINGERS.get() && lingers(fd) || mounts::is_slow_file(c.guest, fd) {
+    if lingers || mounts::is_slow_file(c.guest, fd) {
         return offloaded::hand_over(c);
     }
     Outcome::Native
 }
 
-/// The program has set SO_LINGER on a socket.
-///
-/// # Synchronization
-/// The hub's kernel thread alone.
-struct Lingers(Cell<bool>);
-
-// SAFETY: see Synchronization.
-unsafe impl Sync for Lingers {}
-
-static LINGERS: Lingers = Lingers(Cell::new(false));
-
-impl Lingers {
-    fn get(&self) -> bool {
-        self.0.get()
-    }
-}
-
-/// From now on a close looks for SO_LINGER.
-pub(super) fn note_linger() {
-    LINGERS.0.set(true);
-}
-
-fn lingers(fd: i32) -> bool {
-    let mut linger = libc::linger {
-        l_onoff: 0,
-        l_linger: 0,
-    };
-    let mut len = size_of::<libc::linger>() as u32;
-    // SAFETY: the kernel writes at most `len` bytes to `linger`.
-    let ret = unsafe {
-        syscall(
-            libc::SYS_getsockopt as u64,
-            [
-                fd as u64,
-                libc::SOL_SOCKET as u64,
-                libc::SO_LINGER as u64,
-                &raw mut linger as u64,
-                &raw mut len as u64,
-                0,
-            ],
-        )
-    };
-    ret == 0 && linger.l_onoff != 0 && linger.l_linger > 0
-}
-
 /// What is to be done before the program closes a number.
 fn abandon_number(c: &Call<'_>, fd: i32) {
+    // SAFETY: the reference ends with the statement.
+    unsafe { c.hub.reactor() }.settle(fd);
     if let Some(kept) = fds::table().keep_for_waiters(fd) {
         // A failure leaves the waits without events, which a signal still ends.
         // SAFETY: the reference ends with the statement.
@@ -469,7 +400,7 @@ pub unsafe fn fcntl(c: &mut Call<'_>) -> Outcome {
         return outcome;
     }
     if c.a[1] as i32 == libc::F_SETFL {
-        flags_change();
+        fds::table().flags_change();
     }
     Outcome::Native
 }
@@ -480,15 +411,9 @@ pub unsafe fn fcntl(c: &mut Call<'_>) -> Outcome {
 /// As [`read`].
 pub unsafe fn ioctl(c: &mut Call<'_>) -> Outcome {
     if c.a[1] == libc::FIONBIO {
-        flags_change();
+        fds::table().flags_change();
     }
     Outcome::Native
-}
-
-fn flags_change() {
-    let epoch = &fds::table().flags_epoch;
-    // Zero means "never asked".
-    epoch.set(epoch.get().wrapping_add(1).max(1));
 }
 
 /// close_range(2), around our own descriptors.

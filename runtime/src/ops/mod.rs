@@ -5,8 +5,10 @@
 //! have returned.
 
 pub mod aio;
+pub mod connect;
 pub mod fd;
 pub mod futex;
+pub mod iov;
 pub mod ipc;
 pub mod lock;
 pub mod memory;
@@ -14,10 +16,12 @@ pub mod net;
 pub mod offloaded;
 pub mod poll;
 pub mod process;
+pub mod send;
 pub mod signal;
 pub mod splice;
 pub mod thread;
 pub mod time;
+pub mod tty;
 pub mod uring;
 pub mod wait;
 

@@ -101,7 +101,7 @@ unsafe fn always(c: &mut Call<'_>) -> Outcome {
         // SAFETY: the reference ends with the statement.
         && unsafe { c.hub.reactor() }.supports(code)
         // SAFETY: as above.
-        && unsafe { c.hub.reactor() }.submit(c.guest, entry)
+        && unsafe { c.hub.reactor() }.submit(c.guest, -1, entry)
     {
         offload::wait_in_flight(c.guest);
         return Outcome::Done(c.guest.result.get());

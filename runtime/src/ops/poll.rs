@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::{Call, Outcome};
-use crate::arch::{syscall, syscall3};
+use crate::arch::{self, syscall, syscall3};
 use crate::guest::Reason;
 use crate::raw::{self, ERESTARTNOHAND, err};
 use crate::reactor::fds::{self, FdWaiter};
@@ -17,33 +17,49 @@ const FEW: usize = 16;
 /// After this many calls in a row that asked without waiting, the others run.
 const IMPATIENT: u32 = 32;
 
-/// Waits until one of the descriptors may be ready. `interest(i)` names the i-th
-/// and its EPOLL* bits. `None`: one of them cannot be waited for.
+/// First and longest wait between two looks at a set that holds a descriptor which
+/// cannot be watched, in nanoseconds. (epoll sets nest five deep, and fs.epoll limits
+/// how many descriptors are watched.)
+const FIRST_NAP: u64 = 200_000;
+const LONGEST_NAP: u64 = 10_000_000;
+
+/// The i-th descriptor of a set that is waited for, and the EPOLL* bits it is waited
+/// for with.
+type Interest<'a> = &'a dyn Fn(usize) -> Option<(i32, u32)>;
+
+/// Waits until one of the `n` descriptors may be ready, or for `nap` nanoseconds if one
+/// of them cannot be watched: then the reason is [`Reason::None`].
 fn wait_any(
     c: &Call<'_>,
     n: usize,
     deadline: Option<u64>,
-    interest: &dyn Fn(usize) -> Option<(i32, u32)>,
-) -> Option<Reason> {
-    for i in 0..n {
-        if let Some((fd, _)) = interest(i)
-            // SAFETY: the reference ends with the statement.
-            && unsafe { c.hub.reactor() }.arm(fd).is_err()
-        {
-            return None;
+    nap: u64,
+    interest: Interest<'_>,
+) -> Reason {
+    let mut count = 0;
+    let mut until = deadline;
+    for (fd, _) in (0..n).filter_map(interest) {
+        count += 1;
+        // SAFETY: the reference ends with the statement.
+        match unsafe { c.hub.reactor() }.arm(fd) {
+            Ok(()) => {}
+            // Never changes, as a regular file.
+            Err(e) if e == err(libc::EPERM) => {}
+            Err(_) => {
+                let end = raw::now().saturating_add(nap);
+                until = Some(deadline.map_or(end, |deadline| deadline.min(end)));
+            }
         }
     }
     let park = |waiters: &mut [Option<FdWaiter>]| {
-        for (i, slot) in waiters.iter_mut().enumerate() {
-            if let Some((fd, events)) = interest(i)
-                && let Some(state) = fds::table().get(fd)
-            {
+        for (slot, (fd, events)) in waiters.iter_mut().zip((0..n).filter_map(interest)) {
+            if let Some(state) = fds::table().get(fd) {
                 let waiter = slot.insert(FdWaiter::new(c.guest, fd, events));
                 // SAFETY: unlinked below, before the slice goes.
                 unsafe { state.link(waiter) };
             }
         }
-        let reason = c.hub.park(c.guest, deadline, true);
+        let reason = c.hub.park(c.guest, until, true);
         for waiter in waiters.iter().flatten() {
             waiter.unlink();
             if waiter.was_moved() {
@@ -52,30 +68,35 @@ fn wait_any(
         }
         reason
     };
-    if n <= FEW {
+    let reason = if count <= FEW {
         let mut waiters = [const { None }; FEW];
-        return Some(park(&mut waiters[..n]));
+        park(&mut waiters[..count])
+    } else {
+        let mut waiters: Vec<Option<FdWaiter>> = c.hub.call(c.guest, || {
+            let mut waiters = Vec::with_capacity(count);
+            waiters.resize_with(count, || None);
+            waiters
+        });
+        let reason = park(&mut waiters);
+        c.hub.call(c.guest, move || drop(waiters));
+        reason
+    };
+    match reason {
+        Reason::Timeout if until != deadline => Reason::None,
+        reason => reason,
     }
-    let mut waiters: Vec<Option<FdWaiter>> = c.hub.call(c.guest, || {
-        let mut waiters = Vec::with_capacity(n);
-        waiters.resize_with(n, || None);
-        waiters
-    });
-    let reason = park(&mut waiters);
-    c.hub.call(c.guest, move || drop(waiters));
-    Some(reason)
 }
 
 /// Asks with `attempt` and waits in between. A result of zero means "nothing yet".
 fn ask(
     c: &Call<'_>,
-    deadline: Result<Option<u64>, ()>,
+    timeout: Timeout,
     n: usize,
-    interest: &dyn Fn(usize) -> Option<(i32, u32)>,
+    interest: Interest<'_>,
     mut attempt: impl FnMut() -> i64,
-) -> Option<i64> {
+) -> i64 {
     let mut ret = attempt();
-    let Ok(deadline) = deadline else {
+    let Ok(deadline) = timeout else {
         // Only asked. A loop of such calls must not keep the others from running.
         let asked = c.guest.impatience.get() + 1;
         c.guest.impatience.set(asked % IMPATIENT);
@@ -83,16 +104,34 @@ fn ask(
             c.hub.yield_now(c.guest);
             ret = attempt();
         }
-        return Some(ret);
+        return ret;
     };
+    let mut nap = FIRST_NAP;
     while ret == 0 {
-        match wait_any(c, n, deadline, interest)? {
-            Reason::Timeout => return Some(attempt()),
-            Reason::Signal => return Some(ERESTARTNOHAND),
-            Reason::Event | Reason::None => ret = attempt(),
+        match wait_any(c, n, deadline, nap, interest) {
+            Reason::Timeout => return attempt(),
+            Reason::Signal => return ERESTARTNOHAND,
+            Reason::Event => {}
+            Reason::None => nap = (nap * 2).min(LONGEST_NAP),
         }
+        ret = attempt();
     }
-    Some(ret)
+    ret
+}
+
+/// As [`ask`], for poll and select: a signal ends them too if they found nothing in no
+/// time.
+fn ask_or_signal(
+    c: &Call<'_>,
+    timeout: Timeout,
+    n: usize,
+    interest: Interest<'_>,
+    attempt: impl FnMut() -> i64,
+) -> i64 {
+    match ask(c, timeout, n, interest, attempt) {
+        0 if c.hub.has_signal(c.guest) => ERESTARTNOHAND,
+        ret => ret,
+    }
 }
 
 /// What the time-out arguments mean: `Ok(None)` for ever, `Err(())` do not wait.
@@ -125,14 +164,9 @@ fn timespec(pointer: u64) -> Result<Option<u64>, i64> {
 }
 
 /// Runs `f` with the guest's signal mask replaced, if a mask is given.
-pub(super) fn with_mask(
-    c: &Call<'_>,
-    mask: u64,
-    size: u64,
-    f: impl FnOnce() -> Option<i64>,
-) -> Outcome {
+pub(super) fn with_mask(c: &Call<'_>, mask: u64, size: u64, f: impl FnOnce() -> i64) -> Outcome {
     if mask == 0 {
-        return finish(f());
+        return Outcome::Done(f());
     }
     if size != 8 {
         return Outcome::Done(err(libc::EINVAL));
@@ -144,28 +178,21 @@ pub(super) fn with_mask(
     };
     let old = signal::begin_mask(c.guest, mask);
     let ret = f();
-    let interrupted = ret.is_some_and(raw::is_restart);
-    signal::end_mask(c.guest, old, interrupted);
-    finish(ret)
+    signal::end_mask(c.guest, old, raw::is_restart(ret));
+    Outcome::Done(ret)
 }
 
-fn finish(ret: Option<i64>) -> Outcome {
-    match ret {
-        Some(ret) => Outcome::Done(ret),
-        None => Outcome::Native,
-    }
-}
-
-fn poll_set(c: &Call<'_>, timeout: Timeout) -> Option<i64> {
-    let (array, n) = (c.a[0] as *const libc::pollfd, c.a[1] as u32 as usize);
+fn poll_set(c: &Call<'_>, timeout: Timeout) -> i64 {
+    let (array, n) = (c.a[0], c.a[1] as u32 as usize);
     let interest = |i: usize| {
         // SAFETY: the guest's own array, which the kernel has just read.
-        let p = unsafe { core::ptr::read_unaligned(array.add(i)) };
+        let p: libc::pollfd =
+            unsafe { raw::get(array + (i * size_of::<libc::pollfd>()) as u64) }.ok()?;
         (p.fd >= 0).then_some((p.fd, p.events as u16 as u32))
     };
     // SAFETY: the guest's own array.
-    ask(c, timeout, n, &interest, || unsafe {
-        syscall3(libc::SYS_poll, array as u64, n as u64, 0)
+    ask_or_signal(c, timeout, n, &interest, || unsafe {
+        syscall3(libc::SYS_poll, array, n as u64, 0)
     })
 }
 
@@ -174,7 +201,7 @@ fn poll_set(c: &Call<'_>, timeout: Timeout) -> Option<i64> {
 /// # Safety
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn poll(c: &mut Call<'_>) -> Outcome {
-    finish(poll_set(c, milliseconds(c.a[2] as i32)))
+    Outcome::Done(poll_set(c, milliseconds(c.a[2] as i32)))
 }
 
 /// Writes back what is left of a time-out, as Linux does.
@@ -204,35 +231,47 @@ pub unsafe fn ppoll(c: &mut Call<'_>) -> Outcome {
         Err(e) => return Outcome::Done(e),
     };
     let ret = with_mask(c, c.a[3], c.a[4], || poll_set(c, timeout));
-    if !matches!(ret, Outcome::Native) {
-        write_left(c.a[2], timeout, false);
-    }
+    write_left(c.a[2], timeout, false);
     ret
 }
 
-/// Largest set that is copied to the guest's stack: FD_SETSIZE descriptors.
+/// Words of a set that is copied to the guest's stack: FD_SETSIZE descriptors.
 const WORDS: usize = libc::FD_SETSIZE / 64;
 
-fn select_sets(c: &Call<'_>, timeout: Timeout) -> Option<i64> {
-    let n = c.a[0] as i32;
-    if n < 0 || n as usize > libc::FD_SETSIZE {
-        return None;
+/// Most descriptors of a set: fs.nr_open is 1,048,576 unless raised. As in the kernel,
+/// what lies beyond the process's table is left out.
+const LARGEST_SET: usize = 1 << 20;
+
+fn select_sets(c: &Call<'_>, timeout: Timeout) -> i64 {
+    if (c.a[0] as i32) < 0 {
+        return err(libc::EINVAL);
     }
-    let words = (n as usize).div_ceil(64);
-    let mut wanted = [[0u64; WORDS]; 3];
-    for (set, &pointer) in wanted.iter_mut().zip(&c.a[1..4]) {
-        if pointer != 0 {
-            if !raw::plausible(pointer) {
-                return Some(err(libc::EFAULT));
-            }
-            // SAFETY: the guest's own set of `n` bits in whole words.
-            unsafe {
-                core::ptr::copy_nonoverlapping(pointer as *const u64, set.as_mut_ptr(), words)
-            };
+    let n = (c.a[0] as u32 as usize).min(LARGEST_SET);
+    let words = n.div_ceil(64);
+    if words <= WORDS {
+        return select_with(c, timeout, n, &mut [0; WORDS * 6][..words * 6]);
+    }
+    let mut room = c.hub.call(c.guest, || vec![0; words * 6]);
+    let ret = select_with(c, timeout, n, &mut room);
+    c.hub.call(c.guest, move || drop(room));
+    ret
+}
+
+/// As [`select_sets`], with room for three sets and three copies of them.
+fn select_with(c: &Call<'_>, timeout: Timeout, n: usize, room: &mut [u64]) -> i64 {
+    let (wanted, sets) = room.split_at_mut(room.len() / 2);
+    let words = wanted.len() / 3;
+    let bytes = words * 8;
+    for (i, &pointer) in c.a[1..4].iter().enumerate() {
+        let set = wanted[i * words..].as_mut_ptr();
+        // SAFETY: room for the guest's own set of `n` bits in whole words.
+        if pointer != 0 && unsafe { !arch::copy(set.cast(), pointer as *const u8, bytes) } {
+            return err(libc::EFAULT);
         }
     }
+    let wanted = &*wanted;
     let interest = |fd: usize| {
-        let has = |set: usize| wanted[set][fd / 64] >> (fd % 64) & 1 != 0;
+        let has = |set: usize| wanted[set * words + fd / 64] >> (fd % 64) & 1 != 0;
         let mut events = 0;
         if has(0) {
             events |= libc::EPOLLIN | libc::EPOLLRDHUP;
@@ -245,36 +284,31 @@ fn select_sets(c: &Call<'_>, timeout: Timeout) -> Option<i64> {
         }
         (events != 0).then_some((fd as i32, events as u32))
     };
-    ask(c, timeout, n as usize, &interest, || {
+    ask_or_signal(c, timeout, n, &interest, || {
         let mut zero = libc::timeval {
             tv_sec: 0,
             tv_usec: 0,
         };
-        let mut sets = wanted;
-        let at = |i: usize, sets: &mut [[u64; WORDS]; 3]| {
-            if c.a[i + 1] == 0 {
-                0
-            } else {
-                sets[i].as_mut_ptr() as u64
-            }
+        sets.copy_from_slice(wanted);
+        let base = sets.as_mut_ptr() as u64;
+        let at = |i: u64| match c.a[i as usize + 1] {
+            0 => 0,
+            _ => base + i * bytes as u64,
         };
-        let args = [
-            n as u64,
-            at(0, &mut sets),
-            at(1, &mut sets),
-            at(2, &mut sets),
-            &raw mut zero as u64,
-            0,
-        ];
+        let zero = &raw mut zero as u64;
         // SAFETY: sets and time-out of ours.
-        let ret = unsafe { syscall(libc::SYS_select as u64, args) };
+        let ret = unsafe {
+            syscall(
+                libc::SYS_select as u64,
+                [n as u64, at(0), at(1), at(2), zero, 0],
+            )
+        };
         if ret > 0 || (ret == 0 && timeout_is_over(timeout)) {
-            for (set, &pointer) in sets.iter().zip(&c.a[1..4]) {
-                if pointer != 0 {
-                    // SAFETY: the guest's own set.
-                    unsafe {
-                        core::ptr::copy_nonoverlapping(set.as_ptr(), pointer as *mut u64, words)
-                    };
+            for (i, &pointer) in c.a[1..4].iter().enumerate() {
+                let set = sets[i * words..].as_ptr();
+                // SAFETY: the guest's own set.
+                if pointer != 0 && unsafe { !arch::copy(pointer as *mut u8, set.cast(), bytes) } {
+                    return err(libc::EFAULT);
                 }
             }
         }
@@ -311,10 +345,8 @@ pub unsafe fn select(c: &mut Call<'_>) -> Outcome {
             .saturating_add(tv.tv_usec as u64 * 1000);
         timeout = nanoseconds(Some(ns));
     }
-    let ret = finish(select_sets(c, timeout));
-    if !matches!(ret, Outcome::Native) {
-        write_left(c.a[4], timeout, true);
-    }
+    let ret = Outcome::Done(select_sets(c, timeout));
+    write_left(c.a[4], timeout, true);
     ret
 }
 
@@ -336,13 +368,11 @@ pub unsafe fn pselect6(c: &mut Call<'_>) -> Outcome {
         }
     }
     let ret = with_mask(c, mask, size, || select_sets(c, timeout));
-    if !matches!(ret, Outcome::Native) {
-        write_left(c.a[4], timeout, false);
-    }
+    write_left(c.a[4], timeout, false);
     ret
 }
 
-fn epoll_events(c: &Call<'_>, timeout: Timeout) -> Option<i64> {
+fn epoll_events(c: &Call<'_>, timeout: Timeout) -> i64 {
     let [epfd, events, max, ..] = c.a;
     let interest = |_| Some((epfd as i32, libc::EPOLLIN as u32));
     // SAFETY: the guest's own buffer.
@@ -356,7 +386,7 @@ fn epoll_events(c: &Call<'_>, timeout: Timeout) -> Option<i64> {
 /// # Safety
 /// As [`poll`].
 pub unsafe fn epoll_wait(c: &mut Call<'_>) -> Outcome {
-    finish(epoll_events(c, milliseconds(c.a[3] as i32)))
+    Outcome::Done(epoll_events(c, milliseconds(c.a[3] as i32)))
 }
 
 /// epoll_pwait(2).

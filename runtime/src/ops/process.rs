@@ -7,30 +7,78 @@ use super::wait::{Place, Ready, hand_over, readiness};
 use super::{Call, Outcome};
 use crate::arch::{syscall, syscall2};
 use crate::guest::Reason;
+use crate::private;
 use crate::raw::{self, ERESTARTSYS};
+use crate::reactor::fds;
 use crate::signal;
 
 const NOHANG: u64 = libc::WNOHANG as u64;
 
-/// Waits until a child that `waitid(idtype, id, …, options)` is about has changed
+/// Waits until a child that `waitid(idtype, id, …, options)` is about may have changed
 /// state. False: a handler is to run.
 fn child(c: &Call<'_>, idtype: u32, id: u64, options: u64) -> bool {
-    let only_exit = options & (libc::WSTOPPED | libc::WCONTINUED) as u64 == 0;
-    if idtype == libc::P_PID && only_exit {
+    let look = options | libc::WNOWAIT as u64;
+    let info = core::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the reference ends with the statement.
+    if unsafe { c.hub.reactor() }.supports(opcode::WaitId::CODE) {
+        // Without reaping it: nothing is lost if the wait ends otherwise.
+        let entry = opcode::WaitId::new(idtype as libc::idtype_t, id as libc::id_t, look as i32)
+            .infop(info.as_ptr())
+            .build();
+        match hand_over(c, -1, entry, None) {
+            Some(ret) if raw::is_restart(ret) => return false,
+            Some(ret) if ret != raw::err(libc::EINVAL) => return true,
+            _ => {}
+        }
+    }
+    if idtype == libc::P_PID {
         // SAFETY: no pointers.
         let fd = unsafe { syscall2(libc::SYS_pidfd_open, id, 0) };
         if fd >= 0 {
-            let ready = readiness(c, &Place::new(fd as i32), libc::EPOLLIN as u32, None);
-            crate::reactor::fds::table().closed(fd as i32);
-            raw::close(fd as i32);
-            match ready {
-                Ready::Signal => return false,
-                Ready::Yes | Ready::Timeout => return true,
-                Ready::Never => {}
-            }
+            let fd = private::keep(fd as i32);
+            let ready = one_child(c, fd, id, look);
+            fds::table().closed(fd);
+            private::close(fd);
+            return ready;
         }
     }
-    any_child(c, idtype, id, options)
+    any_child(c, idtype, id, look)
+}
+
+/// Longest wait for the end of a child between two looks at what else may have happened
+/// to it, in nanoseconds: a pidfd does not tell that it stopped, for its parent or for
+/// who traces it.
+const LONGEST_LOOK: u64 = 50_000_000;
+
+/// Waits for a child whose pidfd is `fd`.
+fn one_child(c: &Call<'_>, fd: i32, id: u64, look: u64) -> bool {
+    let mut nap = FIRST_NAP;
+    loop {
+        let until = Some(raw::now() + nap);
+        match readiness(c, &Place::new(fd), libc::EPOLLIN as u32, until) {
+            Ready::Signal => return false,
+            Ready::Yes => return true,
+            Ready::Timeout if has_changed(libc::P_PID, id, look) => return true,
+            Ready::Timeout => nap = (nap * 2).min(LONGEST_LOOK),
+            Ready::Never => return any_child(c, libc::P_PID, id, look),
+        }
+    }
+}
+
+/// Whether a wait would end now.
+fn has_changed(idtype: u32, id: u64, look: u64) -> bool {
+    let mut info = core::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let a = [
+        idtype as u64,
+        id,
+        info.as_mut_ptr() as u64,
+        look | NOHANG,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel fills `info`, for which zero is valid; WNOWAIT leaves the child
+    // as it is.
+    unsafe { syscall(libc::SYS_waitid as u64, a) != 0 || info.assume_init().si_pid() != 0 }
 }
 
 /// First and longest wait between two looks where the kernel has no IORING_OP_WAITID
@@ -38,49 +86,18 @@ fn child(c: &Call<'_>, idtype: u32, id: u64, options: u64) -> bool {
 const FIRST_NAP: u64 = 200_000;
 const LONGEST_NAP: u64 = 10_000_000;
 
-/// No descriptor tells of "any child": io_uring waits for one, without reaping
-/// it. Without io_uring the caller looks again after naps that grow; a handler for
-/// SIGCHLD, which a program with children often has, ends a nap at once.
-fn any_child(c: &Call<'_>, idtype: u32, id: u64, options: u64) -> bool {
-    let look = options | libc::WNOWAIT as u64;
-    let mut info = core::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: the reference ends with the statement.
-    if unsafe { c.hub.reactor() }.supports(opcode::WaitId::CODE) {
-        let entry = opcode::WaitId::new(idtype as libc::idtype_t, id as libc::id_t, look as i32)
-            .infop(info.as_ptr())
-            .build();
-        match hand_over(c, entry, None) {
-            Some(ret) if raw::is_restart(ret) => return false,
-            Some(ret) if ret != raw::err(libc::EINVAL) => return true,
-            _ => {}
-        }
-    }
+/// No descriptor tells of "any child". Without io_uring the caller looks again after naps
+/// that grow; a handler for SIGCHLD, which a program with children often has, ends a nap
+/// at once.
+fn any_child(c: &Call<'_>, idtype: u32, id: u64, look: u64) -> bool {
     let mut nap = FIRST_NAP;
-    loop {
-        // SAFETY: the kernel fills `info`; WNOWAIT leaves the child as it is.
-        let (ret, pid) = unsafe {
-            info = core::mem::MaybeUninit::zeroed();
-            let ret = syscall(
-                libc::SYS_waitid as u64,
-                [
-                    idtype as u64,
-                    id,
-                    info.as_mut_ptr() as u64,
-                    look | NOHANG,
-                    0,
-                    0,
-                ],
-            );
-            (ret, info.assume_init().si_pid())
-        };
-        if ret != 0 || pid != 0 {
-            return true;
-        }
+    while !has_changed(idtype, id, look) {
         match c.hub.park(c.guest, Some(raw::now() + nap), true) {
             Reason::Signal => return false,
             _ => nap = (nap * 2).min(LONGEST_NAP),
         }
     }
+    true
 }
 
 /// wait4(2).
@@ -120,37 +137,51 @@ pub unsafe fn wait4(c: &mut Call<'_>) -> Outcome {
     }
 }
 
+/// What the kernel writes of a siginfo_t for waitid(2): signal, errno and code, and behind
+/// a gap process, user and status.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ChildInfo {
+    head: [i32; 3],
+    gap: i32,
+    child: [i32; 3],
+}
+
 /// waitid(2).
 ///
 /// # Safety
 /// As [`wait4`].
 pub unsafe fn waitid(c: &mut Call<'_>) -> Outcome {
     let [idtype, id, info, options, usage, _] = c.a;
-    if options & NOHANG != 0 {
+    // A non-blocking pidfd says EAGAIN itself.
+    if options & NOHANG != 0 || idtype as u32 == libc::P_PIDFD && raw::is_nonblocking(id as i32) {
         return Outcome::Native;
     }
     loop {
         let mut mine = core::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
-        let to = if info == 0 {
-            mine.as_mut_ptr() as u64
-        } else {
-            info
-        };
-        if info != 0 {
-            // Zero tells "no child yet" from a result; the kernel writes it anyway.
-            // SAFETY: the guest's own buffer.
-            unsafe { core::ptr::write_bytes(info as *mut u8, 0, size_of::<libc::siginfo_t>()) };
-        }
+        let to = mine.as_mut_ptr();
+        let a = [idtype, id, to as u64, options | NOHANG, usage, 0];
         // SAFETY: the guest's own call, not waiting.
-        let ret = unsafe { syscall(c.frame.rax, [idtype, id, to, options | NOHANG, usage, 0]) };
-        // SAFETY: the kernel filled it, or it is zero.
-        if ret != 0 || unsafe { (*(to as *const libc::siginfo_t)).si_pid() } != 0 {
-            return Outcome::Done(ret);
+        let ret = unsafe { syscall(c.frame.rax, a) };
+        // SAFETY: the kernel filled it, or it is zero; the structure begins so.
+        let told: ChildInfo = unsafe { to.cast::<ChildInfo>().read() };
+        if ret != 0 || told.child[0] != 0 {
+            return Outcome::Done(tell(info, &told).err().unwrap_or(ret));
         }
         if !child(c, idtype as u32, id, options & !(libc::WNOWAIT as u64)) {
             return Outcome::Done(ERESTARTSYS);
         }
     }
+}
+
+/// Writes what the kernel would write, and where it would.
+fn tell(info: u64, told: &ChildInfo) -> Result<(), i64> {
+    if info == 0 {
+        return Ok(());
+    }
+    let child = info.wrapping_add(core::mem::offset_of!(ChildInfo, child) as u64);
+    // SAFETY: the guest's own buffer.
+    unsafe { raw::put(info, told.head).and_then(|()| raw::put(child, told.child)) }
 }
 
 /// execve(2) and execveat(2): the new program gets the caller's own signal mask.

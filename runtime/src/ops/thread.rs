@@ -10,6 +10,7 @@ use crate::guest::{State, life};
 use crate::mounts;
 use crate::offload;
 use crate::raw::{self, err};
+use crate::reactor::fds;
 use crate::signal;
 use crate::trace;
 
@@ -36,6 +37,7 @@ fn vfork(c: &mut Call<'_>) -> Outcome {
     // The child inherits the kernel thread's mask: it must be the caller's. The
     // first call after the child is gone restores it.
     signal::show_kernel_mask_of(c.guest);
+    fds::table().are_shared();
     c.hub.shared_child.set(true);
     Outcome::Native
 }
@@ -132,12 +134,11 @@ pub unsafe fn get_robust_list(c: &mut Call<'_>) -> Outcome {
     let Some(guest) = guest else {
         return Outcome::Native;
     };
-    // SAFETY: the guest's own two pointers.
-    unsafe {
-        (c.a[1] as *mut usize).write(guest.robust_list.get());
-        (c.a[2] as *mut u64).write(ROBUST_HEAD);
-    }
-    Outcome::Done(0)
+    // SAFETY: the guest's own two pointers, in the kernel's order.
+    let written = unsafe {
+        raw::put(c.a[2], ROBUST_HEAD).and_then(|()| raw::put(c.a[1], guest.robust_list.get()))
+    };
+    Outcome::Done(written.err().unwrap_or(0))
 }
 
 /// rseq(2): the kernel knows one area a kernel thread, and that is the initial

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::{Call, Outcome};
+use crate::arch::{syscall, syscall2};
 use crate::guest::Reason;
 use crate::raw::{self, ERESTARTNOHAND, err};
 
@@ -14,18 +15,20 @@ fn span(pointer: u64) -> Result<u64, i64> {
 
 fn sleep_until(c: &Call<'_>, deadline: u64, left: u64) -> i64 {
     match c.hub.park(c.guest, Some(deadline), true) {
-        Reason::Signal => {
-            if left != 0 {
-                let rest = raw::ns_timespec(deadline.saturating_sub(raw::now()));
-                // SAFETY: the guest's own argument, which the kernel would write.
-                if let Err(e) = unsafe { raw::put(left, rest) } {
-                    return e;
-                }
-            }
-            ERESTARTNOHAND
-        }
+        Reason::Signal => interrupted(left, deadline.saturating_sub(raw::now())),
         _ => 0,
     }
+}
+
+/// What an interrupted sleep returns; at `left` it says how many nanoseconds are.
+fn interrupted(left: u64, rest: u64) -> i64 {
+    if left == 0 {
+        return ERESTARTNOHAND;
+    }
+    // SAFETY: the guest's own argument, which the kernel would write.
+    unsafe { raw::put(left, raw::ns_timespec(rest)) }
+        .err()
+        .unwrap_or(ERESTARTNOHAND)
 }
 
 /// nanosleep(2).
@@ -39,29 +42,43 @@ pub unsafe fn nanosleep(c: &mut Call<'_>) -> Outcome {
     }
 }
 
-/// clock_nanosleep(2). Clocks that count CPU time are the kernel's to wait for.
+/// clock_nanosleep(2).
 ///
 /// # Safety
 /// As [`nanosleep`].
 pub unsafe fn clock_nanosleep(c: &mut Call<'_>) -> Outcome {
     let clock = c.a[0] as i32;
-    if !matches!(
-        clock,
-        libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME | libc::CLOCK_TAI
-    ) {
+    let absolute = c.a[1] & libc::TIMER_ABSTIME as u64 != 0;
+    let counts = clock == libc::CLOCK_PROCESS_CPUTIME_ID || clock < 0;
+    let sleeps = match clock {
+        libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME | libc::CLOCK_TAI => {
+            true
+        }
+        // The kernel says whether it has the clock and lets the caller sleep by it: a
+        // time that has passed does not wait.
+        libc::CLOCK_REALTIME_ALARM | libc::CLOCK_BOOTTIME_ALARM => takes(clock),
+        // CPU time of this process or of another. (A thread's own is refused.)
+        _ => counts && takes(clock),
+    };
+    if !sleeps {
         return Outcome::Native;
     }
     let ns = match span(c.a[2]) {
         Ok(ns) => ns,
         Err(e) => return Outcome::Done(e),
     };
-    if c.a[1] & libc::TIMER_ABSTIME as u64 == 0 {
+    if !absolute && !counts {
         return Outcome::Done(sleep_until(c, raw::now().saturating_add(ns), c.a[3]));
     }
-    // The clock may be set meanwhile: look at it again after each wait.
+    let until = if absolute {
+        ns
+    } else {
+        read(clock).saturating_add(ns)
+    };
+    // The clock may be set meanwhile, or stand still: look at it again after each wait.
     let mut slept = false;
     loop {
-        let left = ns.saturating_sub(raw::clock(clock));
+        let left = until.saturating_sub(read(clock));
         if left == 0 {
             if !slept {
                 // A program that calls this in a loop waits for somebody.
@@ -70,10 +87,51 @@ pub unsafe fn clock_nanosleep(c: &mut Call<'_>) -> Outcome {
             return Outcome::Done(0);
         }
         slept = true;
-        let ret = sleep_until(c, raw::now().saturating_add(left), 0);
-        if ret != 0 {
-            return Outcome::Done(ret);
+        let nap = match clock {
+            libc::CLOCK_MONOTONIC => left,
+            _ if counts => left.clamp(SHORTEST_NAP, LONGEST_OF_CPU),
+            _ => left.min(LONGEST_NAP),
+        };
+        if sleep_until(c, raw::now().saturating_add(nap), 0) != 0 {
+            let left = if absolute { 0 } else { c.a[3] };
+            return Outcome::Done(interrupted(left, until.saturating_sub(read(clock))));
         }
+    }
+}
+
+/// Whether the kernel lets the caller sleep by a clock.
+fn takes(clock: i32) -> bool {
+    let passed = raw::ns_timespec(0);
+    let a = [
+        clock as u64,
+        libc::TIMER_ABSTIME as u64,
+        &raw const passed as u64,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: a time span of ours.
+    unsafe { syscall(libc::SYS_clock_nanosleep as u64, a) == 0 }
+}
+
+/// Longest wait between two looks at a clock that may be set, in nanoseconds.
+const LONGEST_NAP: u64 = raw::NS_PER_S;
+
+/// Longest and shortest wait between two looks at a clock that counts CPU time, which
+/// runs slower than others, or faster where several threads run.
+const LONGEST_OF_CPU: u64 = 50_000_000;
+const SHORTEST_NAP: u64 = 1_000_000;
+
+/// A clock in nanoseconds.
+fn read(clock: i32) -> u64 {
+    let mut ts = raw::ns_timespec(0);
+    // SAFETY: the kernel writes a time span of ours.
+    let ret = unsafe { syscall2(libc::SYS_clock_gettime, clock as u64, &raw mut ts as u64) };
+    if ret == 0 {
+        raw::timespec_ns(&ts).unwrap_or(0)
+    } else {
+        // Its process has ended: the wait is over, as the kernel has it.
+        u64::MAX
     }
 }
 

@@ -7,7 +7,7 @@ use core::cell::Cell;
 use crate::arch::syscall;
 use crate::guest::Reason;
 use crate::raw::{self, ERESTARTSYS, err};
-use crate::reactor::fds::{self, FdState, FdWaiter};
+use crate::reactor::fds::{self, FdState, FdWaiter, Kind};
 use crate::reactor::ring::Entry;
 
 /// How many operations on a descriptor are handed over untried after a try that
@@ -99,25 +99,54 @@ pub fn readiness(c: &Call<'_>, place: &Place, events: u32, deadline: Option<u64>
 }
 
 /// The socket time-out of a descriptor in nanoseconds, if it has one.
-///
-/// The value is read once and again only after the program set a time-out on
-/// whatever descriptor.
 pub fn socket_timeout(fd: i32, state: &FdState, direction: Direction) -> Option<u64> {
-    let epoch = fds::table().timeout_epoch.get();
-    if state.timeout_epoch.get() != epoch {
-        state
-            .receive_timeout
-            .set(timeout_option(fd, libc::SO_RCVTIMEO));
-        state
-            .send_timeout
-            .set(timeout_option(fd, libc::SO_SNDTIMEO));
-        state.timeout_epoch.set(epoch);
-    }
+    refresh_options(fd, state);
     let ns = match direction {
         Direction::In => state.receive_timeout.get(),
         Direction::Out => state.send_timeout.get(),
     };
     (ns != 0).then_some(ns)
+}
+
+/// SO_RCVLOWAT of a stream socket: how many bytes a blocking receive waits for.
+pub fn receive_low(fd: i32, state: &FdState) -> usize {
+    refresh_options(fd, state);
+    state.receive_low.get() as usize
+}
+
+/// The options that say how long a call blocks are read once, and again only after the
+/// program set one on whatever descriptor.
+fn refresh_options(fd: i32, state: &FdState) {
+    let epoch = fds::table().options_epoch.get();
+    if state.options_epoch.get() == epoch {
+        return;
+    }
+    state
+        .receive_timeout
+        .set(timeout_option(fd, libc::SO_RCVTIMEO));
+    state
+        .send_timeout
+        .set(timeout_option(fd, libc::SO_SNDTIMEO));
+    state
+        .receive_low
+        .set(raw::socket_option(fd, libc::SO_RCVLOWAT).max(1) as u32);
+    state.options_epoch.set(epoch);
+}
+
+/// When a call that may wait several times stops waiting: counted from its first wait.
+#[derive(Default)]
+pub struct Limit(Cell<Option<Option<u64>>>);
+
+impl Limit {
+    /// The deadline in CLOCK_MONOTONIC nanoseconds, if there is one.
+    pub fn deadline(&self, fd: i32, state: &FdState, direction: Direction) -> Option<u64> {
+        if let Some(deadline) = self.0.get() {
+            return deadline;
+        }
+        let deadline = socket_timeout(fd, state, direction).map(|ns| raw::now().saturating_add(ns));
+        self.0.set(Some(deadline));
+        deadline
+    }
 }
 
 fn timeout_option(fd: i32, option: i32) -> u64 {
@@ -149,26 +178,32 @@ fn timeout_option(fd: i32, option: i32) -> u64 {
 
 /// What an interrupted call returns: a socket call with a time-out is never
 /// restarted (signal(7)).
-fn interrupted(timed: bool) -> i64 {
+pub fn interrupted(timed: bool) -> i64 {
     if timed { err(libc::EINTR) } else { ERESTARTSYS }
 }
 
+/// An operation for the ring and its code.
+pub type Handed = (Entry, u8);
+
 /// One transfer that either happens at once or not at all: tries, hands over,
 /// or waits and tries again. `attempt` must not block and answers -EAGAIN if it
-/// would; a result below `full` means that it left nothing behind. `None`: the descriptor cannot be waited for; run the call as it is.
+/// would; a result below `full` means that more is not waiting now, as far as the kind
+/// of the descriptor allows to tell. `None`: the descriptor cannot be waited for; run
+/// the call as it is.
 pub fn transfer(
     c: &Call<'_>,
     fd: i32,
     direction: Direction,
-    entry: Option<Entry>,
-    opcode: u8,
+    handed: Option<Handed>,
     full: usize,
+    limit: &Limit,
     mut attempt: impl FnMut(i32) -> i64,
 ) -> Option<i64> {
     let place = Place::new(fd);
     let state = fds::table().get(fd)?;
     // SAFETY: the reference ends with the statement.
-    let ring = entry.is_some() && unsafe { c.hub.reactor() }.supports(opcode);
+    let handed = handed.filter(|&(_, code)| unsafe { c.hub.reactor() }.supports(code));
+    let ring = handed.is_some();
     let events = direction.events();
     let luck = state.luck.get();
     let tries = if ring {
@@ -180,8 +215,10 @@ pub fn transfer(
         let ret = attempt(fd);
         if ret != err(libc::EAGAIN) {
             if (1..full as i64).contains(&ret) {
-                state.spent(events);
                 state.luck.set(-1);
+                if state.is_drained_by_part(fd) {
+                    state.spent(events);
+                }
             }
             return Some(ret);
         }
@@ -192,7 +229,6 @@ pub fn transfer(
     } else if ring {
         state.luck.set(luck + 1);
     }
-    let timed = || socket_timeout(fd, state, direction).map(|ns| raw::now().saturating_add(ns));
     // io_uring would wait whatever the program wanted.
     if state.is_nonblocking(fd) {
         return Some(if tries {
@@ -201,23 +237,36 @@ pub fn transfer(
             attempt(fd)
         });
     }
-    let deadline = timed();
-    if ring
-        && let Some(entry) = entry
-        && let Some(ret) = hand_over(c, entry, deadline)
+    let deadline = limit.deadline(fd, state, direction);
+    // Who waits for more than is there (SO_RCVLOWAT) gets what is there in the end.
+    let last = |ret: i64, attempt: &mut dyn FnMut(i32) -> i64| {
+        if direction == Direction::Out || state.receive_low.get() <= 1 {
+            return Some(ret);
+        }
+        Some(match attempt(place.fd()) {
+            none if none == err(libc::EAGAIN) => ret,
+            some => some,
+        })
+    };
+    if let Some((entry, _)) = handed
+        && let Some(ret) = hand_over(c, fd, entry, deadline)
     {
+        if raw::is_restart(ret) || ret == err(libc::EAGAIN) || ret == err(libc::EINTR) {
+            return last(ret, &mut attempt);
+        }
         return Some(ret);
     }
     loop {
         match readiness(c, &place, events, deadline) {
             Ready::Yes => {}
-            Ready::Timeout => return Some(err(libc::EAGAIN)),
-            Ready::Signal => return Some(interrupted(deadline.is_some())),
+            Ready::Timeout => return last(err(libc::EAGAIN), &mut attempt),
+            Ready::Signal => return last(interrupted(deadline.is_some()), &mut attempt),
             Ready::Never => return None,
         }
         let ret = attempt(place.fd());
         let state = fds::table().get(place.fd())?;
-        if !(full as i64..).contains(&ret) && ret != 0 {
+        let part = (1..full as i64).contains(&ret) && state.is_drained_by_part(place.fd());
+        if part || ret == err(libc::EAGAIN) {
             state.spent(events);
         }
         if ret != err(libc::EAGAIN) {
@@ -226,11 +275,11 @@ pub fn transfer(
     }
 }
 
-/// Hands an operation to the ring and parks until it is complete. `None`: the
-/// ring did not take it.
-pub fn hand_over(c: &Call<'_>, entry: Entry, deadline: Option<u64>) -> Option<i64> {
+/// Hands an operation on `fd` (-1: on none) to the ring and parks until it is complete.
+/// `None`: the ring did not take it.
+pub fn hand_over(c: &Call<'_>, fd: i32, entry: Entry, deadline: Option<u64>) -> Option<i64> {
     // SAFETY: the reference ends with the statement.
-    if !unsafe { c.hub.reactor() }.submit(c.guest, entry) {
+    if !unsafe { c.hub.reactor() }.submit(c.guest, fd, entry) {
         return None;
     }
     let mut reason = Reason::None;
@@ -255,6 +304,28 @@ pub fn hand_over(c: &Call<'_>, entry: Entry, deadline: Option<u64>) -> Option<i6
     })
 }
 
+/// First and longest wait between two tries where nothing tells of room, in nanoseconds.
+const FIRST_NAP: u64 = 100_000;
+const LONGEST_NAP: u64 = 5_000_000;
+
+/// The waits of a call between tries for which no event tells when to try again.
+pub struct Naps(u64);
+
+impl Default for Naps {
+    fn default() -> Self {
+        Naps(FIRST_NAP)
+    }
+}
+
+impl Naps {
+    /// When the next one ends, at the latest at `deadline`.
+    pub fn next(&mut self, deadline: Option<u64>) -> u64 {
+        let end = raw::now().saturating_add(self.0);
+        self.0 = (self.0 * 2).min(LONGEST_NAP);
+        deadline.map_or(end, |deadline| deadline.min(end))
+    }
+}
+
 /// Sends `total` bytes as a blocking call does: all of them, unless an error, a
 /// signal or a time-out comes between. `attempt(fd, done)` must not block.
 pub fn send_all(
@@ -264,8 +335,10 @@ pub fn send_all(
     mut attempt: impl FnMut(i32, usize) -> i64,
 ) -> Option<i64> {
     let place = Place::new(fd);
+    let limit = Limit::default();
+    let mut naps = Naps::default();
+    let mut blocking = false;
     let mut done = 0usize;
-    let mut limit: Option<Option<u64>> = None;
     let or = |done: usize, ret: i64| Some(if done > 0 { done as i64 } else { ret });
     loop {
         let ret = attempt(place.fd(), done);
@@ -277,86 +350,31 @@ pub fn send_all(
         } else if ret != err(libc::EAGAIN) {
             return or(done, ret);
         }
-        let deadline = match limit {
-            Some(deadline) => deadline,
-            None => {
-                if fds::table().get(fd)?.is_nonblocking(fd) {
-                    return or(done, err(libc::EAGAIN));
-                }
-                let state = fds::table().get(fd)?;
-                let timeout = socket_timeout(fd, state, Direction::Out);
-                *limit.insert(timeout.map(|ns| raw::now().saturating_add(ns)))
+        let state = fds::table().get(place.fd())?;
+        if !blocking {
+            if state.is_nonblocking(fd) {
+                return or(done, err(libc::EAGAIN));
             }
-        };
+            blocking = true;
+        }
         if ret >= 0 {
             continue;
         }
-        match readiness(c, &place, Direction::Out.events(), deadline) {
+        let deadline = limit.deadline(place.fd(), state, Direction::Out);
+        let mut until = deadline;
+        // A datagram's receiver may be full that is not this socket's peer: then this
+        // socket is writable, and no event tells when the receiver is.
+        if state.kind(place.fd()) == Kind::Datagram && raw::poll_now(place.fd(), libc::POLLOUT) != 0
+        {
+            until = Some(naps.next(deadline));
+        }
+        match readiness(c, &place, Direction::Out.events(), until) {
             Ready::Yes => {}
+            Ready::Timeout if until != deadline => {}
             Ready::Timeout => return or(done, err(libc::EAGAIN)),
             Ready::Signal => return or(done, interrupted(deadline.is_some())),
             Ready::Never if done > 0 => return Some(done as i64),
             Ready::Never => return None,
         }
     }
-}
-
-/// The byte count of an iovec array, saturating. A bad array is the kernel's to
-/// refuse.
-///
-/// # Safety
-/// `iov` must hold `count` entries.
-pub unsafe fn iov_len(iov: *const libc::iovec, count: usize) -> usize {
-    (0..count).fold(0usize, |sum, i| {
-        // SAFETY: the caller's contract.
-        sum.saturating_add(unsafe { (*iov.add(i)).iov_len })
-    })
-}
-
-/// What is left of an iovec array after `done` bytes: either the rest of one
-/// entry, or whole entries. No copy of the array is needed.
-///
-/// # Safety
-/// As [`iov_len`].
-pub unsafe fn iov_rest(
-    iov: *const libc::iovec,
-    count: usize,
-    done: usize,
-) -> (libc::iovec, *const libc::iovec, usize) {
-    let mut skipped = 0usize;
-    for i in 0..count {
-        // SAFETY: the caller's contract.
-        let entry = unsafe { *iov.add(i) };
-        if done < skipped + entry.iov_len {
-            let inside = done - skipped;
-            if inside == 0 {
-                // SAFETY: still inside the array.
-                return (
-                    libc::iovec {
-                        iov_base: core::ptr::null_mut(),
-                        iov_len: 0,
-                    },
-                    unsafe { iov.add(i) },
-                    count - i,
-                );
-            }
-            return (
-                libc::iovec {
-                    iov_base: entry.iov_base.wrapping_byte_add(inside),
-                    iov_len: entry.iov_len - inside,
-                },
-                core::ptr::null(),
-                1,
-            );
-        }
-        skipped += entry.iov_len;
-    }
-    (
-        libc::iovec {
-            iov_base: core::ptr::null_mut(),
-            iov_len: 0,
-        },
-        core::ptr::null(),
-        0,
-    )
 }

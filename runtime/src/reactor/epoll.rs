@@ -12,9 +12,18 @@ const BELL: u64 = u64::MAX;
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
 
-/// What a registration asks for: everything, once an edge.
-const ALL: u32 =
-    (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLPRI | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
+/// What a registration asks for: everything, once an edge. (poll(2) has other names for
+/// reading and writing too, which a program may ask for alone.)
+const ALL: u32 = (libc::EPOLLIN
+    | libc::EPOLLOUT
+    | libc::EPOLLPRI
+    | libc::EPOLLRDHUP
+    | libc::EPOLLRDNORM
+    | libc::EPOLLRDBAND
+    | libc::EPOLLWRNORM
+    | libc::EPOLLWRBAND
+    | libc::EPOLLMSG
+    | libc::EPOLLET) as u32;
 
 /// An epoll instance of ours.
 pub struct EpollSet {

@@ -52,15 +52,48 @@ impl FdWaiter {
 pub enum Kind {
     /// A regular file or block device: never "not ready", but may be slow.
     Regular = 1,
-    /// A stream socket.
+    /// A TCP socket.
+    Tcp,
+    /// Another stream socket.
     Stream,
     /// Another socket.
     Datagram,
     /// An io_uring that becomes readable with a completion. Others make those only
     /// when they are asked for them.
     ReadableRing,
+    /// A pipe or FIFO.
+    Pipe,
+    /// A terminal.
+    Terminal,
     /// Anything else.
     Other,
+}
+
+impl Kind {
+    /// Whether it is a socket.
+    pub fn is_socket(self) -> bool {
+        matches!(self, Kind::Tcp | Kind::Stream | Kind::Datagram)
+    }
+
+    /// Whether it is a stream socket.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Kind::Tcp | Kind::Stream)
+    }
+
+    fn of(fd: i32) -> Self {
+        match raw::file_type(fd) {
+            libc::S_IFREG | libc::S_IFBLK => Kind::Regular,
+            libc::S_IFSOCK => match raw::socket_option(fd, libc::SO_PROTOCOL) {
+                libc::IPPROTO_TCP | libc::IPPROTO_MPTCP => Kind::Tcp,
+                _ if raw::socket_option(fd, libc::SO_TYPE) == libc::SOCK_STREAM => Kind::Stream,
+                _ => Kind::Datagram,
+            },
+            // A pipe of packets is read packet by packet.
+            libc::S_IFIFO if raw::status_flags(fd) & libc::O_DIRECT as i64 == 0 => Kind::Pipe,
+            libc::S_IFCHR if raw::is_terminal(fd) => Kind::Terminal,
+            _ => Kind::Other,
+        }
+    }
 }
 
 /// One descriptor number. All zero: never seen.
@@ -83,8 +116,17 @@ pub struct FdState {
     /// Tag of the registration, so that events of a closed descriptor are told
     /// from those of its successor.
     pub generation: Cell<u32>,
-    /// [`timeout_epoch`](FdTable::timeout_epoch) at which the next two were read.
-    pub timeout_epoch: Cell<u32>,
+    /// [`share_epoch`](FdTable::share_epoch) at which this process made the description;
+    /// 0 if it did not, or is not known to have.
+    born: Cell<u32>,
+    /// Urgent data has come: reads stop before it.
+    urgent: Cell<bool>,
+    /// The ring's batch that its last operation was in.
+    pub submitted_in: Cell<u32>,
+    /// [`options_epoch`](FdTable::options_epoch) at which the next three were read.
+    pub options_epoch: Cell<u32>,
+    /// SO_RCVLOWAT.
+    pub receive_low: Cell<u32>,
     /// SO_RCVTIMEO in nanoseconds, 0 for none.
     pub receive_timeout: Cell<u64>,
     /// SO_SNDTIMEO in nanoseconds, 0 for none.
@@ -119,14 +161,7 @@ impl FdState {
         if let Some(kind) = self.kind.get() {
             return kind;
         }
-        let kind = match raw::file_type(fd) {
-            libc::S_IFREG | libc::S_IFBLK => Kind::Regular,
-            libc::S_IFSOCK if raw::socket_option(fd, libc::SO_TYPE) == libc::SOCK_STREAM => {
-                Kind::Stream
-            }
-            libc::S_IFSOCK => Kind::Datagram,
-            _ => Kind::Other,
-        };
+        let kind = Kind::of(fd);
         self.kind.set(Some(kind));
         kind
     }
@@ -136,14 +171,17 @@ impl FdState {
         self.kind.set(Some(kind));
     }
 
+    /// A call of the program has just made the description: nobody shares it yet.
+    pub fn now_born(&self) {
+        self.born.set(table().share_epoch.get());
+    }
+
     /// Whether the program made `fd` non-blocking. The flag belongs to the
-    /// description. That of a socket is asked again only after the program set flags
-    /// on whatever descriptor: no other process is expected to. A terminal or pipe may
-    /// be shared with one that does (a shell), so it is asked every time.
+    /// description. If no other process can have that, it is asked again only after the
+    /// program set flags on whatever descriptor.
     pub fn is_nonblocking(&self, fd: i32) -> bool {
         let epoch = table().flags_epoch.get();
-        if self.flags_epoch.get() == epoch && matches!(self.kind(fd), Kind::Stream | Kind::Datagram)
-        {
+        if self.flags_epoch.get() == epoch && self.born.get() == table().share_epoch.get() {
             return self.nonblocking.get();
         }
         let nonblocking = raw::is_nonblocking(fd);
@@ -163,6 +201,22 @@ impl FdState {
             self.flags_epoch.set(epoch);
         }
         self.synchronous.get()
+    }
+
+    /// Whether a read that brings less than was asked for leaves nothing behind. Not so
+    /// where reads stop early: at urgent data, between packets, between writers, before
+    /// passed descriptors.
+    pub fn is_drained_by_part(&self, fd: i32) -> bool {
+        match self.kind(fd) {
+            Kind::Tcp => !self.urgent.get(),
+            Kind::Pipe => true,
+            _ => false,
+        }
+    }
+
+    /// Whether closing `fd` waits until what was sent has arrived (SO_LINGER).
+    pub fn lingers(&self, fd: i32) -> bool {
+        matches!(self.kind.get(), None | Some(Kind::Tcp)) && raw::linger(fd) > 0
     }
 
     /// False if an operation that needs one of `events` would surely block: the last
@@ -222,6 +276,9 @@ impl FdState {
     /// An edge came: wakes the guests that wait for one of `events`.
     pub fn wake(&self, hub: &Hub, events: u32) {
         self.ready.set(self.ready.get() | events);
+        if events & libc::EPOLLPRI as u32 != 0 {
+            self.urgent.set(true);
+        }
         let mut at = self.waiters.get();
         // SAFETY: linked waiters stay in place; waking only queues the guest.
         while let Some(waiter) = unsafe { at.as_ref() } {
@@ -236,11 +293,13 @@ impl FdState {
 /// The states of all descriptor numbers, in one reserved range of memory.
 pub struct FdTable {
     base: Cell<*mut FdState>,
-    /// Bumped whenever the program sets a socket timeout on any descriptor: a
-    /// description may have several numbers.
-    pub timeout_epoch: Cell<u32>,
+    /// Bumped whenever the program sets an option on any socket that says how long calls
+    /// wait: a description may have several numbers.
+    pub options_epoch: Cell<u32>,
     /// Bumped whenever the program sets status flags on any descriptor.
     pub flags_epoch: Cell<u32>,
+    /// Bumped whenever descriptors may come to another process: by a fork, or sent.
+    pub share_epoch: Cell<u32>,
 }
 
 // SAFETY: used on the hub's kernel thread alone.
@@ -248,9 +307,15 @@ unsafe impl Sync for FdTable {}
 
 static TABLE: FdTable = FdTable {
     base: Cell::new(ptr::null_mut()),
-    timeout_epoch: Cell::new(1),
+    options_epoch: Cell::new(1),
     flags_epoch: Cell::new(1),
+    share_epoch: Cell::new(1),
 };
+
+/// Bumps a counter whose zero means "never".
+fn bump(epoch: &Cell<u32>) {
+    epoch.set(epoch.get().wrapping_add(1).max(1));
+}
 
 /// The table.
 pub fn table() -> &'static FdTable {
@@ -267,6 +332,21 @@ impl FdTable {
             }
         }
         true
+    }
+
+    /// The program sets options that say how long calls on sockets wait.
+    pub fn options_change(&self) {
+        bump(&self.options_epoch);
+    }
+
+    /// The program sets status flags.
+    pub fn flags_change(&self) {
+        bump(&self.flags_epoch);
+    }
+
+    /// Descriptors may be another process's too from now on.
+    pub fn are_shared(&self) {
+        bump(&self.share_epoch);
     }
 
     /// The state of a descriptor number, if it is one the table holds.
@@ -311,13 +391,18 @@ impl FdTable {
     pub fn closed(&self, fd: i32) {
         if let Some(state) = self.get(fd)
             // Reading an untouched page maps the zero page only; writing costs memory.
-            && (state.armed.get() || state.kind.get().is_some() || state.timeout_epoch.get() != 0)
+            && (state.armed.get()
+                || state.kind.get().is_some()
+                || state.options_epoch.get() != 0
+                || state.born.get() != 0)
         {
             state.armed.set(false);
             state.kind.set(None);
             state.flags_epoch.set(0);
             state.luck.set(0);
-            state.timeout_epoch.set(0);
+            state.options_epoch.set(0);
+            state.born.set(0);
+            state.urgent.set(false);
             state.generation.set(state.generation.get().wrapping_add(1));
         }
     }

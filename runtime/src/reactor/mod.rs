@@ -146,12 +146,20 @@ impl Reactor {
         self.ring.as_ref().is_some_and(|ring| ring.supports(opcode))
     }
 
-    /// Hands an operation of `guest` over; its result comes to `guest.result` with a
-    /// wake. False: there is no ring, or no room.
-    pub fn submit(&mut self, guest: &Guest, entry: Entry) -> bool {
+    /// Hands an operation of `guest` on `fd` (-1: on none) over; its result comes to
+    /// `guest.result` with a wake. False: there is no ring, or no room.
+    pub fn submit(&mut self, guest: &Guest, fd: i32, entry: Entry) -> bool {
         match &mut self.ring {
-            Some(ring) => ring.submit(guest, entry),
+            Some(ring) => ring.submit(guest, fd, entry),
             None => false,
+        }
+    }
+
+    /// The number is about to be closed: operations on it reach the kernel before, which
+    /// otherwise would find another description there, or none.
+    pub fn settle(&mut self, fd: i32) {
+        if let Some(ring) = &mut self.ring {
+            ring.settle(fd);
         }
     }
 

@@ -14,7 +14,7 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 use std::os::fd::AsRawFd;
 
-use super::Wait;
+use super::{Wait, fds};
 use crate::guest::{Guest, Reason};
 use crate::hub::Hub;
 use crate::private;
@@ -58,6 +58,8 @@ pub struct Ring {
     epoll_watched: bool,
     /// The epoll set has events.
     epoll_event: bool,
+    /// Number of the batch that collects submissions now.
+    batch: u32,
 }
 
 impl Ring {
@@ -87,6 +89,7 @@ impl Ring {
             epoll_fd,
             epoll_watched: false,
             epoll_event: false,
+            batch: 1,
         })
     }
 
@@ -118,13 +121,35 @@ impl Ring {
     }
 
     /// See [`Reactor::submit`](super::Reactor::submit).
-    pub fn submit(&mut self, guest: &Guest, entry: Entry) -> bool {
+    pub fn submit(&mut self, guest: &Guest, fd: i32, entry: Entry) -> bool {
         debug_assert!(!guest.in_flight.get());
         if self.push(entry.user_data(guest as *const Guest as u64)) {
             guest.in_flight.set(true);
+            if let Some(state) = fds::table().get(fd) {
+                state.submitted_in.set(self.batch);
+            }
             return true;
         }
         false
+    }
+
+    /// See [`Reactor::settle`](super::Reactor::settle).
+    pub fn settle(&mut self, fd: i32) {
+        let waits = |state: &fds::FdState| state.submitted_in.get() == self.batch;
+        if fds::table().get(fd).is_some_and(waits) {
+            self.hand_in();
+        }
+    }
+
+    /// Hands the batch to the kernel.
+    fn hand_in(&mut self) -> bool {
+        self.next_batch();
+        self.ring.submit().is_ok()
+    }
+
+    fn next_batch(&mut self) {
+        // Zero means "never".
+        self.batch = self.batch.wrapping_add(1).max(1);
     }
 
     /// See [`Reactor::cancel`](super::Reactor::cancel).
@@ -145,7 +170,7 @@ impl Ring {
                 return true;
             }
             // Full: hand over what is there.
-            if self.ring.submit().is_err() {
+            if !self.hand_in() {
                 return false;
             }
         }
@@ -155,6 +180,7 @@ impl Ring {
     /// See [`Reactor::turn`](super::Reactor::turn).
     pub fn turn(&mut self, hub: &Hub, wait: Wait) {
         self.watch_epoll();
+        self.next_batch();
         let pending = self.ring.submission().len();
         let submitter = self.ring.submitter();
         // What an error means (interrupted, timed out, completions to be taken

@@ -30,10 +30,14 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     if catch::is_caught(info) {
         return catch::caught(hub, word, info, uc);
     }
+    uc.end_watched();
     if on_signal::is_meant(signal) && !is_shared_child(hub) {
         return;
     }
     if word == 0 || is_shared_child(hub) {
+        if bit(signal) & FAULTS != 0 && info.code() > 0 && uc.fix_up() {
+            return;
+        }
         if let Disposition::Handler(action) = disposition(signal) {
             // SAFETY: a handler of the program's, on a thread that is no guest.
             unsafe { call(&action, signal, info, uc) };

@@ -134,7 +134,7 @@ table! {
     38 setitimer Time Native Uninterrupted "";
     39 getpid Sys Native Uninterrupted "";
     40 sendfile Os Virtual(Sendfile, parks) OnSaRestart "Stops the hub while the source is read from its disk.";
-    41 socket Socket Native Uninterrupted "";
+    41 socket Socket Virtual(Socket) Uninterrupted "";
     42 connect Socket Virtual(Connect, parks) SocketTimeout "";
     43 accept Socket Virtual(Accept, parks) SocketTimeout "";
     44 sendto Socket Virtual(Sendto, parks) SocketTimeout "";

@@ -10,6 +10,7 @@ mod syscall;
 mod thread;
 mod tls;
 mod user;
+mod watched;
 
 pub use context::{
     Context, call_on, fs_base, init as init_context, prepare_call, prepare_frame, switch,
@@ -23,3 +24,4 @@ pub use syscall::{syscall, syscall0, syscall1, syscall2, syscall3, syscall4};
 pub use thread::spawn_thread;
 pub use tls::{current_word, set_current_word, set_word_of, word_distance, word_of};
 pub use user::{copy, read_word, write_word};
+pub use watched::watched_syscall;

@@ -22,7 +22,7 @@ use core::ptr;
 use super::entry::{self, xsave_size};
 use super::interruptible;
 use super::restorer::{enter_handler, restorer_address};
-use super::{slots, user};
+use super::{slots, user, watched};
 use crate::frame::{Frame, RED_ZONE, SYSCALL_LEN, SiteRecord};
 use crate::signal::{Info, StackT};
 
@@ -474,6 +474,14 @@ impl Ucontext {
     pub fn end_call(&mut self) {
         if interruptible::is_to_end(self.mc.rip, self.mc.rbx) {
             self.mc.rip = interruptible::end_address();
+        }
+    }
+
+    /// Ends a [`watched_syscall`](super::watched_syscall) that has not begun, or would
+    /// begin again.
+    pub fn end_watched(&mut self) {
+        if watched::is_at(self.mc.rip) {
+            self.mc.rip = watched::ended();
         }
     }
 }

@@ -44,8 +44,8 @@ unsafe extern "C" fn faulted() {
 }
 
 /// Copies between the program's memory and ours. False if the program's address
-/// is bad: what the kernel answers with EFAULT. Faults are caught on the hub's
-/// kernel thread, in our own code, once the first guest exists.
+/// is bad: what the kernel answers with EFAULT. Faults are caught once the first guest
+/// exists.
 ///
 /// # Safety
 /// Our side must be valid for `len` bytes, and the program must expect the
