@@ -29,8 +29,6 @@ use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
-use patch_events::channel;
-
 use crate::arch::{syscall0, syscall3, syscall4};
 use crate::catch;
 use crate::guest::Guest;
@@ -70,18 +68,16 @@ pub fn start(kernel_tid: i32, quantum: Option<u64>) {
     PAUSED.store(false, Ordering::Relaxed);
     let spawned = std::thread::Builder::new()
         .stack_size(64 << 10)
-        .spawn(move || {
-            trace::start_drain();
-            watch(kernel_tid, quantum);
-        })
+        .spawn(move || watch(kernel_tid, quantum))
         .is_ok();
     PRESENT.store(spawned, Ordering::Relaxed);
     if spawned {
         // A program's last thread is its last, whatever we run beside it.
         libc_threads::discount(1);
-    } else {
-        channel::queue(false);
     }
+    // Here and not by the monitor: a guest that opens an object holds the lock that making
+    // a thread takes, and waits for the monitor.
+    trace::start_drain();
 }
 
 /// Whether there is a monitor.

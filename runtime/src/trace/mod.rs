@@ -120,8 +120,8 @@ fn push<const N: usize>(at: u64, tell: fn(&[u64; WORDS]), first: [u64; N]) {
     channel::push(Record { at, tell, words });
 }
 
-/// Makes the drain thread. Called by the monitor, which may take libc's locks; without
-/// the thread events are told at exit.
+/// Makes the drain thread. Called with the monitor, before other guests run; without the
+/// thread events are told at exit.
 pub fn start_drain() {
     if !channel::is_open() {
         return;
