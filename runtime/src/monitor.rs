@@ -142,11 +142,15 @@ fn start_tasks() {
         // SAFETY: a box of `start_thread`, taken out of the list.
         let task = unsafe { Box::from_raw(at) };
         at = task.next;
-        let spawned = std::thread::Builder::new().spawn(move || task.run());
-        if spawned.is_ok() {
-            // A program's last thread is its last, whatever we run beside it.
+        // A program's last thread is its last, whatever we run beside it. At its end libc
+        // counts it.
+        let run = move || {
             libc_threads::discount(1);
-        }
+            task.run();
+            libc_threads::discount(-1);
+        };
+        // That there can be none is said at `start_thread`; nobody is left to be told.
+        let _ = std::thread::Builder::new().spawn(run);
     }
     offload::end_thread_making();
 }

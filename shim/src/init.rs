@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::fmt::Display;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use gevent_runtime::config::{self, Config};
@@ -76,6 +77,11 @@ pub(crate) fn complain(error: &dyn Display) {
 
 /// Patches the sites of thread creation. False: it can't be, and the program runs bare.
 pub(crate) fn arm(config: &Config) -> bool {
+    static ARMED: OnceLock<bool> = OnceLock::new();
+    *ARMED.get_or_init(|| arm_once(config))
+}
+
+fn arm_once(config: &Config) -> bool {
     let begin = Instant::now();
     if let Some(filter) = &config.events.filter
         && let Err(error) = patch_events::install(

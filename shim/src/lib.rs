@@ -47,6 +47,7 @@ pub mod arch;
 pub mod arm;
 pub mod backtrace;
 pub mod cache;
+pub mod capi;
 pub mod cfi;
 pub mod engine;
 pub mod image;

@@ -100,13 +100,14 @@ impl Current {
         };
         self.thrown.lock().push_back(payload);
         self.pending.store(true, Ordering::Release);
-        self.parker.unpark();
         if self.unwinds.load(Ordering::Relaxed) {
             foreign::cancel(thread);
         } else {
             // A call of libc's that it is parked in ends with ECANCELED.
             backend::interrupt(thread);
         }
+        // Last: who is woken finds everything that was meant for it.
+        self.parker.unpark();
         true
     }
 
@@ -123,6 +124,11 @@ impl Current {
     /// Keeps the place of a C function's result.
     pub(super) fn keep(&self, place: foreign::Place) {
         *self.place.lock() = Some(place);
+    }
+
+    /// Whether its greenlet runs a C function.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.place.lock().is_some()
     }
 
     /// Stores the result of its C function.

@@ -54,6 +54,11 @@ pub struct ForeignGreenlet {
 }
 
 impl ForeignGreenlet {
+    /// Whether the function has returned: not if it was killed.
+    pub fn returned(&self) -> bool {
+        self.greenlet.has_value()
+    }
+
     /// The function's result.
     pub fn result(&self) -> *mut c_void {
         self.result.load(Ordering::Acquire)
@@ -78,6 +83,11 @@ pub unsafe fn spawn(
     let foreign = Foreign { function, argument };
     let greenlet = builder.spawn_foreign(foreign, Arc::clone(&result))?;
     Ok(ForeignGreenlet { greenlet, result })
+}
+
+/// Whether the caller is a greenlet that was spawned by [`spawn`].
+pub fn is_current() -> bool {
+    current::with(|current| current.is_foreign())
 }
 
 /// Whether a kill of the calling greenlet cancels its thread (true at first where it was

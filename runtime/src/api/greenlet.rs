@@ -260,6 +260,10 @@ impl AnyGreenlet {
         matches!(self.shared.how_it_ended(), Some(End::Value | End::Exit))
     }
 
+    pub(super) fn has_value(&self) -> bool {
+        matches!(self.shared.how_it_ended(), Some(End::Value))
+    }
+
     /// The panic with which it ended; `None` for [`GreenletExit`].
     pub fn exception(&self) -> Option<Exception> {
         match self.shared.how_it_ended() {

@@ -122,6 +122,11 @@ impl Timeout {
         Arc::strong_count(&self.deadline) > 1
     }
 
+    /// Whether its time is up, whether or not anything was raised.
+    pub fn is_over(&self) -> bool {
+        self.deadline.at <= now()
+    }
+
     /// The time it was given.
     pub fn span(&self) -> Duration {
         self.deadline.after

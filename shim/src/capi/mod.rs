@@ -1,0 +1,151 @@
+//! The interface for C: what `include/gevent.h` declares.
+//!
+//! Each function stands for the one of [`gevent_runtime::api`] with the same name. Handles
+//! are pointers that one function makes and another frees; freeing a handle ends nothing
+//! that runs. Results are 0 or a count, or a negated errno:
+//!
+//! | result | meaning |
+//! |---|---|
+//! | `-EINVAL` | a null handle, a size of 0, a time that is no number |
+//! | `-ETIMEDOUT` | the time given to this call was up |
+//! | `-ETIME` | a `gevent_timeout_t` of the caller fired |
+//! | `-ECANCELED` | the calling greenlet was killed (and does not unwind) |
+//! | `-EAGAIN` | not now: empty, full, not ended |
+//! | `-ESHUTDOWN` | the queue is shut down |
+//! | `-EPERM` | not the caller's to release |
+//! | `-EDEADLK` | a signal handler used what the code that it interrupted is changing |
+//!
+//! Times are seconds; a negative one is no limit, 0 does not wait.
+//!
+//! # How a greenlet of C is killed
+//! By `pthread_cancel`: the wait or the cancellation point of libc that it is in unwinds,
+//! cleanup handlers and C++ destructors run, and the greenlet ends. In a greenlet that
+//! called `gevent_kill_mode(GEVENT_KILL_ERROR)`, or has disabled cancellation, a wait of
+//! this interface returns `-ECANCELED` instead; in the first case a call of libc's that
+//! waits fails with `ECANCELED`; and the greenlet may go on.
+//!
+//! Frames of Rust can't be cancelled, so each function here disables cancellation while it
+//! runs, and a wait asks for it at its end, when no frame of Rust is left that has
+//! something to drop.
+#![allow(unsafe_code)]
+#![allow(non_camel_case_types)] // C's names
+#![allow(clippy::missing_safety_doc)] // said once: handles must be live, see below
+
+use std::ffi::{c_double, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use gevent_runtime::api::{GreenletExit, TimedOut};
+
+pub mod greenlet;
+pub mod group;
+pub mod hub;
+pub mod queue;
+pub mod sync;
+
+unsafe extern "C-unwind" {
+    /// pthread_testcancel(3), which may unwind.
+    fn pthread_testcancel();
+}
+
+unsafe extern "C" {
+    /// pthread_setcancelstate(3).
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+
+/// PTHREAD_CANCEL_DISABLE.
+const DISABLE: c_int = 1;
+
+/// Runs the body of a function with cancellation disabled. A panic becomes a result.
+fn call(f: impl FnOnce() -> c_int) -> c_int {
+    let mut state = 0;
+    // SAFETY: our variable.
+    unsafe { pthread_setcancelstate(DISABLE, &mut state) };
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    // SAFETY: the state that was there.
+    unsafe { pthread_setcancelstate(state, std::ptr::null_mut()) };
+    match outcome {
+        Ok(result) => result,
+        Err(payload) if payload.is::<GreenletExit>() => -libc::ECANCELED,
+        Err(payload) if payload.is::<TimedOut>() => -libc::ETIME,
+        // The only other panic is that of a lock that this thread holds.
+        Err(_) => -libc::EDEADLK,
+    }
+}
+
+/// As [`call`], for a function that waits. If the caller was killed and unwinds, it does so
+/// from here.
+fn wait(f: impl FnOnce() -> c_int) -> c_int {
+    let result = call(f);
+    if result == -libc::ECANCELED {
+        // SAFETY: nothing of this frame or its caller's has a destructor.
+        unsafe { pthread_testcancel() };
+    }
+    result
+}
+
+/// A time of C: `None` for no limit.
+///
+/// # Errors
+/// `-EINVAL` for what is no number.
+fn span(seconds: c_double) -> Result<Option<Duration>, c_int> {
+    if seconds.is_nan() {
+        return Err(-libc::EINVAL);
+    }
+    if seconds < 0.0 {
+        return Ok(None);
+    }
+    Ok(Some(
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
+    ))
+}
+
+/// Puts a new handle at `out`.
+///
+/// # Safety
+/// `out` must be null or writable.
+unsafe fn give<T>(out: *mut *mut T, handle: T) -> c_int {
+    if out.is_null() {
+        return -libc::EINVAL;
+    }
+    // SAFETY: the caller's contract.
+    unsafe { out.write(Box::into_raw(Box::new(handle))) };
+    0
+}
+
+/// Frees a handle; null is none.
+///
+/// # Safety
+/// The handle must be of [`give`] and not freed.
+unsafe fn free<T>(handle: *mut T) {
+    call(|| {
+        if !handle.is_null() {
+            // SAFETY: the caller's contract.
+            drop(unsafe { Box::from_raw(handle) });
+        }
+        0
+    });
+}
+
+/// What a handle stands for, or `-EINVAL` out of the calling closure.
+macro_rules! get {
+    ($handle:expr) => {
+        // SAFETY: the function's contract: null or a live handle.
+        match unsafe { $handle.as_ref() } {
+            Some(handle) => &handle.0,
+            None => return -libc::EINVAL,
+        }
+    };
+}
+
+/// A value, or its error out of the calling closure.
+macro_rules! ok {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => return error,
+        }
+    };
+}
+
+use {get, ok};
