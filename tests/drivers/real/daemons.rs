@@ -39,7 +39,7 @@ fn stunnel(mode: &Mode) -> Result<Outcome, String> {
     let settings = place.write(
         "stunnel.conf",
         &format!(
-            "foreground = yes\npid = {}\ndebug = err\n\
+            "foreground = yes\nsyslog = no\npid = {}\ndebug = err\n\
              [echo]\naccept = {}\nconnect = 127.0.0.1:{behind}\ncert = {}\nkey = {}\n",
             place.path("run/pid").display(),
             place.address,
