@@ -94,6 +94,8 @@ pub struct Config {
     /// How long a guest may keep the processor while others wait for it; `None`
     /// for as long as it likes. 1 ms to 10 s.
     pub preempt: Option<Duration>,
+    /// Most kernel threads that carry out calls which nothing else can: 1 to 10,000.
+    pub pool: usize,
     /// Whether calls are caught that no patched site makes.
     pub catch: bool,
     /// How long a thread may keep the others from running before that is told; `None`
@@ -117,6 +119,7 @@ impl Config {
         loop_kind: LoopKind::Auto,
         stack_size: None,
         preempt: Some(Duration::from_millis(10)),
+        pool: 256,
         catch: false,
         max_blocking_time: Some(Duration::from_millis(100)),
         max_memory: None,

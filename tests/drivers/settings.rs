@@ -26,6 +26,22 @@ while 'not caught' not in open(os.environ['GEVENT_SHIM_EVENTS_FILE']).read():
 print('told', flush=True)
 ";
 
+/// Three threads wait in the kernel for locks that the first thread has.
+const LOCKS: &str = "
+import fcntl, tempfile, threading, time
+file = tempfile.NamedTemporaryFile()
+fcntl.flock(file, fcntl.LOCK_EX)
+def body():
+    with open(file.name) as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        print('locked')
+threads = [threading.Thread(target=body) for _ in range(3)]
+for t in threads: t.start()
+time.sleep(0.2)
+fcntl.flock(file, fcntl.LOCK_UN)
+for t in threads: t.join()
+";
+
 fn run(program: &str, settings: &[(&str, &str)]) -> Output {
     // Only the program is preloaded, not what bounds it.
     let mut command = Command::new("timeout");
@@ -163,6 +179,21 @@ fn calls_are_caught_where_asked_and_until_the_program_wants_that_itself() {
     for part in ["patched site makes are caught", "Dispatch itself"] {
         assert!(written.contains(part), "{part}: {written}");
     }
+}
+
+#[test]
+fn a_small_pool_is_told_of_and_still_serves_everybody() {
+    let settings = [
+        ("GEVENT_SHIM_POOL", "1"),
+        ("GEVENT_SHIM_EVENTS", "gevent::hub=warn"),
+    ];
+    let told = expect_of(LOCKS, &settings, "locked\nlocked\nlocked\n");
+    assert!(
+        told.contains("all 1 threads of the offload pool are busy"),
+        "{told}"
+    );
+    let settings = [settings[1]];
+    assert_eq!(expect_of(LOCKS, &settings, "locked\nlocked\nlocked\n"), "");
 }
 
 #[test]

@@ -56,6 +56,13 @@ events! {
         backtrace: &'a str,
     } => "thread {tid} has kept the others from running for {blocked:.1?} with {doing}: {backtrace}";
 
+    /// Every thread of the offload pool is busy. Told once. Calls wait for one of them, or
+    /// are tried again and again if they can be.
+    HUB WARN PoolFull {
+        /// How many threads there are, as GEVENT_SHIM_POOL allows.
+        threads: usize,
+    } => "all {threads} threads of the offload pool are busy";
+
     /// The process uses more memory than it may.
     HUB WARN MemoryPassed {
         /// Resident bytes.

@@ -9,7 +9,7 @@ pub use call::Called;
 pub use guest::{GuestEnded, GuestMadeAt, GuestStarted, LookedUp};
 pub use hub::{
     Armed, Catching, EventsLost, ForkReinitialised, HubBlocked, HubStarted, MemoryBack,
-    MemoryPassed, NotCatching, WouldBlockForever,
+    MemoryPassed, NotCatching, PoolFull, WouldBlockForever,
 };
 pub use patch::{
     DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict, LoadedLate,

@@ -136,6 +136,17 @@ settings! {
             Some(())
         };
 
+    /// Most kernel threads that wait, each for one thread of the program, where the kernel
+    /// has no other way: for locks of files, System V and POSIX queues, slow file systems.
+    POOL = "GEVENT_SHIM_POOL"
+        takes "a number from 1 to 10000",
+        if unset "256",
+        reads Word |text, config| {
+            let threads = usize::try_from(decimal(text)?).ok()?;
+            config.pool = Some(threads).filter(|threads| (1..=10_000).contains(threads))?;
+            Some(())
+        };
+
     /// At `1`, system calls are caught too that are made by code which could not be patched: made at
     /// run time, or refused. Such a call costs a signal, and every other call more than without.
     CATCH = "GEVENT_SHIM_CATCH"

@@ -26,9 +26,11 @@ use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
+use patch_events::events;
 use rustix_futex_sync::{Condvar, Mutex, MutexGuard};
 
 use crate::arch::{self, syscall0, syscall3, syscall4};
+use crate::config;
 use crate::guest::{Guest, Reason};
 use crate::hub::hub;
 use crate::monitor::{self, PREEMPT};
@@ -36,9 +38,6 @@ use crate::raw;
 use crate::signal;
 use crate::wanted;
 use thread::Place;
-
-/// Threads the pool may have. A request beyond that waits for one to finish.
-const MAX_THREADS: usize = 256;
 
 /// What a thread of the pool is to do.
 #[derive(Debug, Clone, Copy)]
@@ -193,7 +192,14 @@ pub fn run(guest: &'static Guest, nr: i64, args: [u64; 6]) -> i64 {
 /// calls that wait for what the caller is about to do.
 pub fn run_interruptible(guest: &'static Guest, nr: i64, args: [u64; 6]) -> Option<i64> {
     let hub = guest.hub();
-    if hub.call(guest, || pool().is_some_and(Pool::is_full)) {
+    let is_full = || {
+        let full = pool().is_some_and(Pool::is_full);
+        if full {
+            tell_full(config::get().pool);
+        }
+        full
+    };
+    if hub.call(guest, is_full) {
         return None;
     }
     let ticket = Ticket::default();
@@ -268,7 +274,8 @@ pub fn credentials_changed(guest: &'static Guest) {
         state.credentials = state.credentials.wrapping_add(1);
         (state.threads, state.idle) = (0, 0);
         pool.work.notify_all();
-        while state.threads < state.queue.len() && add_thread(pool, &mut state) {}
+        let most = config::get().pool;
+        while state.threads < state.queue.len().min(most) && add_thread(pool, &mut state) {}
     });
 }
 
@@ -298,8 +305,9 @@ fn pool() -> Option<&'static Pool> {
 /// Host context: queues a request, with another thread for it if all are busy. False if
 /// there is no thread at all.
 fn submit(pool: &'static Pool, request: Request) -> bool {
+    let most = config::get().pool;
     let mut state = pool.lock();
-    if state.idle <= state.queue.len() && state.threads < MAX_THREADS {
+    if state.idle <= state.queue.len() && state.threads < most {
         add_thread(pool, &mut state);
     }
     if state.threads == 0 {
@@ -307,7 +315,19 @@ fn submit(pool: &'static Pool, request: Request) -> bool {
     }
     state.queue.push_back(request);
     pool.work.notify_one();
+    if state.queue.len() > state.idle && state.threads >= most {
+        drop(state);
+        tell_full(most);
+    }
     true
+}
+
+/// Host context.
+fn tell_full(threads: usize) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, Ordering::Relaxed) {
+        events::PoolFull { threads }.emit();
+    }
 }
 
 /// Host context: makes a thread.
@@ -385,7 +405,7 @@ impl Pool {
 
     fn is_full(&self) -> bool {
         let state = self.lock();
-        state.threads >= MAX_THREADS && state.idle <= state.queue.len()
+        state.threads >= config::get().pool && state.idle <= state.queue.len()
     }
 
     /// What a thread of the pool does, until it has the wrong credentials.

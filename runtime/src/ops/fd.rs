@@ -136,9 +136,17 @@ fn read_slowly(c: &Call<'_>, fd: i32, iov: *const libc::iovec, n: usize, at: u64
     let entry = opcode::Readv::new(types::Fd(fd), iov, n as u32)
         .offset(at)
         .build();
-    // io_uring would not hold the file position for other readers of the description.
-    // SAFETY: the reference ends with the statement.
-    if at != HERE && unsafe { c.hub.reactor() }.submit(c.guest, fd, entry) {
+    // io_uring would not hold the file position for other readers of the description, and
+    // waits for a FUSE server while it takes the entry.
+    if at != HERE
+        && !mounts::is_slow_file(c.guest, fd)
+        // SAFETY: the reference ends with the statement.
+<<<<<<< HEAD
+        && unsafe { c.hub.reactor() }.submit(c.guest, fd, entry)
+=======
+        && unsafe { c.hub.reactor() }.submit(c.guest, entry)
+>>>>>>> d6b1dcf (Let the size of the pool be set, and tell when it is full)
+    {
         offload::wait_in_flight(c.guest);
         return c.guest.result.get();
     }
