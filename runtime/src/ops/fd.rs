@@ -141,11 +141,7 @@ fn read_slowly(c: &Call<'_>, fd: i32, iov: *const libc::iovec, n: usize, at: u64
     if at != HERE
         && !mounts::is_slow_file(c.guest, fd)
         // SAFETY: the reference ends with the statement.
-<<<<<<< HEAD
         && unsafe { c.hub.reactor() }.submit(c.guest, fd, entry)
-=======
-        && unsafe { c.hub.reactor() }.submit(c.guest, entry)
->>>>>>> d6b1dcf (Let the size of the pool be set, and tell when it is full)
     {
         offload::wait_in_flight(c.guest);
         return c.guest.result.get();
