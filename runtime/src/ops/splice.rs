@@ -19,7 +19,7 @@ fn kind(fd: i32) -> Kind {
 }
 
 fn is_socket(fd: i32) -> bool {
-    matches!(kind(fd), Kind::Stream | Kind::Datagram)
+    kind(fd).is_socket()
 }
 
 fn set_flags(fd: i32, flags: i64) {
