@@ -28,6 +28,7 @@ use crate::interrupt;
 use crate::lookup;
 use crate::monitor;
 use crate::ops::{self, Call, Op as Operation, Outcome};
+use crate::proc_files;
 use crate::raw::{err, is_restart};
 use crate::reactor::Reactor;
 use crate::reactor::fds;
@@ -364,6 +365,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     hub.call(guest, || {
         let mask = signal::block_all();
         channel::queue(true);
+        proc_files::open(tid);
         monitor::start(tid, config.preempt.map(|quantum| quantum.as_nanos() as u64));
         control::start(tid, config);
         signal::restore_kernel_mask(mask);

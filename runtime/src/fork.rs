@@ -12,6 +12,7 @@ use crate::dispatch::{self, Phase};
 use crate::futex;
 use crate::offload;
 use crate::ops::Call;
+use crate::proc_files;
 use crate::reactor::fds;
 use crate::signal;
 use crate::trace;
@@ -44,6 +45,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     hub.reset_after_fork();
     fds::table().reset_after_fork();
     offload::reset_after_fork();
+    proc_files::close_after_fork();
     control::reset_after_fork();
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };

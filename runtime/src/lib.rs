@@ -59,7 +59,7 @@
 //! | [`lookup`] | the calls inside a look-up of a name |
 //! | [`guest`], [`hub`], [`host`], [`monitor`] | records, stacks, life; scheduling; may; preemption |
 //! | [`futex`], [`parking`], [`timer`] | the futex table; who sleeps on it; deadlines |
-//! | [`reactor`], [`offload`], [`mounts`], [`private`] | io_uring, epoll; kernel threads for the rest; file systems that keep a caller waiting; our descriptors |
+//! | [`reactor`], [`offload`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
 //! | [`trace`] | what guests leave for the events |
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
@@ -89,6 +89,7 @@ pub mod offload;
 pub mod ops;
 pub mod parking;
 pub mod private;
+pub mod proc_files;
 pub mod raw;
 pub mod reactor;
 pub mod signal;

@@ -35,6 +35,7 @@ use crate::guest::Guest;
 use crate::hub::{Hub, hub};
 use crate::libc_threads;
 use crate::offload;
+use crate::proc_files::{self, File};
 use crate::raw;
 use crate::trace;
 use crate::trace::watch::Watch;
@@ -237,12 +238,12 @@ impl Preemption {
         self.begin(hub);
         let stays = self.before == before && hub.count() > 1 && !hub.is_turning();
         if stays && hub.is_watched() {
-            if !is_running(kernel_tid) {
+            if !is_running() {
                 send(kernel_tid);
             }
             return;
         }
-        if stays && self.preempts && is_running(kernel_tid) {
+        if stays && self.preempts && is_running() {
             hub.preempt(kernel_tid);
             self.interval = (self.interval / 4).max(SHORTEST.min(self.quantum));
             self.quiet = 0;
@@ -283,18 +284,12 @@ fn work() {
     start_tasks();
 }
 
-/// Whether a kernel thread of this process is on a CPU or waits for one, by the
-/// state in its stat file.
-pub fn is_running(kernel_tid: i32) -> bool {
-    let Ok(stat) = std::fs::read(format!("/proc/self/task/{kernel_tid}/stat")) else {
-        return false;
-    };
-    // "tid (name) state …"; the name may hold anything, also parentheses.
-    let after = stat
-        .iter()
-        .rposition(|&byte| byte == b')')
-        .map_or(0, |at| at + 2);
-    stat.get(after) == Some(&b'R')
+/// Whether the hub's kernel thread is on a CPU or waits for one, by the state in its
+/// stat file.
+pub fn is_running() -> bool {
+    let mut text = [0; proc_files::MAX];
+    // "tid (name) state …", of which the name and what is before it are left out.
+    proc_files::read(File::Stat, &mut text).is_some_and(|text| text.starts_with(" R"))
 }
 
 /// Sends the signal.

@@ -77,7 +77,7 @@ pub fn take(kernel_tid: i32, stack: usize) -> Option<Snapshot> {
             }
             return Some(request.answer);
         }
-        if !hub.is_asleep() && !hub.is_turning() && monitor::is_running(kernel_tid) {
+        if !hub.is_asleep() && !hub.is_turning() && monitor::is_running() {
             hub.preempt(kernel_tid);
         }
     }

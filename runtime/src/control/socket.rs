@@ -25,6 +25,7 @@ use super::snapshot;
 use super::wire::LINE_MAX;
 use crate::config::settings::CONTROL;
 use crate::libc_threads;
+use crate::proc_files::{self, File};
 use crate::reactor;
 use crate::wanted;
 
@@ -218,8 +219,8 @@ fn dump(client: &UnixStream, kernel_tid: i32, stack: usize) -> io::Result<()> {
 
 /// Why the hub does not answer, in words.
 pub fn standstill(kernel_tid: i32) -> String {
-    let path = format!("/proc/self/task/{kernel_tid}/syscall");
-    let call = std::fs::read_to_string(path).unwrap_or_default();
+    let mut text = [0; proc_files::MAX];
+    let call = proc_files::read(File::Syscall, &mut text).unwrap_or_default();
     let number = call.split(' ').next().and_then(|word| word.parse().ok());
     let name = number
         .and_then(crate::syscalls::lookup)

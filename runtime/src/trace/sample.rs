@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 use crate::arch::{self, Ucontext, syscall0};
 use crate::frame::Frame;
 use crate::monitor;
+use crate::proc_files::{self, File};
 use crate::raw;
 
 /// Bytes of a stack that are copied.
@@ -216,10 +217,10 @@ pub struct Sleeping {
     pub ip: u64,
 }
 
-/// The call that a thread of this process sleeps in, if it does (proc_pid_syscall(5)).
-pub fn sleeping(kernel_tid: i32) -> Option<Sleeping> {
-    let text = std::fs::read_to_string(format!("/proc/self/task/{kernel_tid}/syscall")).ok()?;
-    parse(&text)
+/// The call that the hub's kernel thread sleeps in, if it does (proc_pid_syscall(5)).
+pub fn sleeping() -> Option<Sleeping> {
+    let mut text = [0; proc_files::MAX];
+    parse(proc_files::read(File::Syscall, &mut text)?)
 }
 
 fn parse(text: &str) -> Option<Sleeping> {

@@ -17,6 +17,7 @@ use super::{call, deadlock};
 use crate::config;
 use crate::hub::Hub;
 use crate::monitor;
+use crate::proc_files::{self, File};
 use crate::raw;
 use crate::syscalls;
 
@@ -137,7 +138,8 @@ impl Default for Watch {
 
 /// Resident bytes of this process (proc_pid_statm(5)).
 fn resident() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut text = [0; proc_files::MAX];
+    let statm = proc_files::read(File::Statm, &mut text)?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * 4096)
 }
@@ -154,8 +156,8 @@ fn blocked(hub: &'static Hub, kernel_tid: i32, blocked: u64) {
     // SAFETY: records of guests are never unmapped.
     let guest = unsafe { hub.current.as_ptr().read_volatile().as_ref() };
     let tid = guest.map_or(kernel_tid, |guest| guest.tid.get());
-    let (doing, sample) = match sample::sleeping(kernel_tid) {
-        Some(sleeping) if !monitor::is_running(kernel_tid) => {
+    let (doing, sample) = match sample::sleeping() {
+        Some(sleeping) if !monitor::is_running() => {
             let frame = guest.map(|guest| guest.frame.get());
             // SAFETY: the frame of a call that its guest has not left for long, or of one
             // it has left; then it lies on the same stack, which is still mapped.

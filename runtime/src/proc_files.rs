@@ -1,0 +1,93 @@
+//! Files of proc(5) that our kernel threads read while the program runs.
+//!
+//! The number of a new descriptor is the lowest that is free, and programs count on it.
+//! A kernel thread of ours that opened a file beside them would hold that number for a
+//! moment: the program's own open would get the next one, its dup2 onto that number
+//! would fail with EBUSY, and what it had put there would be closed. So these files
+//! are opened before another kernel thread of ours runs, by the one that runs the
+//! guests, and kept at high numbers. The kernel writes their text anew for every read
+//! from the start.
+//!
+//! # Synchronization
+//! The numbers are written where no other thread of ours runs: at the start of the hub,
+//! before the monitor's, and in a forked child.
+#![allow(unsafe_code)]
+
+use core::fmt::Write as _;
+use core::sync::atomic::{AtomicI32, Ordering};
+
+use crate::arch::{syscall2, syscall4};
+use crate::private;
+
+/// One of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum File {
+    /// `stat` of the hub's kernel thread.
+    Stat,
+    /// `syscall` of the hub's kernel thread.
+    Syscall,
+    /// `statm` of the process.
+    Statm,
+}
+
+impl File {
+    const ALL: [File; 3] = [File::Stat, File::Syscall, File::Statm];
+}
+
+/// Bytes that hold any of the texts.
+pub const MAX: usize = 1024;
+
+static FDS: [AtomicI32; File::ALL.len()] = [const { AtomicI32::new(-1) }; File::ALL.len()];
+
+/// Opens the files. What cannot be opened reads as nothing.
+pub fn open(kernel_tid: i32) {
+    for file in File::ALL {
+        let mut path = String::new();
+        let written = match file {
+            File::Stat => write!(path, "/proc/self/task/{kernel_tid}/stat\0"),
+            File::Syscall => write!(path, "/proc/self/task/{kernel_tid}/syscall\0"),
+            File::Statm => write!(path, "/proc/self/statm\0"),
+        };
+        if written.is_err() {
+            continue;
+        }
+        // SAFETY: a path of ours that ends with a zero byte.
+        let fd = unsafe {
+            syscall2(
+                libc::SYS_open,
+                path.as_ptr() as u64,
+                (libc::O_RDONLY | libc::O_CLOEXEC) as u64,
+            )
+        };
+        if fd >= 0 {
+            let fd = private::keep(fd as i32);
+            FDS[file as usize].store(fd, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a file says now, if it can be read.
+pub fn read(file: File, text: &mut [u8; MAX]) -> Option<&str> {
+    let fd = FDS[file as usize].load(Ordering::Relaxed);
+    // SAFETY: the caller's buffer. A descriptor of -1 gives EBADF.
+    let n = unsafe {
+        syscall4(
+            libc::SYS_pread64,
+            fd as u64,
+            text.as_mut_ptr() as u64,
+            text.len() as u64,
+            0,
+        )
+    };
+    let read = text.get(..usize::try_from(n).ok()?)?;
+    // A thread's name may be anything: what is behind it is what is looked at.
+    let from = read.iter().rposition(|&b| b == b')').map_or(0, |at| at + 1);
+    core::str::from_utf8(&read[from..]).ok()
+}
+
+/// In a forked child: they are its parent's.
+pub fn close_after_fork() {
+    for fd in &FDS {
+        private::close(fd.swap(-1, Ordering::Relaxed));
+    }
+}

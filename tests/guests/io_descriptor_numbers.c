@@ -1,0 +1,37 @@
+// guest: limit=60
+// A new descriptor gets the lowest free number, and a number stays free until the program takes it.
+#include "guest.h"
+#include <fcntl.h>
+
+enum { ROUNDS = 200000 };
+
+static atomic_bool done;
+
+static void *spin(void *unused)
+{
+	while (!atomic_load(&done))
+		;
+	return unused;
+}
+
+int main(void)
+{
+	int lowest = open("/dev/null", O_RDONLY);
+	CHECK(lowest >= 0);
+	int other = open("/dev/zero", O_RDONLY);
+	CHECK(other > lowest);
+	close(lowest);
+	pthread_t thread = start(spin, NULL);
+	for (int i = 0; i < ROUNDS; i++) {
+		IS(dup(other), lowest);
+		IS(close(lowest), 0);
+		IS(dup2(other, lowest), lowest);
+		IS(fcntl(lowest, F_GETFD), 0);
+		IS(close(lowest), 0);
+		FAILS(fcntl(lowest, F_GETFD), EBADF);
+	}
+	atomic_store(&done, true);
+	join(thread);
+	puts("every number was the lowest");
+	return 0;
+}
