@@ -50,6 +50,7 @@ pub mod cache;
 pub mod capi;
 pub mod cfi;
 pub mod engine;
+pub mod guide;
 pub mod image;
 mod init;
 pub mod lookups;

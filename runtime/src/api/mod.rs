@@ -17,6 +17,8 @@
 //! | variables | [`local!`](crate::local) |
 //! | the hub | [`get_hub`], [`Hub`] |
 //! | kernel threads | [`ThreadPool`] |
+//! | servers, processes | [`StreamServer`], [`DatagramServer`], [`fork_and_watch`] |
+//! | watching | [`assert_switches`], [`Hub::add_monitoring_function`] |
 //!
 //! # What a kill does
 //! [`AnyGreenlet::kill`] ends the wait that the greenlet is in, or its next one:
@@ -58,6 +60,7 @@ mod group;
 mod hub;
 mod local;
 mod many;
+mod os;
 mod pool;
 mod queue;
 mod report;
@@ -65,12 +68,14 @@ mod rlock;
 mod scope;
 pub mod section;
 mod semaphore;
+mod server;
 mod spawn;
 mod sync;
 mod threadpool;
 mod timeout;
 mod units;
 mod waiters;
+mod watch;
 
 pub use async_result::AsyncResult;
 pub use channel::{Channel, channel};
@@ -80,6 +85,7 @@ pub use greenlet::{AnyGreenlet, Greenlet, Wait};
 pub use group::Group;
 pub use hub::{Hub, HubStatistics, check, get_hub, idle, sleep, yield_now};
 pub use many::{IWait, Waitable, iwait, joinall, killall, killall_with, wait, wait_all};
+pub use os::{Fork, fork_and_watch};
 pub use pool::{IMap, IMapUnordered, Pool};
 pub use queue::{
     Empty, Heap, Iter, JoinableQueue, LifoQueue, PriorityQueue, PutError, Queue, RawQueue, Stack,
@@ -88,9 +94,11 @@ pub use queue::{
 pub use rlock::{NotOwner, RLock, RLockHeld};
 pub use scope::{Scope, ScopedGreenlet, scope};
 pub use semaphore::{BoundedSemaphore, Held, OverReleased, Semaphore};
+pub use server::{DatagramServer, StreamServer};
 pub use spawn::{Builder, STACK_SIZE, exit, getcurrent, spawn, spawn_later};
 pub use threadpool::ThreadPool;
 pub use timeout::{TimedOut, Timeout, with_timeout, with_timeout_or, with_timeout_value};
+pub use watch::{InvalidSwitch, Monitor, assert_switches};
 
 #[cfg(test)]
 mod interleavings;

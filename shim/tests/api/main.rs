@@ -11,6 +11,7 @@ mod kills;
 mod many;
 mod objects;
 mod queues;
+mod servers;
 
 /// Names a test to the process that runs it.
 const TEST: &str = "API_TEST";
@@ -51,6 +52,7 @@ fn all() -> impl Iterator<Item = Test> {
         kills::TESTS,
         objects::TESTS,
         queues::TESTS,
+        servers::TESTS,
     ];
     files.into_iter().flatten().copied()
 }
