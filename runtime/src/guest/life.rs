@@ -121,6 +121,10 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     let child = unsafe { child_frame(frame, args) };
     guest.hub.set(hub);
     guest.frame.set(child);
+    if args.stack_size != 0 {
+        let low = args.stack_top.wrapping_sub(args.stack_size);
+        guest.stack.set((low.min(args.stack_top), args.stack_top));
+    }
     guest.name.set(creator.name.get());
     guest.interrupt.clear();
     signal::inherit(guest, creator);

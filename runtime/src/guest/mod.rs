@@ -93,6 +93,8 @@ pub struct Guest {
     pub clear_child_tid: Cell<*mut u32>,
     /// Head of the list of robust futexes it holds (get_robust_list(2)).
     pub robust_list: Cell<usize>,
+    /// The stack libc made for it, guard included; both 0 if that is not known.
+    pub stack: Cell<(u64, u64)>,
     /// It is giving way, on a frame of [`preempted`](crate::monitor::preempted).
     pub giving_way: Cell<bool>,
     /// Calls in a row that only asked whether a descriptor is ready.
@@ -117,7 +119,19 @@ pub struct Guest {
     pub signal: SignalState,
 }
 
+/// Least size of a stack that has room to spare far below its top.
+const SPACIOUS: u64 = 128 << 10;
+
 impl Guest {
+    /// Where a frame of ours may begin if `sp` is not on the thread's own stack. Code
+    /// that goes on another one (a virtual machine's, a coroutine's) may use it to the
+    /// last byte, and keeps its handlers away from it with an alternate stack. The
+    /// thread's own then lies unused but for its upper end.
+    pub fn far_below(&self, sp: u64) -> Option<u64> {
+        let (low, top) = self.stack.get();
+        (top - low >= SPACIOUS && !(low..top).contains(&sp)).then(|| (low + (top - low) / 4) & !63)
+    }
+
     /// Its hub.
     #[inline]
     pub fn hub(&self) -> &'static Hub {

@@ -76,6 +76,11 @@ unsafe fn push(guest: &Guest, context: &mut Interrupted, due: &Due, running: Opt
     let on_it = stack.holds(sp);
     let top = if action.has(libc::SA_ONSTACK) && stack.size != 0 && !on_it {
         stack.sp + stack.size
+    } else if action.handler == monitor::preempted as *const () as u64
+        && !stack.contains(sp)
+        && let Some(top) = guest.far_below(sp)
+    {
+        top
     } else {
         match running {
             Some(running) if stack.contains(running) == stack.contains(sp) => {
