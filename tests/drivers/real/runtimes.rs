@@ -1,4 +1,4 @@
-//! Other languages' threads: Java, Ruby, Perl, OpenMP, TBB; and what they do at SIGTERM.
+//! Other languages' threads: Java, Ruby, Perl, Erlang, OpenMP, TBB; and what they do at SIGTERM.
 
 use crate::{Scenario, fixture, python};
 use gevent_tests::compile;
@@ -29,6 +29,12 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "real_perl",
         end: End::Exit(0),
         run: |mode| script(mode, &["perl"], "threads.pl"),
+    },
+    Scenario {
+        // Its compiled code computes on stacks that are the processes' own.
+        name: "real_erlang",
+        end: End::Exit(0),
+        run: |mode| script(mode, &["escript"], "processes.erl"),
     },
     Scenario {
         name: "real_openmp",
