@@ -151,6 +151,8 @@ fn emit_hub() {
     }
     .emit();
     PoolFull { threads: 256 }.emit();
+    LocksGuarded { process: 77 }.emit();
+    LocksNotGuarded { errno: 11 }.emit();
     MemoryPassed {
         bytes: 2_000_000,
         limit: 1_000_000,
@@ -199,7 +201,7 @@ fn emit_guests() {
     .emit();
 }
 
-const GOLDEN: [&str; 31] = [
+const GOLDEN: [&str; 33] = [
     "INFO  gevent::patch: will patch the groups all",
     "WARN  gevent::patch: the group socket must not be patched: libtrace.so objects",
     "INFO  gevent::patch: will patch /usr/lib/x86_64-linux-gnu/libc.so.6: 526 sites",
@@ -232,6 +234,8 @@ const GOLDEN: [&str; 31] = [
     "WARN  gevent::hub: thread 42 has kept the others from running for 120.0ms with its own code: \
      compute+0x10 in /bin/app < main+0x20 in /bin/app",
     "WARN  gevent::hub: all 256 threads of the offload pool are busy",
+    "INFO  gevent::hub: process 77 marks the robust locks of threads if this process is killed",
+    "WARN  gevent::hub: robust locks of threads are not marked if this process is killed: error 11",
     "WARN  gevent::hub: 2000000 bytes of memory are resident, more than 1000000",
     "INFO  gevent::hub: 900000 bytes of memory are resident, less than 1000000 again",
     "WARN  gevent::hub: 3 events were lost on the way to you",

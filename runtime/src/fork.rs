@@ -10,6 +10,7 @@ use crate::catch;
 use crate::control;
 use crate::dispatch::{self, Phase};
 use crate::futex;
+use crate::heir;
 use crate::offload;
 use crate::ops::Call;
 use crate::proc_files;
@@ -46,6 +47,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     fds::table().reset_after_fork();
     offload::reset_after_fork();
     proc_files::close_after_fork();
+    heir::reset_after_fork();
     control::reset_after_fork();
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };

@@ -30,6 +30,7 @@ use crate::control::snapshot;
 use crate::guest::slab::Slab;
 use crate::guest::stacks::Stacks;
 use crate::guest::{Guest, Reason, State, life};
+use crate::heir;
 use crate::interrupt;
 use crate::monitor;
 use crate::raw;
@@ -409,6 +410,9 @@ impl Hub {
         interruptible: bool,
     ) -> Reason {
         debug_assert!(ptr::eq(self.current.get(), guest));
+        if heir::is_wanted() {
+            heir::look(guest);
+        }
         if interruptible && self.has_signal(guest) {
             return Reason::Signal;
         }

@@ -58,8 +58,8 @@
 //! | [`catch`] | calls that no patched site makes |
 //! | [`lookup`] | the calls inside a look-up of a name |
 //! | [`guest`], [`hub`], [`host`], [`monitor`] | records, stacks, life; scheduling; may; preemption |
-//! | [`futex`], [`parking`], [`timer`] | the futex table; who sleeps on it; deadlines |
-//! | [`reactor`], [`offload`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
+//! | [`futex`], [`heir`], [`parking`], [`timer`] | the futex table; robust locks of a killed process; who sleeps on it; deadlines |
+//! | [`reactor`], [`offload`], [`ground`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest, and what they stand on; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
 //! | [`trace`] | what guests leave for the events |
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
@@ -76,8 +76,10 @@ pub mod errno;
 pub mod fork;
 pub mod frame;
 pub mod futex;
+pub mod ground;
 pub mod group;
 pub mod guest;
+pub mod heir;
 pub mod host;
 pub mod hub;
 pub mod interrupt;

@@ -63,6 +63,20 @@ events! {
         threads: usize,
     } => "all {threads} threads of the offload pool are busy";
 
+    /// Robust locks in shared memory that threads hold are marked by another process if
+    /// this one is killed.
+    HUB INFO LocksGuarded {
+        /// Its id.
+        process: i32,
+    } => "process {process} marks the robust locks of threads if this process is killed";
+
+    /// No such process could be made: other processes may wait for ever for a lock that a
+    /// killed one held.
+    HUB WARN LocksNotGuarded {
+        /// Why: the errno.
+        errno: i32,
+    } => "robust locks of threads are not marked if this process is killed: error {errno}";
+
     /// The process uses more memory than it may.
     HUB WARN MemoryPassed {
         /// Resident bytes.

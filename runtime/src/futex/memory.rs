@@ -39,6 +39,10 @@ pub trait Memory {
     /// The pointer-sized word at `addr`, which need not be aligned: a link of a
     /// robust list.
     fn load_pointer(&self, addr: usize) -> Result<usize, Errno>;
+
+    /// Wakes a waiter of the word that no table of this process has: one of another
+    /// process, if there can be any.
+    fn wake_others(&self, _addr: usize) {}
 }
 
 /// Linux maps nothing below this address for an ordinary process
@@ -179,5 +183,32 @@ impl Memory for Checked {
     fn load_pointer(&self, addr: usize) -> Result<usize, Errno> {
         self.probe(addr, size_of::<usize>())?;
         Direct.load_pointer(addr)
+    }
+}
+
+/// [`Checked`] memory that other processes may share.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Shared;
+
+impl Memory for Shared {
+    fn load(&self, addr: usize) -> Result<u32, Errno> {
+        Checked.load(addr)
+    }
+
+    fn compare_exchange(&self, addr: usize, current: u32, new: u32) -> Result<u32, Errno> {
+        Checked.compare_exchange(addr, current, new)
+    }
+
+    fn fetch_op(&self, addr: usize, op: AtomicOp, arg: u32) -> Result<u32, Errno> {
+        Checked.fetch_op(addr, op, arg)
+    }
+
+    fn load_pointer(&self, addr: usize) -> Result<usize, Errno> {
+        Checked.load_pointer(addr)
+    }
+
+    fn wake_others(&self, addr: usize) {
+        // SAFETY: a wake reads no memory.
+        unsafe { arch::syscall3(libc::SYS_futex, addr as u64, libc::FUTEX_WAKE as u64, 1) };
     }
 }

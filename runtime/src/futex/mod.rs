@@ -27,7 +27,7 @@ mod table;
 mod waiter;
 mod waitv;
 
-pub use memory::{AtomicOp, Checked, Direct, Memory};
+pub use memory::{AtomicOp, Checked, Direct, Memory, Shared};
 pub use pi::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, PiLock};
 pub use requeue::WakeOp;
 pub use robust::ROBUST_HEAD_SIZE;
@@ -44,7 +44,7 @@ pub const BUCKETS: usize = 65_536;
 
 impl<const N: usize> Table<N> {
     /// An empty table.
-    #[allow(clippy::new_without_default)] // its only use is the static below
+    #[allow(clippy::new_without_default)] // its only uses are statics
     pub const fn new() -> Self {
         Self::with_buckets([const { Bucket::new(AtomicU32::new(0), AtomicU32::new(0)) }; N])
     }

@@ -12,7 +12,7 @@ use super::{Call, Outcome};
 use crate::arch;
 use crate::errno::Errno;
 use crate::frame::Frame;
-use crate::futex::{Checked, Direct, Kind, MATCH_ANY, PiLock, TABLE, WAITV_MAX, WaitEntry, Waiter};
+use crate::futex::{Direct, Kind, MATCH_ANY, PiLock, Shared, TABLE, WAITV_MAX, WaitEntry, Waiter};
 use crate::guest::{Guest, Reason, State};
 use crate::hub::hub;
 use crate::offload;
@@ -319,14 +319,13 @@ pub fn release_locks(guest: &Guest) {
     let head = guest.robust_list.get();
     if head != 0 {
         // A broken list ends the walk; the kernel is silent about it too.
-        let _ = TABLE.exit_robust_list(&Checked, head, tid, wake);
+        let _ = TABLE.exit_robust_list(&Shared, head, tid, wake);
     }
     TABLE.exit_pi(&Direct, tid, wake);
 }
 
 /// A futex of several processes: the kernel's. A wait runs on the pool, so that
-/// the hub goes on; it looks again twice a second because a signal or the end of
-/// the other process must not leave the pool's thread behind for ever.
+/// the hub goes on.
 fn shared(caller: Caller, command: i32, a: [u64; 6]) -> Outcome {
     let Caller::Guest(guest) = caller else {
         return Outcome::Native;

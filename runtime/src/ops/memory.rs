@@ -5,6 +5,7 @@ use core::cell::{Cell, UnsafeCell};
 
 use super::{Call, Outcome};
 use crate::arch;
+use crate::heir;
 use crate::offload;
 
 /// Ranges that are mapped shared, for futexes that other processes may wake.
@@ -66,6 +67,9 @@ pub fn note_present_mappings() {
             )
         {
             note_shared(start, end);
+            if access.contains('w') {
+                heir::memory_is_shared();
+            }
         }
     }
 }
@@ -105,6 +109,9 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
     if !(-4095..0).contains(&addr) {
         if shared {
             note_shared(addr as usize, addr as usize + len as usize);
+            if prot & libc::PROT_WRITE as u64 != 0 {
+                heir::memory_is_shared();
+            }
         }
         if code {
             offload::patch(c.guest, addr as usize, len as usize);
@@ -133,6 +140,7 @@ pub unsafe fn shmat(c: &mut Call<'_>) -> Outcome {
             info.assume_init().shm_segsz
         };
         note_shared(addr as usize, addr as usize + size.max(4096));
+        heir::memory_is_shared();
     }
     Outcome::Done(addr)
 }

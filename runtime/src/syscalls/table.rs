@@ -298,7 +298,7 @@ table! {
     // and must work on guests even where signals are left alone.
     200 tkill Thread Virtual(Tkill) Uninterrupted "";
     201 time Time Native Uninterrupted "";
-    202 futex Thread Virtual(Futex, parks) FutexTimeout "";
+    202 futex Thread Virtual(Futex, parks) FutexTimeout "Priority-inheritance locks that processes share are the kernel's, which knows no guest as their owner: they stop the hub, or fail with `ESRCH` in the other process.";
     203 sched_setaffinity Thread Virtual(SchedSetaffinity) Uninterrupted "";
     204 sched_getaffinity Thread Virtual(SchedGetaffinity) Uninterrupted "";
     205 set_thread_area Thread Native Uninterrupted GONE;

@@ -1,4 +1,4 @@
-//! A kernel thread that libc does not know.
+//! Kernel threads, and processes on our memory, that libc does not know.
 #![allow(unsafe_code)]
 
 use core::arch::asm;
@@ -16,6 +16,12 @@ const FLAGS: u64 = (libc::CLONE_VM
     | libc::CLONE_PARENT_SETTID
     | libc::CLONE_CHILD_CLEARTID) as u64;
 
+/// What a process shares that only keeps our memory: nothing else. No signal tells of its
+/// end.
+const PROCESS: u64 =
+    (libc::CLONE_VM | libc::CLONE_SETTLS | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_CLEARTID)
+        as u64;
+
 /// Makes a kernel thread that calls `body(argument)` and ends when that returns. It
 /// inherits the caller's signal mask and credentials. While it lives `alive` holds its
 /// id, and zero afterwards, when nothing uses its stack any more. Its id, or `-errno`.
@@ -26,6 +32,33 @@ const FLAGS: u64 = (libc::CLONE_VM
 /// there. `body` must not use libc, which has made nothing for this thread, nor
 /// `thread_local!`, and must not unwind.
 pub unsafe fn spawn_thread(
+    stack_top: u64,
+    thread_pointer: u64,
+    alive: *mut u32,
+    body: unsafe extern "C" fn(usize),
+    argument: usize,
+) -> i64 {
+    // SAFETY: the caller's contract.
+    unsafe { spawn(FLAGS, stack_top, thread_pointer, alive, body, argument) }
+}
+
+/// As [`spawn_thread`], but a child process that shares nothing but the memory.
+///
+/// # Safety
+/// As [`spawn_thread`].
+pub unsafe fn spawn_process(
+    stack_top: u64,
+    thread_pointer: u64,
+    alive: *mut u32,
+    body: unsafe extern "C" fn(usize),
+    argument: usize,
+) -> i64 {
+    // SAFETY: the caller's contract.
+    unsafe { spawn(PROCESS, stack_top, thread_pointer, alive, body, argument) }
+}
+
+unsafe fn spawn(
+    flags: u64,
     stack_top: u64,
     thread_pointer: u64,
     alive: *mut u32,
@@ -51,7 +84,7 @@ pub unsafe fn spawn_thread(
             "2:",
             exit = const libc::SYS_exit,
             inlateout("rax") libc::SYS_clone => ret,
-            in("rdi") FLAGS,
+            in("rdi") flags,
             in("rsi") stack_top,
             in("rdx") alive,
             in("r10") alive,
