@@ -55,22 +55,16 @@ const fn without(mut module: Module, cases: &'static [(&'static str, &'static st
     module
 }
 
-/// Why the cases of sendfile(2) on blocking sockets are left out.
-const SENDFILE: &str = "a sendfile that waits stops the thread it waits for";
-
 /// The modules. The long ones come first in each set, so that none is waited for at the end.
 pub const MODULES: &[Module] = &[
     quick("test_signal"),
     quick_beside("test_subprocess"),
     without(
         quick_beside("test_socket"),
-        &[
-            (
-                "*VSOCK*",
-                "hangs bare on a machine that has vsock and no peer",
-            ),
-            ("SendfileUsingSendfileTest", SENDFILE),
-        ],
+        &[(
+            "*VSOCK*",
+            "hangs bare on a machine that has vsock and no peer",
+        )],
     ),
     quick("test_faulthandler"),
     quick_beside("test_selectors"),
@@ -108,10 +102,7 @@ pub const MODULES: &[Module] = &[
     full("test_imaplib"),
     full("test_xmlrpc"),
     full("test_logging"),
-    without(
-        full_beside("test_largefile"),
-        &[("TestSocketSendfile", SENDFILE)],
-    ),
+    full_beside("test_largefile"),
     full_beside("test_bz2"),
     full_beside("test_lzma"),
     full_beside("test_zipfile"),
