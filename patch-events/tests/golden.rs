@@ -104,9 +104,9 @@ fn emit_warnings() {
     }
     .emit();
     GroupsContradict {
-        group: "dns",
-        without: "socket",
-        consequence: "looking a name up stops every thread",
+        group: "socket",
+        without: "select",
+        consequence: "waiting for several sockets stops every thread",
     }
     .emit();
     SitesRefused {
@@ -219,7 +219,8 @@ const GOLDEN: [&str; 33] = [
      app, logger",
     "WARN  gevent::patch: the group thread is off: threads stay kernel threads, socket,dns cannot \
      be cooperative",
-    "WARN  gevent::patch: the group dns is on without socket: looking a name up stops every thread",
+    "WARN  gevent::patch: the group socket is on without select: waiting for several sockets stops \
+     every thread",
     "WARN  gevent::patch: 1 site of /usr/lib/x86_64-linux-gnu/libc.so.6 cannot be patched: what \
      blocks there stops every thread",
     "WARN  gevent::patch: /usr/bin/busybox runs as it is: it is linked statically",
