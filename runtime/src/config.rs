@@ -107,6 +107,8 @@ pub struct Config {
     pub events: EventsConfig,
     /// Where a control socket is made.
     pub control: Option<PathTemplate>,
+    /// Whether a summary is printed at the end.
+    pub summary: bool,
     /// The signal that makes a dump.
     pub dump_signal: Option<i32>,
 }
@@ -129,6 +131,7 @@ impl Config {
             target: Target::Stderr,
         },
         control: None,
+        summary: false,
         dump_signal: None,
     };
 }

@@ -367,6 +367,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         channel::queue(true);
         proc_files::open(tid);
         monitor::start(tid, config.preempt.map(|quantum| quantum.as_nanos() as u64));
+        trace::totals::begin();
         control::start(tid, config);
         signal::restore_kernel_mask(mask);
         catch::start();

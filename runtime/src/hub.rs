@@ -23,7 +23,7 @@
 
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
 use crate::arch::{Context, switch, watched_syscall};
 use crate::control::snapshot;
@@ -79,11 +79,13 @@ pub struct Hub {
     asleep: AtomicBool,
     turning: AtomicBool,
     watched: AtomicBool,
-    switches: AtomicU32,
+    switches: AtomicU64,
     preemption: AtomicBool,
     dead: Cell<*const Guest>,
     all: Cell<*const Guest>,
     count: AtomicUsize,
+    created: Cell<u64>,
+    peak: Cell<usize>,
     call: Cell<Option<(HostCall, *mut ())>>,
     caller: Cell<*const Guest>,
 }
@@ -124,11 +126,13 @@ impl Hub {
             asleep: AtomicBool::new(false),
             turning: AtomicBool::new(false),
             watched: AtomicBool::new(false),
-            switches: AtomicU32::new(0),
+            switches: AtomicU64::new(0),
             preemption: AtomicBool::new(false),
             dead: Cell::new(ptr::null()),
             all: Cell::new(ptr::null()),
             count: AtomicUsize::new(0),
+            created: Cell::new(0),
+            peak: Cell::new(0),
             call: Cell::new(None),
             caller: Cell::new(ptr::null()),
         }
@@ -179,7 +183,7 @@ impl Hub {
     // --- preemption ----------------------------------------------------------------
 
     /// How often a guest was switched to. For the monitor.
-    pub fn switches(&self) -> u32 {
+    pub fn switches(&self) -> u64 {
         self.switches.load(Ordering::Relaxed)
     }
 
@@ -266,6 +270,13 @@ impl Hub {
         }
         self.all.set(guest);
         self.count.store(self.count() + 1, Ordering::Relaxed);
+        self.created.set(self.created.get() + 1);
+        self.peak.set(self.peak.get().max(self.count()));
+    }
+
+    /// How many guests there have been, and the most that there were at once.
+    pub fn census(&self) -> (u64, usize) {
+        (self.created.get(), self.peak.get())
     }
 
     /// Takes a guest out of the list of all guests.
@@ -674,6 +685,7 @@ impl Hub {
         if sleeps {
             self.asleep.store(true, Ordering::Relaxed);
         }
+        let slept_since = (sleeps && trace::totals::are_kept()).then(raw::now);
         // The kernel may have much to do for a batch: that is nobody's fault.
         self.turning.store(true, Ordering::Relaxed);
         // SAFETY: guests hold no reference to the reactor across a switch.
@@ -681,6 +693,9 @@ impl Hub {
         self.turning.store(false, Ordering::Relaxed);
         if sleeps {
             self.asleep.store(false, Ordering::SeqCst);
+            if let Some(since) = slept_since {
+                trace::totals::slept(since);
+            }
             monitor::resume();
         }
         self.sleeping.store(false, Ordering::Relaxed);
@@ -725,5 +740,7 @@ impl Hub {
             self.slab.put(guest);
         }
         self.count.store(0, Ordering::Relaxed);
+        self.created.set(0);
+        self.peak.set(0);
     }
 }

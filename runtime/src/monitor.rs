@@ -206,7 +206,7 @@ struct Preemption {
     interval: u64,
     quiet: u32,
     /// The switches of the last look, and when that was.
-    before: u32,
+    before: u64,
     at: u64,
 }
 

@@ -126,7 +126,7 @@ extern "C" fn own_start_kernel_thread(
 }
 
 extern "C" fn own_switches() -> u64 {
-    hub().switches().into()
+    hub().switches()
 }
 
 extern "C" fn own_guests() -> usize {

@@ -224,6 +224,16 @@ settings! {
             Some(())
         };
 
+    /// At the end of a program that had threads, what they waited for and what that saved
+    /// is printed to standard error.
+    SUMMARY = "GEVENT_SHIM_SUMMARY"
+        takes SWITCH,
+        if unset "0",
+        reads Word |text, config| {
+            config.summary = switch(text)?;
+            Some(())
+        };
+
     /// From the first thread on this signal is the library's, and prints what every thread
     /// waits for to standard error.
     DUMP_SIGNAL = "GEVENT_SHIM_DUMP_SIGNAL"

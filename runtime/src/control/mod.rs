@@ -40,6 +40,11 @@ pub fn start(kernel_tid: i32, config: &Config) {
             format!("gevent-shim: {line}\n").as_bytes(),
         );
     }
+    if config.summary {
+        // Where the program leaves the end to the kernel, there would be no last words.
+        let ends = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM].map(signal::bit);
+        signal::force(ends[0] | ends[1] | ends[2]);
+    }
     if let Some(number) = config.dump_signal
         && on_signal::start(number, kernel_tid)
     {

@@ -1,7 +1,7 @@
 //! What goes over the control socket, for both of its ends.
 //!
-//! A request is one line. The answer's first line is `ok`, or `error` and why. That of
-//! `dump N` goes on with a line for the hub and one for each guest, fields separated by
+//! A request is one line. The answer's first line is `ok`, or `error` and why; to
+//! `events FILTER` that is all. That of `dump N` goes on with a line for the hub and one for each guest, fields separated by
 //! blanks, and after a line with their length up to N bytes of each guest's stack.
 
 use std::fmt::Write as _;
@@ -51,8 +51,8 @@ pub struct HubState {
     pub pid: i32,
     /// When this was so: CLOCK_MONOTONIC in nanoseconds.
     pub now: u64,
-    /// How often it has switched to a guest, modulo 2^32.
-    pub switches: u32,
+    /// How often it has switched to a guest.
+    pub switches: u64,
     /// With what it waits for the kernel.
     pub reactor: String,
 }
@@ -263,7 +263,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read(
             guests in proptest::collection::vec(any_guest(), 0..20),
-            (pid, now, switches) in any::<(i32, u64, u32)>(),
+            (pid, now, switches) in any::<(i32, u64, u64)>(),
         ) {
             let reactor = "epoll".to_owned();
             let mut snapshot = Snapshot {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use patch_events::{Record, WORDS, channel, events};
 
-use super::calls;
+use super::{calls, totals};
 use crate::guest::Guest;
 use crate::raw;
 use crate::syscalls;
@@ -45,6 +45,9 @@ pub fn woke(guest: &Guest) {
 #[inline]
 pub fn returned(guest: &Guest, nr: u64, args: [u64; 6], ret: i64) {
     let waited = guest.waited.replace(0);
+    if waited != 0 && totals::are_kept() {
+        totals::waited(nr, waited);
+    }
     if waited != 0 && calls() {
         leave(guest, nr, args, ret, waited);
     }

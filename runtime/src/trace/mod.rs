@@ -11,6 +11,7 @@
 pub mod call;
 pub mod deadlock;
 pub mod sample;
+pub mod totals;
 pub mod watch;
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
@@ -19,6 +20,7 @@ use std::time::Duration;
 use patch_events::{Record, WORDS, channel, events, target};
 use tracing::Level;
 
+use crate::config;
 use crate::frame::Frame;
 use crate::guest::Guest;
 use crate::libc_threads;
@@ -34,6 +36,7 @@ const CALLS: u8 = 2;
 const FORKS: u8 = 4;
 const STACKS: u8 = 8;
 const TIMES: u8 = 16;
+const TOTALS: u8 = 32;
 /// What the filter decides.
 const FILTERED: u8 = GUESTS | CALLS | FORKS | STACKS;
 
@@ -73,6 +76,11 @@ pub fn init() {
     refresh();
     if channel::is_open() {
         OWNER.store(process(), Ordering::Relaxed);
+    }
+    if config::get().summary {
+        totals::keep();
+    }
+    if channel::is_open() || config::get().summary {
         wanted::want(libc::SYS_exit_group as usize, true);
     }
 }
@@ -105,7 +113,7 @@ pub fn keep_times(on: bool) {
 /// Whether it is looked at how long a call waits.
 #[inline]
 pub fn waits() -> bool {
-    on(CALLS | TIMES)
+    on(CALLS | TIMES | TOTALS)
 }
 
 /// Whether calls are told.
@@ -208,6 +216,7 @@ pub fn stayed(held: bool) {
 pub fn forked(held: bool, parent: i32) {
     // SAFETY: the only thread of the child.
     unsafe { channel::after_fork_in_child(held) };
+    totals::reset_after_fork();
     if !channel::is_open() {
         return;
     }
@@ -229,6 +238,7 @@ fn tell_forked(words: &[u64; WORDS]) {
 /// A signal is about to end the process: the drain tells what is left. Any mode, also
 /// in a handler.
 pub fn last_words() {
+    totals::print();
     if channel::is_served() && OWNER.load(Ordering::Relaxed) == process() {
         channel::flush();
     }
@@ -237,6 +247,11 @@ pub fn last_words() {
 /// The process ends: what was left in the ring is told first, if that takes no longer
 /// than a moment. Guest mode, or where there is no guest.
 pub fn finish(guest: Option<&'static Guest>) {
+    if let Some(guest) = guest
+        && totals::are_kept()
+    {
+        guest.hub().call(guest, totals::print);
+    }
     if !channel::is_open() || OWNER.load(Ordering::Relaxed) != process() {
         return;
     }

@@ -13,7 +13,7 @@ use patch_events::{WORDS, channel, events, target};
 use tracing::Level;
 
 use super::sample::{self, Sample};
-use super::{call, deadlock};
+use super::{call, deadlock, totals};
 use crate::config;
 use crate::hub::Hub;
 use crate::monitor;
@@ -32,14 +32,15 @@ const MEMORY: u64 = 500_000_000;
 pub struct Watch {
     /// How long a thread may keep the others from running; `None`: nobody wants to know.
     limit: Option<u64>,
-    deadlocks: bool,
+    /// Warnings of the hub are listened to.
+    told_to: bool,
     memory: Option<u64>,
-    switches: u32,
+    switches: u64,
     /// When `switches` was first seen.
     since: u64,
     told: bool,
     /// The switches at which a sleeping hub was last asked.
-    asked: Option<u32>,
+    asked: Option<u64>,
     looked: u64,
     above: bool,
 }
@@ -50,10 +51,12 @@ impl Watch {
         let config = config::get();
         let open = channel::is_open();
         let told = |level| open && patch_events::wants(target::HUB, level);
-        let limit = config.max_blocking_time.filter(|_| told(Level::WARN));
+        let limit = config
+            .max_blocking_time
+            .filter(|_| told(Level::WARN) || totals::are_kept());
         Watch {
             limit: limit.map(|limit| limit.as_nanos() as u64),
-            deadlocks: told(Level::WARN),
+            told_to: told(Level::WARN),
             memory: config.max_memory.filter(|_| told(Level::WARN)),
             switches: 0,
             since: raw::now(),
@@ -75,7 +78,7 @@ impl Watch {
 
     /// The same for a hub that sleeps.
     pub fn idle_interval(&self, hub: &Hub) -> Option<u64> {
-        let deadlock = (self.deadlocks && self.asked != Some(hub.switches())).then_some(QUIET);
+        let deadlock = (self.told_to && self.asked != Some(hub.switches())).then_some(QUIET);
         [deadlock, self.memory.map(|_| MEMORY)]
             .into_iter()
             .flatten()
@@ -93,7 +96,10 @@ impl Watch {
             (self.switches, self.since, self.told) = (switches, now, false);
         } else if !self.told && now - self.since > limit {
             self.told = true;
-            blocked(hub, kernel_tid, now - self.since);
+            totals::blocked();
+            if self.told_to {
+                blocked(hub, kernel_tid, now - self.since);
+            }
         }
     }
 
@@ -102,7 +108,7 @@ impl Watch {
         self.look_at_memory();
         let switches = hub.switches();
         (self.since, self.told) = (raw::now(), false);
-        if self.deadlocks && slept >= QUIET && self.asked != Some(switches) {
+        if self.told_to && slept >= QUIET && self.asked != Some(switches) {
             self.asked = Some(switches);
             deadlock::ask(hub);
         }

@@ -4,4 +4,5 @@ mod doctor;
 mod inspect;
 mod pages;
 mod run;
+mod summary;
 mod support;
