@@ -19,14 +19,15 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use patch_events::PathTemplate;
+use patch_events::{Filter, InvalidFilter, PathTemplate};
 
 use super::snapshot;
 use super::wire::LINE_MAX;
-use crate::config::settings::CONTROL;
+use crate::config::settings::{CONTROL, EVENTS};
 use crate::libc_threads;
 use crate::proc_files::{self, File};
 use crate::reactor;
+use crate::trace;
 use crate::wanted;
 
 /// The path that this process has to remove at its end.
@@ -206,8 +207,28 @@ fn attend(client: &UnixStream, kernel_tid: i32) -> io::Result<()> {
                 &format!("expected up to {} bytes", snapshot::STACK_MAX),
             ),
         },
+        "events" => match change_events(rest) {
+            Ok(()) => (&mut &*client).write_all(b"ok\n"),
+            Err(why) => refuse(client, &why),
+        },
         _ => refuse(client, "no such request"),
     }
+}
+
+/// From now on events are told by another filter.
+fn change_events(filter: &str) -> Result<(), String> {
+    let filter: Filter = filter
+        .parse()
+        .map_err(|_| format!("expected {}", InvalidFilter::EXPECTED))?;
+    if patch_events::filter().is_none() {
+        return Err(format!(
+            "nobody listens to events: start the program with {EVENTS}, \
+             as in {EVENTS}=gevent=error"
+        ));
+    }
+    patch_events::set_filter(filter);
+    trace::refresh();
+    Ok(())
 }
 
 fn dump(client: &UnixStream, kernel_tid: i32, stack: usize) -> io::Result<()> {

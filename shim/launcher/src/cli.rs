@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use gevent_runtime::config::{self, SETTINGS, Setting};
 use gevent_runtime::group::Group;
 
-use crate::{Ending, doctor, inspect, pages, run};
+use crate::{Ending, doctor, inspect, pages, report, run};
 
 const ABOUT: &str = "Runs threaded programs as coroutines on one kernel thread";
 
@@ -36,6 +36,7 @@ Examples:
   gevent-shim run -- ./app --its-own-option
   gevent-shim run --no-dns -- ./app                resolver calls stay as they are
   gevent-shim run --only socket,time -- ./app      nothing else is made cooperative
+  gevent-shim run --trace t.json -- ./app && gevent-shim report t.json -o t.html
   gevent-shim run --events gevent::patch=info -- ./app
 
 Exit status: the program's; 2 for a wrong command line, 125 if gevent-shim itself fails, 126 if the program is found \
@@ -124,6 +125,23 @@ fn run_command() -> Command {
                     "The library to load; else the one beside this program, or installed near it",
                 ),
         )
+        .arg(
+            Arg::new("trace")
+                .long("trace")
+                .value_name("FILE")
+                .value_parser(value_parser!(OsString))
+                .value_hint(ValueHint::FilePath)
+                .conflicts_with_all([
+                    config::settings::EVENTS_FILE,
+                    config::settings::EVENTS_FORMAT,
+                ])
+                .help("Write a timeline of every call that waits, for `gevent-shim report` or Perfetto")
+                .long_help(
+                    "Write a timeline of every call that waits, for `gevent-shim report`, Perfetto \
+                     or chrome://tracing. The same as --events gevent=trace --events-format chrome \
+                     --events-file FILE; in FILE %p is the process id.",
+                ),
+        )
         .args(options().map(option))
         .args(without_groups())
         .arg(
@@ -161,6 +179,53 @@ fn doctor_command() -> Command {
                 .value_parser(value_parser!(OsString))
                 .value_hint(ValueHint::ExecutablePath)
                 .help("The program, as a path or a name in PATH"),
+        )
+}
+
+fn events_command() -> Command {
+    Command::new("events")
+        .about("Change which events a running process tells")
+        .long_about(
+            "Change which events a running process tells.\n\n\
+             They go where they went before: the process must have been started with \
+             GEVENT_SHIM_EVENTS (gevent=error is enough), and answers under the conditions of \
+             `gevent-shim ps`.",
+        )
+        .arg(pid().required(true))
+        .arg(
+            Arg::new("filter")
+                .value_name("FILTER")
+                .required(true)
+                .help("As GEVENT_SHIM_EVENTS takes it: gevent::call, info, off, all"),
+        )
+}
+
+fn report_command() -> Command {
+    Command::new("report")
+        .about("Make a page of a trace: timeline, flame graph of waits, tables")
+        .long_about(
+            "Make a page of a trace: timeline, flame graph of waits, tables.\n\n\
+             The trace is what `gevent-shim run --trace` or \
+             GEVENT_SHIM_EVENTS_FORMAT=chrome wrote, also if the program was killed \
+             meanwhile. The page needs nothing else: no network, no other file.",
+        )
+        .arg(
+            Arg::new("trace")
+                .value_name("TRACE")
+                .required(true)
+                .value_parser(value_parser!(std::path::PathBuf))
+                .value_hint(ValueHint::FilePath)
+                .help("The trace"),
+        )
+        .arg(
+            Arg::new("output")
+                .short('o')
+                .long("output")
+                .value_name("PAGE")
+                .default_value("report.html")
+                .value_parser(value_parser!(std::path::PathBuf))
+                .value_hint(ValueHint::FilePath)
+                .help("The page"),
         )
 }
 
@@ -214,6 +279,8 @@ pub fn command() -> Command {
         .subcommand(doctor_command())
         .subcommand(ps_command())
         .subcommand(dump_command())
+        .subcommand(events_command())
+        .subcommand(report_command())
         .subcommand(
             Command::new("config")
                 .about("Show every setting, its value in this environment, and its meaning"),
@@ -254,6 +321,19 @@ pub fn act() -> Ending {
             let pid = matches.get_one("pid").copied();
             inspect::dump(pid.unwrap_or_default(), stack.unwrap_or(inspect::STACK))
         }
+        "events" => {
+            let pid = matches.get_one("pid").copied();
+            let filter = matches.get_one::<String>("filter");
+            inspect::events(pid.unwrap_or_default(), filter.map_or("", String::as_str))
+        }
+        "report" => {
+            let file = |name| matches.get_one::<std::path::PathBuf>(name);
+            match (file("trace"), file("output")) {
+                (Some(trace), Some(output)) => report::report(trace, output),
+                // Both have a value.
+                _ => Ok(2),
+            }
+        }
         "config" => crate::config::show(),
         "completions" => match matches.get_one::<clap_complete::Shell>("shell") {
             Some(&shell) => pages::completions(shell),
@@ -280,6 +360,14 @@ fn wish(matches: &ArgMatches) -> run::Wish {
         } else if let Some(value) = matches.get_one::<OsString>(setting.name) {
             settings.push((setting.name, value.clone()));
         }
+    }
+    if let Some(file) = path(matches, "trace") {
+        let set = |name| settings.iter().any(|(other, _)| *other == name);
+        if !set(config::settings::EVENTS) {
+            settings.push((config::settings::EVENTS, "gevent=trace".into()));
+        }
+        settings.push((config::settings::EVENTS_FORMAT, "chrome".into()));
+        settings.push((config::settings::EVENTS_FILE, file.clone()));
     }
     let left_out = |group: &&Group| matches.get_flag(&format!("no-{}", group.name()));
     run::Wish {

@@ -97,6 +97,25 @@ pub fn dump(pid: i32, stack: usize) -> Ending {
     Ok(0)
 }
 
+/// Has a process tell other events from now on.
+///
+/// # Errors
+/// As [`guests`]; for a filter that can't be meant too.
+pub fn events(pid: i32, filter: &str) -> Ending {
+    if filter.parse::<patch_events::Filter>().is_err() {
+        let expected = patch_events::InvalidFilter::EXPECTED;
+        return Err(Failure::with_status(
+            format_args!("\"{}\": expected {expected}", filter.escape_default()),
+            2,
+        ));
+    }
+    let process = Process::find(pid).map_err(Failure::new)?;
+    process
+        .request(&format!("events {filter}"))
+        .map_err(Failure::new)?;
+    Ok(0)
+}
+
 fn headline(process: &Process, snapshot: &Snapshot) -> String {
     let hub = &snapshot.hub;
     let count = |what| {

@@ -6,6 +6,7 @@
 //! | [`run`], [`library`] | starting a program; where the library is |
 //! | [`doctor`] | what would be patched here, or why nothing can be |
 //! | [`inspect`] | what the guests of a running process do |
+//! | [`report`] | a page made of a trace |
 //! | [`config`] | the settings |
 //! | [`pages`] | completions and the manual page, made from [`cli`] |
 //!
@@ -20,6 +21,7 @@ mod doctor;
 mod inspect;
 mod library;
 mod pages;
+mod report;
 mod run;
 
 use std::fmt::Display;

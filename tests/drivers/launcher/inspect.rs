@@ -494,6 +494,48 @@ fn a_signal_makes_a_dump() {
     running.end();
 }
 
+#[test]
+fn the_filter_of_events_changes_while_the_program_runs() {
+    let place = Place::new();
+    let file = place.directory.path().join("events");
+    let options = [
+        "--control",
+        &place.template(),
+        "--events",
+        "gevent=error",
+        "--events-file",
+        file.to_str().unwrap(),
+    ];
+    let mut running = Running::start(&mut place.command(&options, &["1"]));
+    let pid = running.pid.to_string();
+    let events = |filter: &str| say(&["events", &pid, filter]);
+    refused(&events("gevent::nothing"), 2, &["expected 1 for all"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "");
+    let said = events("gevent::call=trace");
+    assert_eq!((said.status, &*said.err), (Some(0), ""), "{said:?}");
+    // The call that the initial thread is in now may not have been looked at.
+    let input = running.child.stdin.as_mut().unwrap();
+    for _ in 0..2 {
+        input.write_all(b"a").unwrap();
+    }
+    let text = wait_for_lines(&file, 1);
+    assert!(
+        text.contains(" gevent::call: ") && text.contains("read"),
+        "{text}"
+    );
+    assert_eq!(events("off").status, Some(0));
+    running.end();
+
+    let running = place.start(&["1"]);
+    let pid = running.pid.to_string();
+    refused(
+        &say(&["events", &pid, "all"]),
+        1,
+        &["nobody listens to events"],
+    );
+    running.end();
+}
+
 /// The text of a file as soon as it has so many lines.
 fn wait_for_lines(file: &Path, lines: usize) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -3,6 +3,7 @@
 mod doctor;
 mod inspect;
 mod pages;
+mod report;
 mod run;
 mod summary;
 mod support;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gevent_runtime::config::settings::CONTROL;
-use gevent_runtime::control::wire::Snapshot;
+use gevent_runtime::control::wire::{self, Snapshot};
 use patch_events::PathTemplate;
 
 /// How long an answer may take.
@@ -80,6 +80,15 @@ impl Process {
     pub fn snapshot(&self, stack: usize) -> Result<Snapshot, String> {
         let mut answer = self.ask(&format!("dump {stack}"))?;
         Snapshot::read(&mut answer).map_err(|error| self.told(&error))
+    }
+
+    /// Asks for something that is answered with a line.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
+    pub fn request(&self, line: &str) -> Result<(), String> {
+        let mut answer = self.ask(line)?;
+        wire::accept(&mut answer).map_err(|error| self.told(&error))
     }
 
     fn ask(&self, line: &str) -> Result<BufReader<UnixStream>, String> {

@@ -1,0 +1,256 @@
+//! The trace: what its events say of threads and waits.
+//!
+//! The format is the JSON array of Chrome's trace events, by itself or as `traceEvents`
+//! of an object. A program that was killed leaves an array without an end; what is whole
+//! of it counts.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// The category of waits in calls.
+const CALLS: &str = "gevent::call";
+
+/// A thread of the program.
+#[derive(Debug, Default, PartialEq)]
+pub struct Thread {
+    /// As the program or the kernel named it.
+    pub name: String,
+    /// When it began and ended, in µs of the trace's clock, if that is told.
+    pub begun: Option<f64>,
+    pub ended: Option<f64>,
+}
+
+/// A call that waited.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wait {
+    pub tid: i64,
+    /// The call's name.
+    pub call: String,
+    /// What it was about: a descriptor, an address.
+    pub about: String,
+    /// When it began, and how long it waited, in µs.
+    pub at: f64,
+    pub waited: f64,
+}
+
+/// Something that happened at one moment.
+#[derive(Debug, PartialEq)]
+pub struct Happening {
+    pub at: f64,
+    pub name: String,
+    pub details: String,
+}
+
+/// All of it.
+#[derive(Debug, Default, PartialEq)]
+pub struct Trace {
+    pub pid: i64,
+    pub threads: BTreeMap<i64, Thread>,
+    /// In the order of their beginning.
+    pub waits: Vec<Wait>,
+    pub happenings: Vec<Happening>,
+    /// The first and the last moment, in µs.
+    pub from: f64,
+    pub to: f64,
+    /// The array has no end.
+    pub cut: bool,
+}
+
+/// Reads a trace.
+///
+/// # Errors
+/// Why it is none.
+pub fn read(bytes: &[u8]) -> Result<Trace, String> {
+    let (events, cut) = events(bytes)?;
+    let mut trace = Trace {
+        cut,
+        from: f64::MAX,
+        to: f64::MIN,
+        ..Trace::default()
+    };
+    for event in &events {
+        trace.add(event);
+    }
+    if trace.from > trace.to {
+        return Err("no events in it".to_owned());
+    }
+    for wait in &trace.waits {
+        trace.threads.entry(wait.tid).or_default();
+    }
+    for (tid, thread) in &mut trace.threads {
+        if thread.name.is_empty() {
+            thread.name = format!("thread {tid}");
+        }
+    }
+    trace.waits.sort_by(|a, b| a.at.total_cmp(&b.at));
+    Ok(trace)
+}
+
+/// The objects of the array, and whether its end is missing.
+fn events(bytes: &[u8]) -> Result<(Vec<Value>, bool), String> {
+    let no_trace =
+        || "not a trace in Chrome's format (GEVENT_SHIM_EVENTS_FORMAT=chrome)".to_owned();
+    let start = bytes.trim_ascii_start();
+    let mut rest = match start.first() {
+        Some(b'[') => &start[1..],
+        Some(b'{') => {
+            let key = b"\"traceEvents\"";
+            let at = start.windows(key.len()).position(|window| window == key);
+            let after = start[at.ok_or_else(no_trace)? + key.len()..].trim_ascii_start();
+            let value = after.strip_prefix(b":").ok_or_else(no_trace)?;
+            value
+                .trim_ascii_start()
+                .strip_prefix(b"[")
+                .ok_or_else(no_trace)?
+        }
+        _ => return Err(no_trace()),
+    };
+    let mut events = Vec::new();
+    loop {
+        let from = rest.iter().position(|byte| !b" \t\r\n,".contains(byte));
+        rest = &rest[from.unwrap_or(rest.len())..];
+        match rest.first() {
+            Some(b']') => return Ok((events, false)),
+            None => return Ok((events, true)),
+            Some(_) => {}
+        }
+        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(value)) => {
+                rest = &rest[values.byte_offset()..];
+                events.push(value);
+            }
+            Some(Err(error)) if error.is_eof() => return Ok((events, true)),
+            Some(Err(error)) => {
+                let at = bytes.len() - rest.len();
+                return Err(format!("damaged after byte {at}: {error}"));
+            }
+            None => return Ok((events, true)),
+        }
+    }
+}
+
+impl Trace {
+    fn add(&mut self, event: &Value) {
+        let text = |name: &str| event[name].as_str().unwrap_or_default();
+        let number = |name: &str| event[name].as_f64().filter(|number| number.is_finite());
+        let tid = event["tid"].as_i64().unwrap_or_default();
+        let name = text("name");
+        let phase = text("ph");
+        if phase == "M" {
+            if name == "thread_name" {
+                let name = event["args"]["name"].as_str().unwrap_or_default();
+                self.threads.entry(tid).or_default().name = name.to_owned();
+            }
+            return;
+        }
+        let Some(at) = number("ts") else {
+            return;
+        };
+        let lasted = number("dur").unwrap_or_default().max(0.0);
+        self.from = self.from.min(at);
+        self.to = self.to.max(at + lasted);
+        self.pid = event["pid"].as_i64().unwrap_or(self.pid);
+        match phase {
+            "B" => self.threads.entry(tid).or_default().begun = Some(at),
+            "E" => self.threads.entry(tid).or_default().ended = Some(at),
+            "X" if text("cat") == CALLS || text("cat").is_empty() => self.waits.push(Wait {
+                tid,
+                call: name.to_owned(),
+                about: about(&event["args"]),
+                at,
+                waited: lasted,
+            }),
+            _ => self.happenings.push(Happening {
+                at,
+                name: name.to_owned(),
+                details: details(&event["args"]),
+            }),
+        }
+    }
+}
+
+/// What a call was about, of its event's arguments.
+fn about(arguments: &Value) -> String {
+    let descriptor = arguments["fd"].as_i64().map(|fd| format!("fd {fd}"));
+    let address = arguments["address"].as_str().map(str::to_owned);
+    let parts: Vec<_> = [descriptor, address].into_iter().flatten().collect();
+    parts.join(" ")
+}
+
+fn details(arguments: &Value) -> String {
+    let Some(fields) = arguments.as_object() else {
+        return String::new();
+    };
+    let shown = fields.iter().map(|(name, value)| match value.as_str() {
+        Some(text) => format!("{name}: {text}"),
+        None => format!("{name}: {value}"),
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"[
+        {"args":{"name":"main"},"name":"thread_name","ph":"M","pid":1,"tid":1,"ts":0},
+        {"name":"guest","cat":"gevent::guest","ph":"B","pid":1,"tid":2,"ts":10.5},
+        {"name":"read","cat":"gevent::call","ph":"X","pid":1,"tid":2,"ts":12,"dur":5,"args":{"fd":3}},
+        {"name":"futex","cat":"gevent::call","ph":"X","pid":1,"tid":1,"ts":11,"dur":9,"args":{"address":"0x5"}},
+        {"name":"HubBlocked","cat":"gevent::hub","ph":"i","pid":1,"tid":2,"ts":19,"args":{"doing":"x","n":1}},
+        {"name":"guest","cat":"gevent::guest","ph":"E","pid":1,"tid":2,"ts":21}
+    ]"#;
+
+    #[test]
+    fn threads_waits_and_happenings() {
+        let trace = read(WHOLE.as_bytes()).unwrap();
+        assert_eq!(
+            (trace.pid, trace.from, trace.to, trace.cut),
+            (1, 10.5, 21.0, false)
+        );
+        assert_eq!(trace.threads[&1].name, "main");
+        assert_eq!(trace.threads[&2].name, "thread 2");
+        assert_eq!(
+            (trace.threads[&2].begun, trace.threads[&2].ended),
+            (Some(10.5), Some(21.0))
+        );
+        let waits: Vec<_> = trace
+            .waits
+            .iter()
+            .map(|w| (w.tid, &*w.call, &*w.about, w.waited))
+            .collect();
+        assert_eq!(waits, [(1, "futex", "0x5", 9.0), (2, "read", "fd 3", 5.0)]);
+        assert_eq!(trace.happenings[0].details, "doing: x, n: 1");
+        let object = format!("{{\"displayTimeUnit\":\"ms\",\"traceEvents\": {WHOLE}}}");
+        assert_eq!(read(object.as_bytes()).unwrap(), trace);
+    }
+
+    #[test]
+    fn what_is_whole_of_a_cut_trace_counts() {
+        let end = WHOLE.find("HubBlocked").unwrap();
+        let trace = read(&WHOLE.as_bytes()[..end]).unwrap();
+        assert!(trace.cut && trace.waits.len() == 2 && trace.happenings.is_empty());
+        for end in 0..WHOLE.len() {
+            // Never a panic.
+            let _ = read(&WHOLE.as_bytes()[..end]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_trace_is_refused() {
+        for (text, why) in [
+            ("", "not a trace"),
+            ("words", "not a trace"),
+            ("{\"a\":1}", "not a trace"),
+            ("{\"traceEvents\":1}", "not a trace"),
+            ("[]", "no events"),
+            ("[1, \"x\", null]", "no events"),
+            ("[{\"ts\":1}, nonsense]", "damaged after byte 11"),
+        ] {
+            let error = read(text.as_bytes()).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}
