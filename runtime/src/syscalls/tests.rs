@@ -86,6 +86,60 @@ fn only_waits_park() {
     }
 }
 
+/// Calls that wait for a disk alone, or for what a test cannot have: no cell of the
+/// matrix can make them wait for a known time.
+const WITHOUT_CELL: [&str; 8] = [
+    "pread64",
+    "preadv",
+    "pwrite64",
+    "pwritev",
+    "fallocate",
+    "open_by_handle_at",
+    "swapoff",
+    "syslog",
+];
+
+/// The guest programs `matrix_*.c` make one thread wait in each of these while another
+/// ticks.
+#[test]
+fn every_call_that_waits_has_a_cell_in_the_matrix() {
+    let guests = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests");
+    let mut covered = BTreeSet::new();
+    for entry in fs::read_dir(guests).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !(name.starts_with("matrix_") && name.ends_with(".c")) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().filter_map(|l| l.strip_prefix("// covers: "));
+        for call in lines.flat_map(str::split_whitespace) {
+            assert!(
+                text.contains(&format!("{{ \"{call}\", ")),
+                "{name}: no cell {call}"
+            );
+            assert!(
+                text.contains(&format!("SYS_{call}")),
+                "{name}: no call of {call}"
+            );
+            covered.insert(call.to_owned());
+        }
+    }
+    let waits: BTreeSet<_> = TABLE
+        .iter()
+        .filter(|call| call.parks && call.restart != Restart::Uninterrupted)
+        .filter(|call| !WITHOUT_CELL.contains(&call.name))
+        .map(|call| call.name.to_owned())
+        .collect();
+    let missing: Vec<_> = waits.difference(&covered).collect();
+    assert!(missing.is_empty(), "no cell for {missing:?}");
+    let others: Vec<_> = covered.difference(&waits).collect();
+    assert!(
+        others.is_empty(),
+        "cells for what does not wait: {others:?}"
+    );
+}
+
 /// A few rows of each kind from the lists of signal(7).
 #[test]
 fn restarts_are_those_of_signal_7() {
