@@ -72,6 +72,14 @@ int main(void)
 	IS(recv(ends[0], text, sizeof text, 0), 0);
 	puts("datagram");
 
+	/* Packets stay apart, whatever the flags ask for. */
+	IS(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	IS(send(ends[1], "one", 3, 0), 3);
+	IS(send(ends[1], "two", 3, 0), 3);
+	for (int i = 0; i < 2; i++)
+		IS(recv(ends[0], text, sizeof text, MSG_WAITALL), 3);
+	puts("packets");
+
 	tcp_pair(ends);
 	IS(send(ends[1], "ab", 2, MSG_MORE), 2);
 	IS(send(ends[1], "cd", 2, 0), 2);

@@ -152,7 +152,7 @@ fn receive_into(c: &Call<'_>, buf: u64, len: u64, flags: u64, from: [u64; 2]) ->
     let len = len.min(MOST_BYTES as u64);
     let entry = (from[0] == 0).then(|| {
         let entry = opcode::Recv::new(types::Fd(fd), buf as *mut u8, len as u32)
-            .flags(flags as i32)
+            .flags((flags & !WAITALL) as i32)
             .build();
         (entry, opcode::Recv::CODE)
     });
@@ -199,7 +199,7 @@ pub unsafe fn recvmsg(c: &mut Call<'_>) -> Outcome {
         None
     };
     let entry = opcode::RecvMsg::new(types::Fd(fd), message as *mut libc::msghdr)
-        .flags(flags as u32)
+        .flags((flags & !WAITALL) as u32)
         .build();
     let attempt = |fd: i32, have: usize, flags: u64| {
         let (Some(buffers), true) = (buffers, have > 0) else {
