@@ -177,7 +177,7 @@ struct State<T, S> {
 }
 
 /// A queue of `T` in the order of `S`: see [`Queue`], [`PriorityQueue`], [`LifoQueue`],
-/// [`Channel`]. Clones are the same queue. Any thread.
+/// [`Channel`](super::Channel). Clones are the same queue. Any thread.
 pub struct RawQueue<T, S> {
     state: Arc<Lock<State<T, S>>>,
 }

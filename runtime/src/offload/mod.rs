@@ -4,7 +4,7 @@
 //! that another process wakes, a lock of a file, a file whose server is slow. And
 //! work of ours that takes locks of libc's, which a guest may hold that cannot run
 //! while the hub waits: patching an object that is being opened. That is brief, and the
-//! [`monitor`](crate::monitor) does it.
+//! [`monitor`] does it.
 //!
 //! The pool's threads are for what may take long. They are made when first needed, block
 //! every signal but the one that ends a call of theirs, and are never guests.
