@@ -10,6 +10,7 @@ use crate::catch;
 use crate::control;
 use crate::dispatch::{self, Phase};
 use crate::futex;
+use crate::heap_lock::HEAP;
 use crate::heir;
 use crate::offload;
 use crate::ops::Call;
@@ -27,8 +28,10 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     let held = trace::before_fork();
     fds::table().are_shared();
     let mask = signal::block_all();
+    HEAP.lock();
     // SAFETY: the guest's own call; the child continues on a copy of this stack.
     let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
+    HEAP.unlock();
     if ret != 0 {
         signal::restore_kernel_mask(mask);
         trace::stayed(held);

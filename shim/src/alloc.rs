@@ -6,56 +6,59 @@
 //! This one is shared by host code, the pool's threads, and the interface for programs
 //! that know of the hub, which guests call; of a program that links this crate it is the
 //! whole heap. So a guest is not switched out while it is in here.
-
+//!
+//! # Synchronization
+//! [`HEAP`] is held by whoever touches the heap, and by fork.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::cell::UnsafeCell;
 
-use dlmalloc::GlobalDlmalloc;
+use dlmalloc::Dlmalloc;
 use gevent_runtime::api::section::Section;
 use gevent_runtime::dispatch::in_guest_mode;
+use gevent_runtime::heap_lock::HEAP;
 
 #[global_allocator]
-static HEAP: Heap = Heap(GlobalDlmalloc);
+static ALLOCATOR: Heap = Heap(UnsafeCell::new(Dlmalloc::new()));
 
 /// The heap; debug builds see to it that no system call of a guest uses it.
-struct Heap(GlobalDlmalloc);
+struct Heap(UnsafeCell<Dlmalloc>);
 
-// SAFETY: hands everything on.
-unsafe impl GlobalAlloc for Heap {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        debug_assert!(!in_guest_mode(), "an allocation in guest mode");
-        let _section = Section::enter();
-        // SAFETY: the caller's contract.
-        unsafe { self.0.alloc(layout) }
-    }
+// SAFETY: see Synchronization.
+unsafe impl Sync for Heap {}
 
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        debug_assert!(!in_guest_mode(), "memory given back in guest mode");
+impl Heap {
+    fn with<R>(&self, f: impl FnOnce(&mut Dlmalloc) -> R) -> R {
+        debug_assert!(!in_guest_mode(), "the heap is used in guest mode");
         let _section = Section::enter();
-        // SAFETY: the caller's contract.
-        unsafe { self.0.dealloc(at, layout) };
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        debug_assert!(!in_guest_mode(), "an allocation in guest mode");
-        let _section = Section::enter();
-        // SAFETY: the caller's contract.
-        unsafe { self.0.realloc(at, layout, size) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        debug_assert!(!in_guest_mode(), "an allocation in guest mode");
-        let _section = Section::enter();
-        // SAFETY: the caller's contract.
-        unsafe { self.0.alloc_zeroed(layout) }
+        HEAP.lock();
+        // SAFETY: the lock is held, and the heap does not call back.
+        let result = f(unsafe { &mut *self.0.get() });
+        HEAP.unlock();
+        result
     }
 }
 
-/// Keeps the heap usable in a forked child whose parent's pool threads were using
-/// it. Called once, before the first of those threads exists.
-pub fn survive_fork() {
-    // SAFETY: registers handlers for fork; nothing of the heap is in use by another
-    // thread yet.
-    unsafe { dlmalloc::enable_alloc_after_fork() };
+// SAFETY: hands everything on to a heap that is one, one thread at a time.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's contract.
+        self.with(|heap| unsafe { heap.malloc(layout.size(), layout.align()) })
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract.
+        self.with(|heap| unsafe { heap.free(at, layout.size(), layout.align()) });
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's contract.
+        self.with(|heap| unsafe { heap.realloc(at, layout.size(), layout.align(), size) })
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's contract.
+        self.with(|heap| unsafe { heap.calloc(layout.size(), layout.align()) })
+    }
 }

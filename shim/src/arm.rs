@@ -15,7 +15,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::alloc;
 use crate::cache::{self, Cache};
 use crate::engine::{Engine, InstallError, Installed, Target, relocate};
 use crate::image::{Image, ImageError, Layout};
@@ -119,7 +118,6 @@ pub fn patch_all() -> PatchOutcome {
     }
     match patch_everything(&mut state, &mut outcome) {
         Ok(()) => {
-            alloc::survive_fork();
             outcome.libc_complete = true;
             outcome.sites = state.installed.iter().map(|i| i.undo.len() as u32).sum();
             events::DidPatchAll {
