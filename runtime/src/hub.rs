@@ -447,6 +447,7 @@ impl Hub {
             guest.timer_armed.set(true);
         }
         guest.interruptible.set(interruptible);
+        guest.busy.set(false);
         guest.state.set(State::Parked);
         let timed = trace::waits();
         if timed {

@@ -16,6 +16,11 @@
 //! nothing to do. While the hub sleeps, so does the monitor, unless somebody listens to
 //! what only it can see ([`watch`](crate::trace::watch)).
 //!
+//! A guest that computes and takes a lock again and again (malloc's) is preempted while
+//! it holds the lock, mostly; whoever was woken for the lock finds it taken, every time.
+//! The kernel helps such a waiter by letting it preempt who woke it. So a guest that was
+//! preempted since it last parked gives way when it wakes another.
+//!
 //! # Synchronization
 //! The monitor reads `Hub::switches`, `Hub::count` and `Hub::asleep`, which the
 //! hub writes without ordering: an old value delays a preemption by one look.
@@ -310,6 +315,7 @@ pub unsafe extern "C" fn preempted() {
     let guest = unsafe { &*(crate::arch::current_word() as *const Guest) };
     let hub = guest.hub();
     hub.enter_shim();
+    guest.busy.set(true);
     hub.give_way(guest);
     hub.leave_shim();
 }

@@ -97,6 +97,8 @@ pub struct Guest {
     pub stack: Cell<(u64, u64)>,
     /// It is giving way, on a frame of [`preempted`](crate::monitor::preempted).
     pub giving_way: Cell<bool>,
+    /// It was preempted since it last parked: it computes.
+    pub busy: Cell<bool>,
     /// Calls in a row that only asked whether a descriptor is ready.
     pub impatience: Cell<u32>,
     /// Stack pointer where its present [`lookup`](crate::lookup) began, or 0.

@@ -148,7 +148,16 @@ fn run(caller: Caller, a: [u64; 6]) -> Outcome {
         _ => return Outcome::Native,
     };
     Outcome::Done(match answer {
-        Ok(count) => count as i64,
+        Ok(count) => {
+            if let Caller::Guest(guest) = caller
+                && guest.busy.get()
+                && count > 0
+            {
+                // Whom it woke runs before it takes the lock again.
+                hub().note_preemption();
+            }
+            count as i64
+        }
         Err(e) => e.to_ret(),
     })
 }
