@@ -93,7 +93,7 @@ pub struct Hub {
 // SAFETY: see Synchronization above; nothing else is touched from other threads.
 unsafe impl Sync for Hub {}
 
-static HUB: Hub = Hub::new();
+pub(crate) static HUB: Hub = Hub::new();
 
 /// The hub.
 #[inline]
@@ -102,6 +102,9 @@ pub fn hub() -> &'static Hub {
 }
 
 impl Hub {
+    /// Offset of the list of all guests, for [`debugger`](crate::debugger).
+    pub(crate) const ALL_AT: usize = core::mem::offset_of!(Hub, all);
+
     const fn new() -> Self {
         Hub {
             ctx: UnsafeCell::new(Context { rsp: 0, fs: 0 }),

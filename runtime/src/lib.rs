@@ -65,6 +65,7 @@
 //! | [`trace`] | what guests leave for the events |
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
 //! | [`control`] | answers for who asks from outside |
+//! | [`debugger`] | what gdb is told |
 //! | [`config`], [`raw`], [`errno`], [`libc_threads`] | settings; words for the kernel; glibc's thread list |
 
 pub mod api;
@@ -72,6 +73,7 @@ pub mod arch;
 pub mod catch;
 pub mod config;
 pub mod control;
+pub mod debugger;
 pub mod dispatch;
 pub mod errno;
 pub mod fork;

@@ -49,6 +49,7 @@ pub mod backtrace;
 pub mod cache;
 pub mod capi;
 pub mod cfi;
+mod debugger;
 pub mod engine;
 pub mod guide;
 pub mod image;

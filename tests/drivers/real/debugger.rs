@@ -1,28 +1,45 @@
-//! gdb's backtrace from inside a blocking call reaches `main`.
+//! gdb's backtrace from inside a blocking call reaches `main`, and those of parked guests are
+//! shown, of a live process and of a core.
 
 use crate::{Scenario, fixture, told};
 use gevent_tests::compile;
 use gevent_tests::mode::Mode;
 use gevent_tests::run::{self, End, Outcome};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-pub const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "real_gdb_backtrace",
-    end: End::Exit(0),
-    run: backtrace,
-}];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "real_gdb_backtrace",
+        end: End::Exit(0),
+        run: backtrace,
+    },
+    Scenario {
+        name: "real_gdb_guests",
+        end: End::Exit(0),
+        run: parked,
+    },
+    Scenario {
+        name: "real_gdb_core",
+        end: End::Exit(0),
+        run: core,
+    },
+];
 
-/// The program's own functions in the backtrace, innermost first.
-fn backtrace(mode: &Mode) -> Result<Outcome, String> {
-    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let program = directory.path().join("program");
-    compile::build(&fixture("stopped_in_handler.c"), &[], &program)
-        .map_err(|error| error.to_string())?;
+/// gdb, told to source the project's script.
+fn gdb() -> Command {
     let mut gdb = Command::new("gdb");
     gdb.args(["-nx", "-batch", "-ex", "set startup-with-shell off"]);
-    gdb.args(["-ex", "handle SIGUSR1 nostop noprint pass"]);
-    // Only the program runs preloaded, not gdb.
+    gdb.args(["-ex", "set debuginfod enabled off"]);
+    gdb.args(["-ex", "handle SIG63 nostop noprint pass"]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/gdb-guests.py");
+    gdb.arg("-ex").arg(format!("source {}", script.display()));
+    gdb
+}
+
+/// Has the program that gdb runs, and not gdb, run in this mode.
+fn give_mode(gdb: &mut Command, mode: &Mode) {
     let mut environment = Command::new("env");
     mode.apply(&mut environment);
     for (name, value) in environment.get_envs() {
@@ -34,7 +51,98 @@ fn backtrace(mode: &Mode) -> Result<Outcome, String> {
             ));
         }
     }
+    Mode::Bare.apply(gdb);
+}
+
+/// The command that shows what every thread of the program is in.
+fn all_backtraces(mode: &Mode) -> &'static str {
+    if mode.is_preloaded() {
+        "guest apply all bt"
+    } else {
+        "thread apply all bt"
+    }
+}
+
+/// Which of the program's functions the backtraces name.
+fn functions_of(outcome: &Outcome) -> Result<Outcome, String> {
+    for function in ["main (", "waits_for_semaphore (", "reads_pipe ("] {
+        let named = |line: &str| line.starts_with('#') && line.contains(function);
+        if !outcome.stdout.lines().any(named) {
+            return Err(format!(
+                "no backtrace names {function:?}\n{}\n{}",
+                outcome.stdout, outcome.stderr
+            ));
+        }
+    }
+    Ok(told("every thread has a backtrace\n".to_owned()))
+}
+
+fn parked_program(directory: &Path) -> Result<PathBuf, String> {
+    let program = directory.join("program");
+    compile::build(&fixture("parked_guests.c"), &[], &program)
+        .map_err(|error| error.to_string())?;
+    Ok(program)
+}
+
+/// The backtraces of parked threads of a live process.
+fn parked(mode: &Mode) -> Result<Outcome, String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let program = parked_program(directory.path())?;
+    let mut gdb = gdb();
+    give_mode(&mut gdb, mode);
+    gdb.args(["-ex", "run", "-ex", all_backtraces(mode), "-ex", "kill"])
+        .arg(&program);
+    let outcome = run::run(&mut gdb, Duration::from_secs(120), false)
+        .map_err(|error| format!("gdb: {error}"))?;
+    functions_of(&outcome)
+}
+
+/// The backtraces of parked threads in a core. Where the system gives cores to a program
+/// of its own, there is none to look at.
+fn core(mode: &Mode) -> Result<Outcome, String> {
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern")
+        .map_err(|error| error.to_string())?;
+    if pattern.trim() != "core" {
+        return Ok(told("every thread has a backtrace\n".to_owned()));
+    }
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let program = parked_program(directory.path())?;
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -c unlimited && exec \"$0\""])
+        .arg(&program)
+        .current_dir(directory.path());
+    mode.apply(&mut shell);
+    run::run(&mut shell, Duration::from_secs(60), false)
+        .map_err(|error| format!("the program: {error}"))?;
+    let core = std::fs::read_dir(directory.path())
+        .map_err(|error| error.to_string())?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("core"))
+        })
+        .ok_or("there is no core")?;
+    let mut gdb = gdb();
     Mode::Bare.apply(&mut gdb);
+    gdb.args(["-ex", all_backtraces(mode)])
+        .arg(&program)
+        .arg(&core);
+    let outcome = run::run(&mut gdb, Duration::from_secs(120), false)
+        .map_err(|error| format!("gdb: {error}"))?;
+    functions_of(&outcome)
+}
+
+/// The program's own functions in the backtrace, innermost first.
+fn backtrace(mode: &Mode) -> Result<Outcome, String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let program = directory.path().join("program");
+    compile::build(&fixture("stopped_in_handler.c"), &[], &program)
+        .map_err(|error| error.to_string())?;
+    let mut gdb = gdb();
+    gdb.args(["-ex", "handle SIGUSR1 nostop noprint pass"]);
+    give_mode(&mut gdb, mode);
     gdb.args(["-ex", "run", "-ex", "bt", "-ex", "kill"])
         .arg(&program);
     let outcome = run::run(&mut gdb, Duration::from_secs(120), false)
