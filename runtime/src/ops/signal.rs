@@ -57,6 +57,7 @@ pub unsafe fn rt_sigaction(c: &mut Call<'_>) -> Outcome {
     let before = signal::view(signal);
     if let Some(action) = action {
         signal::set_action(signal, action);
+        signal::discard_ignored(c.hub, signal);
     }
     if old != 0 && !put(old, &before) {
         return done(libc::EFAULT);

@@ -118,6 +118,20 @@ pub fn set_action(signal: i32, action: Action) {
     install(signal);
 }
 
+/// What rt_sigaction(2) does besides: pending signals that are ignored from now on are
+/// discarded.
+pub fn discard_ignored(hub: &Hub, signal: i32) {
+    if disposition(signal) != Disposition::Ignore {
+        return;
+    }
+    route::discard(hub, signal);
+    let caught = ALWAYS | TABLE.forced.get() | mask::waited();
+    if caught & bit(signal) != 0 {
+        // The kernel has a handler of ours, and keeps what waits for it.
+        while wait::take_from_kernel(bit(signal)).is_some() {}
+    }
+}
+
 /// After SA_RESETHAND.
 pub(super) fn reset(signal: i32) {
     let action = view(signal);

@@ -32,6 +32,7 @@ fn next(guest: &Guest) -> Option<Due> {
         };
         let signal = super::signals(first).next()?;
         let (info, _) = guest.signal.queue.take(signal)?;
+        route::was_taken(guest.hub(), signal);
         match disposition(signal) {
             Disposition::Ignore => {}
             Disposition::Default => action::perform_default(guest.hub(), signal),

@@ -45,8 +45,8 @@ mod timer;
 mod wait;
 
 pub use action::{
-    Action, adopt, after_exec, become_bare, before_exec, force, mask_of_bare, reinstall,
-    set_action, view,
+    Action, adopt, after_exec, become_bare, before_exec, discard_ignored, force, mask_of_bare,
+    reinstall, set_action, view,
 };
 pub use deliver::{deliver, deliver_interrupted, handler_returned};
 pub use mask::{

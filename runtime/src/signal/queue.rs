@@ -76,6 +76,25 @@ impl Pool {
     }
 }
 
+/// Signals that were added to a queue since they were last discarded: what was never
+/// sent need not be looked for among all guests.
+struct Pushed(Cell<u64>);
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for Pushed {}
+
+static PUSHED: Pushed = Pushed(Cell::new(0));
+
+/// Whether a signal may be pending anywhere.
+pub(super) fn was_pushed(signal: i32) -> bool {
+    PUSHED.0.get() & bit(signal) != 0
+}
+
+/// Every queue was rid of a signal.
+pub(super) fn note_discarded(signal: i32) {
+    PUSHED.0.set(PUSHED.0.get() & !bit(signal));
+}
+
 /// First of the realtime signals.
 const FIRST_REALTIME: i32 = 32;
 
@@ -106,6 +125,7 @@ impl Queue {
         if standard && self.bits.get() & bit(signal) != 0 {
             return true;
         }
+        PUSHED.0.set(PUSHED.0.get() | bit(signal));
         let Some(new) = POOL.take() else {
             if standard {
                 self.bits.set(self.bits.get() | bit(signal));
@@ -132,6 +152,11 @@ impl Queue {
         }
         self.bits.set(self.bits.get() | bit(signal));
         true
+    }
+
+    /// Whether a signal is pending that is pending once only.
+    pub fn has_standard(&self, signal: i32) -> bool {
+        signal < FIRST_REALTIME && self.bits.get() & bit(signal) != 0
     }
 
     /// Whether a timer's signal is pending already.

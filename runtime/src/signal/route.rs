@@ -11,7 +11,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::action::{Disposition, disposition};
-use super::queue::Queue;
+use super::queue::{self, Queue};
 use super::{Info, bit, mask, signals, wait};
 use crate::arch::{syscall0, syscall3};
 use crate::guest::{Guest, Reason, State};
@@ -119,6 +119,11 @@ pub fn route(hub: &Hub) {
             let Some(guest) = choose(hub, signal) else {
                 break;
             };
+            if guest.signal.queue.has_standard(signal) {
+                // One sent to the guest itself waits too: they are two, handled one after
+                // the other.
+                break;
+            }
             let Some((info, _)) = PROCESS.queue.take(signal) else {
                 break;
             };
@@ -190,6 +195,26 @@ pub fn send(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> i64 {
 #[inline]
 pub fn pending(guest: &Guest) -> bool {
     guest.hub().signals.load(Ordering::Relaxed) || guest.signal.deliverable()
+}
+
+/// Forgets every signal of this number that waits for a guest or for any: its action
+/// has become to ignore it.
+pub(super) fn discard(hub: &Hub, signal: i32) {
+    drain(hub);
+    while PROCESS.queue.take(signal).is_some() {}
+    if queue::was_pushed(signal) {
+        for guest in hub.guests() {
+            while guest.signal.queue.take(signal).is_some() {}
+        }
+        queue::note_discarded(signal);
+    }
+}
+
+/// A guest has taken a signal: one of the process's may have waited behind it.
+pub(super) fn was_taken(hub: &Hub, signal: i32) {
+    if PROCESS.queue.bits() & bit(signal) != 0 {
+        hub.signals.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Signals that wait for any guest.
