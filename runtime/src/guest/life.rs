@@ -128,6 +128,7 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     guest.name.set(creator.name.get());
     guest.interrupt.clear();
     signal::inherit(guest, creator);
+    creator.sched.inherit_to(&guest.sched);
     let tid = guest.tid.get();
     if args.flags & libc::CLONE_PARENT_SETTID as u64 != 0 {
         // SAFETY: the creator's pointer; the kernel would write there too.
@@ -222,6 +223,12 @@ pub fn end(guest: &'static Guest) -> ! {
 /// its joiner may take the stack.
 pub fn bury(hub: &'static Hub, guest: &'static Guest) {
     let clear = guest.clear_child_tid.get();
+    if !clear.is_null() {
+        // A handle of the program's is good until somebody joins: what it leads to is no
+        // guest any more.
+        // SAFETY: libc keeps the TCB until it reads zero at that address.
+        unsafe { set_word_of((*guest.ctx.get()).fs, 0) };
+    }
     signal::forget(guest);
     hub.dismiss(guest);
     hub.slab.put(guest);
