@@ -523,8 +523,8 @@ pub(crate) fn operation_of(row: &syscalls::Syscall) -> Option<Operation> {
 /// The function of each operation.
 fn operation(op: Op) -> Operation {
     use ops::{
-        aio, connect, fd, futex, ipc, lock, memory, net, offloaded, poll, process, send, signal,
-        splice, thread, time, uring,
+        aio, connect, fd, futex, identity, ipc, lock, memory, net, offloaded, poll, process, sched,
+        send, signal, splice, thread, time, uring,
     };
     match op {
         Op::Read => fd::read,
@@ -597,12 +597,6 @@ fn operation(op: Op) -> Operation {
         Op::GetRobustList => thread::get_robust_list,
         Op::Rseq => thread::rseq,
         Op::Prctl => thread::prctl,
-        Op::SchedSetaffinity | Op::SchedSetscheduler | Op::SchedSetparam | Op::SchedSetattr => {
-            thread::set_scheduling
-        }
-        Op::SchedGetaffinity | Op::SchedGetscheduler | Op::SchedGetparam | Op::SchedGetattr => {
-            thread::of_kernel_thread
-        }
         Op::Setuid
         | Op::Setgid
         | Op::Setreuid
@@ -617,8 +611,29 @@ fn operation(op: Op) -> Operation {
         | Op::Setns
         | Op::LandlockRestrictSelf
         | Op::Unshare => thread::credentials,
-        Op::Getpriority => thread::getpriority,
-        Op::Setpriority => thread::setpriority,
+        Op::SchedSetaffinity => sched::setaffinity,
+        Op::SchedGetaffinity => sched::getaffinity,
+        Op::SchedSetscheduler => sched::setscheduler,
+        Op::SchedGetscheduler => sched::getscheduler,
+        Op::SchedSetparam => sched::setparam,
+        Op::SchedGetparam => sched::getparam,
+        Op::SchedSetattr => sched::setattr,
+        Op::SchedGetattr => sched::getattr,
+        Op::SchedRrGetInterval => sched::rr_get_interval,
+        Op::Getpriority => sched::getpriority,
+        Op::Setpriority => sched::setpriority,
+        Op::IoprioSet => sched::ioprio_set,
+        Op::IoprioGet => sched::ioprio_get,
+        Op::Prlimit64
+        | Op::Getpgid
+        | Op::Getsid
+        | Op::Kill
+        | Op::RtSigqueueinfo
+        | Op::ProcessVmReadv
+        | Op::ProcessVmWritev => identity::first,
+        Op::Kcmp => identity::kcmp,
+        Op::Setpgid | Op::PidfdOpen => identity::leader_only,
+        Op::Capget => identity::capget,
         Op::Mmap => memory::mmap,
         Op::Mprotect => memory::mprotect,
         Op::Munmap => memory::munmap,

@@ -2,7 +2,7 @@
 //!
 //! A guest lives on the stack and TCB that libc made for it. This file has its
 //! record; [`slab`] keeps the records, [`stacks`] the memory of the stacks,
-//! [`life`] begins and ends guests.
+//! [`life`] begins and ends guests, [`sched`] keeps what one is told about its scheduling.
 //!
 //! # Synchronization
 //! A guest belongs to one hub, and the hub is one kernel thread. Every `Cell` is
@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 pub mod life;
+pub mod sched;
 pub mod slab;
 pub mod stacks;
 
@@ -21,6 +22,7 @@ use core::sync::atomic::AtomicPtr;
 
 use crate::arch::Context;
 use crate::frame::Frame;
+use crate::guest::sched::Scheduling;
 use crate::hub::Hub;
 use crate::interrupt::Interruption;
 use crate::signal::SignalState;
@@ -117,6 +119,8 @@ pub struct Guest {
     pub woke: Cell<u64>,
     /// What may end its calls from outside.
     pub interrupt: Interruption,
+    /// How it is scheduled, as far as it was told.
+    pub sched: Scheduling,
     /// Mask, pending signals and alternate stack.
     pub signal: SignalState,
 }

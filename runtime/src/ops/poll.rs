@@ -182,15 +182,6 @@ pub(super) fn with_mask(c: &Call<'_>, mask: u64, size: u64, f: impl FnOnce() -> 
     Outcome::Done(ret)
 }
 
-/// Nothing is ready, but the call's mask lets a pending signal in: also without a wait
-/// that ends the call.
-fn or_signal(c: &Call<'_>, ret: i64) -> i64 {
-    if ret == 0 && c.hub.has_signal(c.guest) {
-        return ERESTARTNOHAND;
-    }
-    ret
-}
-
 fn poll_set(c: &Call<'_>, timeout: Timeout) -> i64 {
     let (array, n) = (c.a[0], c.a[1] as u32 as usize);
     let interest = |i: usize| {
@@ -239,7 +230,7 @@ pub unsafe fn ppoll(c: &mut Call<'_>) -> Outcome {
         Ok(ns) => nanoseconds(ns),
         Err(e) => return Outcome::Done(e),
     };
-    let ret = with_mask(c, c.a[3], c.a[4], || or_signal(c, poll_set(c, timeout)));
+    let ret = with_mask(c, c.a[3], c.a[4], || poll_set(c, timeout));
     write_left(c.a[2], timeout, false);
     ret
 }
@@ -376,7 +367,7 @@ pub unsafe fn pselect6(c: &mut Call<'_>) -> Outcome {
             Err(e) => return Outcome::Done(e),
         }
     }
-    let ret = with_mask(c, mask, size, || or_signal(c, select_sets(c, timeout)));
+    let ret = with_mask(c, mask, size, || select_sets(c, timeout));
     write_left(c.a[4], timeout, false);
     ret
 }

@@ -125,7 +125,7 @@ pub fn discard_ignored(hub: &Hub, signal: i32) {
         return;
     }
     route::discard(hub, signal);
-    let caught = ALWAYS | TABLE.forced.get() | mask::waited();
+    let caught = super::always() | TABLE.forced.get() | mask::waited();
     if caught & bit(signal) != 0 {
         // The kernel has a handler of ours, and keeps what waits for it.
         while wait::take_from_kernel(bit(signal)).is_some() {}

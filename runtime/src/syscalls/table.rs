@@ -87,7 +87,6 @@ const SHARED: &str =
     "Concerns the kernel thread, so every guest on the hub, and what is handed over for them.";
 const CPU_TIME: &str =
     "The CPU time of a thread is the kernel thread's, so that of every guest on the hub.";
-const TID: &str = "Takes a process or kernel thread; `ESRCH` for a guest's tid.";
 const DIRTY: &str = "Synchronous and direct writes, and those to network and FUSE file systems, are handed over; others stop the hub while too much of the page cache is dirty.";
 const VFORK: &str = "With `CLONE_VFORK` the hub stops until the child executes a program or exits.";
 const GONE: &str = "`ENOSYS`: the kernel no longer has it, or never had it.";
@@ -156,7 +155,7 @@ table! {
     59 execve Subprocess Virtual(Execve) Always "";
     60 exit Thread Virtual(Exit, parks) Uninterrupted "";
     61 wait4 Subprocess Virtual(Wait4, parks) OnSaRestart "";
-    62 kill Signal Native Uninterrupted "";
+    62 kill Signal Virtual(Kill) Uninterrupted "";
     63 uname Sys Native Uninterrupted "";
     64 semget Queue Native Uninterrupted "";
     65 semop Queue Offloaded(Semop) Never "";
@@ -203,7 +202,7 @@ table! {
     106 setgid Sys Virtual(Setgid) Uninterrupted SHARED;
     107 geteuid Sys Native Uninterrupted "";
     108 getegid Sys Native Uninterrupted "";
-    109 setpgid Subprocess Native Uninterrupted "";
+    109 setpgid Subprocess Virtual(Setpgid) Uninterrupted "";
     110 getppid Sys Native Uninterrupted "";
     111 getpgrp Sys Native Uninterrupted "";
     112 setsid Subprocess Native Uninterrupted "";
@@ -215,15 +214,15 @@ table! {
     118 getresuid Sys Native Uninterrupted "";
     119 setresgid Sys Virtual(Setresgid) Uninterrupted SHARED;
     120 getresgid Sys Native Uninterrupted "";
-    121 getpgid Sys Native Uninterrupted "";
+    121 getpgid Sys Virtual(Getpgid) Uninterrupted "";
     122 setfsuid Sys Virtual(Setfsuid) Uninterrupted SHARED;
     123 setfsgid Sys Virtual(Setfsgid) Uninterrupted SHARED;
-    124 getsid Sys Native Uninterrupted "";
-    125 capget Sys Native Uninterrupted TID;
+    124 getsid Sys Virtual(Getsid) Uninterrupted "";
+    125 capget Sys Virtual(Capget) Uninterrupted "";
     126 capset Sys Virtual(Capset) Uninterrupted SHARED;
     127 rt_sigpending Signal Virtual(RtSigpending) Uninterrupted "";
     128 rt_sigtimedwait Signal Virtual(RtSigtimedwait, parks) Never "";
-    129 rt_sigqueueinfo Signal Native Uninterrupted "";
+    129 rt_sigqueueinfo Signal Virtual(RtSigqueueinfo) Uninterrupted "";
     130 rt_sigsuspend Signal Virtual(RtSigsuspend, parks) NoHandler "";
     131 sigaltstack Signal Virtual(Sigaltstack) Uninterrupted "";
     132 utime File Offloaded[Path] Uninterrupted PATH;
@@ -242,7 +241,7 @@ table! {
     145 sched_getscheduler Thread Virtual(SchedGetscheduler) Uninterrupted "";
     146 sched_get_priority_max Thread Native Uninterrupted "";
     147 sched_get_priority_min Thread Native Uninterrupted "";
-    148 sched_rr_get_interval Thread Native Uninterrupted TID;
+    148 sched_rr_get_interval Thread Virtual(SchedRrGetInterval) Uninterrupted "";
     149 mlock Sys MayBlock Uninterrupted RANGE;
     150 munlock Sys Native Uninterrupted "";
     151 mlockall Sys MayBlock Uninterrupted RANGE;
@@ -347,8 +346,8 @@ table! {
     248 add_key Sys MayBlock OnSaRestart "Trusted and encrypted keys wait for the TPM or for another key's construction.";
     249 request_key Sys MayBlock OnSaRestart "Waits for a program of user space to make the key.";
     250 keyctl Sys MayBlock OnSaRestart "Waits for a key under construction, for the TPM, for a public-key operation.";
-    251 ioprio_set Thread Native Uninterrupted TID;
-    252 ioprio_get Thread Native Uninterrupted TID;
+    251 ioprio_set Thread Virtual(IoprioSet) Uninterrupted "";
+    252 ioprio_get Thread Virtual(IoprioGet) Uninterrupted "";
     253 inotify_init File Native Uninterrupted "";
     254 inotify_add_watch File Offloaded[PathAt] Uninterrupted PATH;
     255 inotify_rm_watch File Native Uninterrupted "";
@@ -398,7 +397,7 @@ table! {
     299 recvmmsg Socket Virtual(Recvmmsg, parks) SocketTimeout "";
     300 fanotify_init File Native Uninterrupted "";
     301 fanotify_mark File Offloaded[Paths] Uninterrupted PATH;
-    302 prlimit64 Sys Native Uninterrupted TID;
+    302 prlimit64 Sys Virtual(Prlimit64) Uninterrupted "";
     303 name_to_handle_at File Offloaded[PathAt] Uninterrupted PATH;
     304 open_by_handle_at File Offloaded[Always] OnSaRestart "";
     305 clock_adjtime Time Native Uninterrupted "";
@@ -406,9 +405,9 @@ table! {
     307 sendmmsg Socket Virtual(Sendmmsg, parks) SocketTimeout "";
     308 setns Sys Virtual(Setns) Uninterrupted SHARED;
     309 getcpu Sys Native Uninterrupted "";
-    310 process_vm_readv Sys MayBlock Uninterrupted OTHER;
-    311 process_vm_writev Sys MayBlock Uninterrupted OTHER;
-    312 kcmp Sys Native Uninterrupted TID;
+    310 process_vm_readv Sys Virtual(ProcessVmReadv) Uninterrupted OTHER;
+    311 process_vm_writev Sys Virtual(ProcessVmWritev) Uninterrupted OTHER;
+    312 kcmp Sys Virtual(Kcmp) Uninterrupted "";
     313 finit_module Sys MayBlock OnSaRestart "Reads the module and runs its initialisation.";
     314 sched_setattr Thread Virtual(SchedSetattr) Uninterrupted "";
     315 sched_getattr Thread Virtual(SchedGetattr) Uninterrupted "";
@@ -444,7 +443,7 @@ table! {
     431 fsconfig File Offloaded[Always] Uninterrupted "";
     432 fsmount File Native Uninterrupted "";
     433 fspick File Offloaded[PathAt] Uninterrupted PATH;
-    434 pidfd_open Subprocess Native Uninterrupted TID;
+    434 pidfd_open Subprocess Virtual(PidfdOpen) Uninterrupted "With `PIDFD_THREAD`: `EINVAL` for a guest's tid.";
     435 clone3 Thread Virtual(Clone3) Always VFORK;
     436 close_range Os Virtual(CloseRange) Uninterrupted DUP;
     437 openat2 File Offloaded(Openat2) OnSaRestart OPEN;

@@ -1,0 +1,535 @@
+//! Calls about how a thread is scheduled.
+//!
+//! For a guest they are answered as the kernel would, by the rules of its
+//! kernel/sched/syscalls.c and block/ioprio.c, and kept in the guest's record; the
+//! kernel thread that all guests share stays where and as it is. The initial thread's
+//! calls are the kernel's.
+#![allow(unsafe_code)]
+
+use super::{Call, Outcome};
+use crate::arch::{self, syscall1, syscall2, syscall3, syscall4};
+use crate::guest::Guest;
+use crate::guest::sched::{CPUS, CpuSet};
+use crate::raw::{self, err};
+
+/// SCHED_RESET_ON_FORK, which may stand beside a policy.
+const RESET_ON_FORK: i32 = 0x4000_0000;
+const SCHED_DEADLINE: i32 = 6;
+const SCHED_EXT: i32 = 7;
+/// CAP_SYS_NICE and CAP_SYS_ADMIN of capabilities(7).
+const SYS_NICE: u32 = 23;
+const SYS_ADMIN: u32 = 21;
+/// Time slice of SCHED_RR where it was not changed, in nanoseconds.
+const ROUND_ROBIN: u64 = 100_000_000;
+
+/// Policy, real-time priority and niceness.
+#[derive(Clone, Copy)]
+struct Params {
+    policy: i32,
+    priority: i32,
+    nice: i32,
+}
+
+fn fail(errno: i32) -> Outcome {
+    Outcome::Done(err(errno))
+}
+
+/// The guest that `tid` names, unless the kernel is to answer: for the initial thread,
+/// and for what is no guest's.
+fn target(c: &Call<'_>, tid: i32) -> Option<&'static Guest> {
+    let guest = if tid == 0 {
+        Some(c.guest)
+    } else {
+        c.hub.find(tid)
+    };
+    guest.filter(|guest| !guest.is_initial())
+}
+
+fn is_real_time(policy: i32) -> bool {
+    policy == libc::SCHED_FIFO || policy == libc::SCHED_RR
+}
+
+fn present(guest: &Guest) -> Params {
+    let own = &guest.sched;
+    let (policy, priority) = match own.policy.get() {
+        Some((policy, priority)) => (policy as i32, priority as i32),
+        None => {
+            let mut priority = 0i32;
+            // SAFETY: about the calling thread, into a variable of ours.
+            let policy = unsafe {
+                syscall2(libc::SYS_sched_getparam, 0, &raw mut priority as u64);
+                syscall1(libc::SYS_sched_getscheduler, 0)
+            };
+            (policy as i32 & !RESET_ON_FORK, priority)
+        }
+    };
+    let nice = own.nice.get().map_or_else(
+        || {
+            // SAFETY: no pointers.
+            20 - unsafe { syscall2(libc::SYS_getpriority, libc::PRIO_PROCESS as u64, 0) } as i32
+        },
+        i32::from,
+    );
+    Params {
+        policy,
+        priority,
+        nice,
+    }
+}
+
+/// Whether the calling thread has a capability.
+fn capable(capability: u32) -> bool {
+    /// `_LINUX_CAPABILITY_VERSION_3`.
+    const VERSION: u32 = 0x2008_0522;
+    let header = [VERSION, 0];
+    // Effective, permitted, inheritable; twice.
+    let mut sets = [0u32; 6];
+    // SAFETY: a header and sets of ours.
+    let ret = unsafe {
+        syscall2(
+            libc::SYS_capget,
+            header.as_ptr() as u64,
+            sets.as_mut_ptr() as u64,
+        )
+    };
+    ret == 0 && sets[3 * (capability as usize / 32)] & 1 << (capability % 32) != 0
+}
+
+fn limit(resource: u32) -> u64 {
+    let mut limits = [0u64; 2];
+    // SAFETY: the process's own limits, into variables of ours.
+    unsafe {
+        syscall4(
+            libc::SYS_prlimit64,
+            0,
+            resource as u64,
+            0,
+            limits.as_mut_ptr() as u64,
+        )
+    };
+    limits[0]
+}
+
+/// The kernel's `can_nice`, but for its capability.
+fn can_nice(nice: i32) -> bool {
+    (20 - nice) as u64 <= limit(libc::RLIMIT_NICE)
+}
+
+fn is_valid(new: Params) -> bool {
+    match new.policy {
+        libc::SCHED_FIFO | libc::SCHED_RR => (1..=99).contains(&new.priority),
+        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE => new.priority == 0,
+        SCHED_EXT => {
+            // SAFETY: no pointers.
+            let known = unsafe { syscall1(libc::SYS_sched_get_priority_max, SCHED_EXT as u64) };
+            known >= 0 && new.priority == 0
+        }
+        _ => false,
+    }
+}
+
+fn may(guest: &Guest, old: Params, new: Params, reset: bool) -> bool {
+    let refused = if is_real_time(new.policy) {
+        let most = limit(libc::RLIMIT_RTPRIO);
+        new.policy != old.policy && most == 0
+            || new.priority > old.priority && new.priority as u64 > most
+    } else {
+        new.nice < old.nice && !can_nice(new.nice)
+    };
+    let refused = refused
+        || old.policy == libc::SCHED_IDLE && new.policy != libc::SCHED_IDLE && !can_nice(old.nice)
+        || guest.sched.reset.get() && !reset;
+    !refused || capable(SYS_NICE)
+}
+
+fn set(guest: &Guest, new: Params, reset: bool) -> Outcome {
+    let old = present(guest);
+    if !is_valid(new) {
+        return fail(libc::EINVAL);
+    }
+    if !may(guest, old, new, reset) {
+        return fail(libc::EPERM);
+    }
+    let own = &guest.sched;
+    own.policy.set(Some((new.policy as u8, new.priority as u8)));
+    if new.nice != old.nice {
+        own.nice.set(Some(new.nice as i8));
+    }
+    own.reset.set(reset);
+    Outcome::Done(0)
+}
+
+/// The one word of a `struct sched_param`.
+fn priority_at(at: u64) -> Result<i32, Outcome> {
+    if at == 0 {
+        return Err(fail(libc::EINVAL));
+    }
+    get(at)
+}
+
+fn get<T: Copy>(from: u64) -> Result<T, Outcome> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: room for a `T`; the types used here are valid with any bytes.
+    unsafe {
+        if arch::copy(value.as_mut_ptr().cast(), from as *const u8, size_of::<T>()) {
+            Ok(value.assume_init())
+        } else {
+            Err(fail(libc::EFAULT))
+        }
+    }
+}
+
+fn put<T>(to: u64, value: &T) -> Outcome {
+    // SAFETY: the program's own pointer, which the kernel would write through.
+    if unsafe { arch::copy(to as *mut u8, (value as *const T).cast(), size_of::<T>()) } {
+        Outcome::Done(0)
+    } else {
+        fail(libc::EFAULT)
+    }
+}
+
+/// sched_setscheduler(2).
+///
+/// # Safety
+/// Operations are called by dispatch with a guest's present call.
+pub unsafe fn setscheduler(c: &mut Call<'_>) -> Outcome {
+    let Some(guest) = target(c, c.a[0] as i32) else {
+        return Outcome::Native;
+    };
+    let asked = c.a[1] as i32;
+    if asked < 0 {
+        return fail(libc::EINVAL);
+    }
+    match priority_at(c.a[2]) {
+        Ok(priority) => {
+            let new = Params {
+                policy: asked & !RESET_ON_FORK,
+                priority,
+                ..present(guest)
+            };
+            set(guest, new, asked & RESET_ON_FORK != 0)
+        }
+        Err(outcome) => outcome,
+    }
+}
+
+/// sched_setparam(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn setparam(c: &mut Call<'_>) -> Outcome {
+    let Some(guest) = target(c, c.a[0] as i32) else {
+        return Outcome::Native;
+    };
+    match priority_at(c.a[1]) {
+        Ok(priority) => {
+            let new = Params {
+                priority,
+                ..present(guest)
+            };
+            set(guest, new, guest.sched.reset.get())
+        }
+        Err(outcome) => outcome,
+    }
+}
+
+/// sched_getscheduler(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn getscheduler(c: &mut Call<'_>) -> Outcome {
+    let Some(guest) = target(c, c.a[0] as i32) else {
+        return Outcome::Native;
+    };
+    let reset = if guest.sched.reset.get() {
+        RESET_ON_FORK
+    } else {
+        0
+    };
+    Outcome::Done((present(guest).policy | reset) as i64)
+}
+
+/// sched_getparam(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn getparam(c: &mut Call<'_>) -> Outcome {
+    let Some(guest) = target(c, c.a[0] as i32) else {
+        return Outcome::Native;
+    };
+    if c.a[1] == 0 {
+        return fail(libc::EINVAL);
+    }
+    put(c.a[1], &present(guest).priority)
+}
+
+/// The kernel's `struct sched_attr` in its first version.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Attr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    deadline: [u64; 3],
+}
+
+const ATTR_RESET: u64 = 1;
+const ATTR_KEEP_POLICY: u64 = 8;
+const ATTR_KEEP_PARAMS: u64 = 16;
+const ATTR_KNOWN: u64 = 0x7f;
+
+/// sched_setattr(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn setattr(c: &mut Call<'_>) -> Outcome {
+    let Some(guest) = target(c, c.a[0] as i32) else {
+        return Outcome::Native;
+    };
+    if c.a[1] == 0 || c.a[2] != 0 {
+        return fail(libc::EINVAL);
+    }
+    let attr = match get::<Attr>(c.a[1]) {
+        Ok(attr) => attr,
+        Err(outcome) => return outcome,
+    };
+    if attr.size != 0 && !(size_of::<Attr>() as u32..=4096).contains(&attr.size) {
+        return fail(libc::E2BIG);
+    }
+    if (attr.policy as i32) < 0 || attr.flags & !ATTR_KNOWN != 0 {
+        return fail(libc::EINVAL);
+    }
+    let mut new = present(guest);
+    if attr.flags & ATTR_KEEP_POLICY == 0 {
+        new.policy = attr.policy as i32;
+    }
+    if attr.flags & ATTR_KEEP_PARAMS == 0 {
+        new.priority = attr.priority as i32;
+        if !is_real_time(new.policy) {
+            new.nice = attr.nice.clamp(-20, 19);
+        }
+    }
+    if new.policy == SCHED_DEADLINE {
+        // Nobody can promise a guest its time: the answer of the admission test.
+        return fail(if capable(SYS_NICE) {
+            libc::EBUSY
+        } else {
+            libc::EPERM
+        });
+    }
+    set(guest, new, attr.flags & ATTR_RESET != 0)
+}
+
+/// sched_getattr(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn getattr(c: &mut Call<'_>) -> Outcome {
+    let Some(guest) = target(c, c.a[0] as i32) else {
+        return Outcome::Native;
+    };
+    let at = c.a[1];
+    let mut a = c.a;
+    a[0] = 0;
+    // SAFETY: the guest's own call about the calling thread.
+    let ret = unsafe { arch::syscall(c.frame.rax, a) };
+    if ret != 0 {
+        return Outcome::Done(ret);
+    }
+    match get::<Attr>(at) {
+        Ok(mut attr) => {
+            let own = present(guest);
+            attr.policy = own.policy as u32;
+            attr.nice = if is_real_time(own.policy) {
+                0
+            } else {
+                own.nice
+            };
+            attr.priority = own.priority as u32;
+            attr.flags &= !ATTR_RESET;
+            if guest.sched.reset.get() {
+                attr.flags |= ATTR_RESET;
+            }
+            put(at, &attr)
+        }
+        Err(outcome) => outcome,
+    }
+}
+
+/// sched_rr_get_interval(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn rr_get_interval(c: &mut Call<'_>) -> Outcome {
+    let Some(guest) = target(c, c.a[0] as i32) else {
+        return Outcome::Native;
+    };
+    match guest.sched.policy.get().map(|(policy, _)| policy as i32) {
+        Some(libc::SCHED_RR) => put(c.a[1], &raw::ns_timespec(ROUND_ROBIN)),
+        Some(libc::SCHED_FIFO) => put(c.a[1], &raw::ns_timespec(0)),
+        // SAFETY: the guest's own call about the calling thread.
+        _ => Outcome::Done(unsafe { syscall2(libc::SYS_sched_rr_get_interval, 0, c.a[1]) }),
+    }
+}
+
+/// getpriority(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn getpriority(c: &mut Call<'_>) -> Outcome {
+    match target(c, c.a[1] as i32) {
+        Some(guest) if c.a[0] as u32 == libc::PRIO_PROCESS => {
+            Outcome::Done((20 - present(guest).nice) as i64)
+        }
+        _ => Outcome::Native,
+    }
+}
+
+/// setpriority(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn setpriority(c: &mut Call<'_>) -> Outcome {
+    let guest = match target(c, c.a[1] as i32) {
+        Some(guest) if c.a[0] as u32 == libc::PRIO_PROCESS => guest,
+        _ => return Outcome::Native,
+    };
+    let nice = (c.a[2] as i32).clamp(-20, 19);
+    if nice < present(guest).nice && !can_nice(nice) && !capable(SYS_NICE) {
+        return fail(libc::EACCES);
+    }
+    guest.sched.nice.set(Some(nice as i8));
+    Outcome::Done(0)
+}
+
+/// IOPRIO_WHO_PROCESS of ioprio_set(2).
+const WHO_PROCESS: u64 = 1;
+
+/// ioprio_set(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn ioprio_set(c: &mut Call<'_>) -> Outcome {
+    let guest = match target(c, c.a[1] as i32) {
+        Some(guest) if c.a[0] == WHO_PROCESS => guest,
+        _ => return Outcome::Native,
+    };
+    let io = c.a[2] as u16;
+    let (class, level) = (io >> 13, io & 7);
+    let allowed = match class {
+        0 if level != 0 => return fail(libc::EINVAL),
+        0 | 2 | 3 => true,
+        1 => capable(SYS_NICE) || capable(SYS_ADMIN),
+        _ => return fail(libc::EINVAL),
+    };
+    if !allowed {
+        return fail(libc::EPERM);
+    }
+    guest.sched.io.set(Some(io));
+    Outcome::Done(0)
+}
+
+/// ioprio_get(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn ioprio_get(c: &mut Call<'_>) -> Outcome {
+    let guest = match target(c, c.a[1] as i32) {
+        Some(guest) if c.a[0] == WHO_PROCESS => guest,
+        _ => return Outcome::Native,
+    };
+    match guest.sched.io.get() {
+        Some(io) => Outcome::Done(io as i64),
+        // SAFETY: no pointers; about the calling thread.
+        None => Outcome::Done(unsafe { syscall2(libc::SYS_ioprio_get, WHO_PROCESS, 0) }),
+    }
+}
+
+/// Bytes of a set of CPUs.
+const SET: usize = CPUS / 8;
+
+fn affinity_of_kernel_thread() -> CpuSet {
+    let mut set = [0; CPUS / 64];
+    // SAFETY: about the calling thread, into a set of ours.
+    unsafe {
+        syscall3(
+            libc::SYS_sched_getaffinity,
+            0,
+            SET as u64,
+            set.as_mut_ptr() as u64,
+        )
+    };
+    set
+}
+
+fn set_affinity_of_kernel_thread(set: &CpuSet) {
+    // SAFETY: about the calling thread, from a set of ours.
+    unsafe {
+        syscall3(
+            libc::SYS_sched_setaffinity,
+            0,
+            SET as u64,
+            set.as_ptr() as u64,
+        )
+    };
+}
+
+/// The CPUs that the process may use at all (its cpuset): nothing says so but a change
+/// to all of them, which moves nobody.
+fn allowed() -> CpuSet {
+    let present = affinity_of_kernel_thread();
+    set_affinity_of_kernel_thread(&[u64::MAX; CPUS / 64]);
+    let all = affinity_of_kernel_thread();
+    set_affinity_of_kernel_thread(&present);
+    all
+}
+
+/// sched_setaffinity(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn setaffinity(c: &mut Call<'_>) -> Outcome {
+    let Some(guest) = target(c, c.a[0] as i32) else {
+        return Outcome::Native;
+    };
+    let mut set: CpuSet = [0; CPUS / 64];
+    let len = (c.a[1] as u32 as usize).min(SET);
+    // SAFETY: the program's own pointer, which the kernel would read.
+    if !unsafe { arch::copy(set.as_mut_ptr().cast(), c.a[2] as *const u8, len) } {
+        return fail(libc::EFAULT);
+    }
+    for (word, allowed) in set.iter_mut().zip(allowed()) {
+        *word &= allowed;
+    }
+    if set.iter().all(|&word| word == 0) {
+        return fail(libc::EINVAL);
+    }
+    guest.sched.set_cpus(&set);
+    Outcome::Done(0)
+}
+
+/// sched_getaffinity(2).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn getaffinity(c: &mut Call<'_>) -> Outcome {
+    let Some(guest) = target(c, c.a[0] as i32) else {
+        return Outcome::Native;
+    };
+    let mut a = c.a;
+    a[0] = 0;
+    // SAFETY: the guest's own call about the calling thread.
+    let ret = unsafe { arch::syscall(c.frame.rax, a) };
+    if let Some(set) = guest.sched.cpus()
+        && ret > 0
+    {
+        let len = (ret as usize).min(SET);
+        // SAFETY: the program's own pointer, to which the kernel just wrote so much.
+        if !unsafe { arch::copy(c.a[2] as *mut u8, set.as_ptr().cast(), len) } {
+            return fail(libc::EFAULT);
+        }
+    }
+    Outcome::Done(ret)
+}
