@@ -96,6 +96,8 @@ pub struct Config {
     pub preempt: Option<Duration>,
     /// Most kernel threads that carry out calls which nothing else can: 1 to 10,000.
     pub pool: usize,
+    /// The seed from which guests are scheduled at random; `None` for in turn.
+    pub chaos: Option<u64>,
     /// Whether calls are caught that no patched site makes.
     pub catch: bool,
     /// How long a thread may keep the others from running before that is told; `None`
@@ -122,6 +124,7 @@ impl Config {
         stack_size: None,
         preempt: Some(Duration::from_millis(10)),
         pool: 256,
+        chaos: None,
         catch: false,
         max_blocking_time: Some(Duration::from_millis(100)),
         max_memory: None,

@@ -17,6 +17,7 @@ use patch_events::{channel, events};
 use crate::api::section::Section;
 use crate::arch::{self, syscall0};
 use crate::catch;
+use crate::chaos;
 use crate::config;
 use crate::control;
 use crate::frame::Frame;
@@ -335,6 +336,9 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         if !started {
             return Err("may's worker could not be started on this thread".into());
         }
+        if let Some(seed) = config.chaos {
+            hub.begin_chaos(seed);
+        }
         // SAFETY: no guest runs yet.
         unsafe { fill(&mut *OPERATIONS.0.get(), config.groups) };
     }
@@ -414,6 +418,10 @@ fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], groups: GroupSet) {
         } else if on {
             table[row.nr as usize] = Some(carried_out);
         }
+    }
+    if hub().chaos.is_on() {
+        // SAFETY: as here, no guest runs meanwhile.
+        unsafe { chaos::surround(table) };
     }
 }
 

@@ -26,6 +26,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
 use crate::arch::{Context, switch, watched_syscall};
+use crate::chaos::{self, Chaos};
 use crate::control::snapshot;
 use crate::guest::slab::Slab;
 use crate::guest::stacks::Stacks;
@@ -77,6 +78,8 @@ pub struct Hub {
     inbox: AtomicPtr<Guest>,
     sleeping: AtomicBool,
     asleep: AtomicBool,
+    /// Whether and how chance decides who runs.
+    pub chaos: Chaos,
     turning: AtomicBool,
     watched: AtomicBool,
     switches: AtomicU64,
@@ -127,6 +130,7 @@ impl Hub {
             inbox: AtomicPtr::new(ptr::null_mut()),
             sleeping: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
+            chaos: Chaos::off(),
             turning: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             switches: AtomicU64::new(0),
@@ -220,7 +224,22 @@ impl Hub {
     /// Whether that was asked for since the last call.
     #[inline]
     pub fn take_preemption(&self) -> bool {
-        self.preemption.load(Ordering::Relaxed) && self.preemption.swap(false, Ordering::Relaxed)
+        self.preemption.load(Ordering::Relaxed) && self.take_preemption_asked_for()
+    }
+
+    #[cold]
+    fn take_preemption_asked_for(&self) -> bool {
+        if self.chaos.is_on() {
+            // It is asked for all the time, and chance decides.
+            return self.chaos.gives_way();
+        }
+        self.preemption.swap(false, Ordering::Relaxed)
+    }
+
+    /// Begins to schedule at random.
+    pub fn begin_chaos(&self, seed: u64) {
+        self.chaos.begin(seed);
+        self.note_preemption();
     }
 
     /// Makes a call that is not expected to wait: if it does nevertheless, the monitor
@@ -336,12 +355,39 @@ impl Hub {
     fn pop_ready(&self) -> Option<&'static Guest> {
         // SAFETY: the head is a live record in the queue.
         let guest = unsafe { self.run_head.get().as_ref() }?;
+        if self.chaos.is_on() {
+            return Some(self.pop_any(guest));
+        }
         let next = guest.next.get();
         self.run_head.set(next);
         if next.is_null() {
             self.run_tail.set(ptr::null());
         }
         Some(guest)
+    }
+
+    /// Takes one of the first guests of the queue, which begins with `head`.
+    #[cold]
+    fn pop_any(&self, head: &'static Guest) -> &'static Guest {
+        let (mut before, mut chosen) = (None::<&'static Guest>, head);
+        for _ in 0..self.chaos.below(chaos::AMONG) {
+            // SAFETY: guests in the queue are live records.
+            let Some(next) = (unsafe { chosen.next.get().as_ref() }) else {
+                break;
+            };
+            before = Some(chosen);
+            chosen = next;
+        }
+        let next = chosen.next.get();
+        match before {
+            Some(before) => before.next.set(next),
+            None => self.run_head.set(next),
+        }
+        if next.is_null() {
+            self.run_tail
+                .set(before.map_or(ptr::null(), |before| before as *const Guest));
+        }
+        chosen
     }
 
     /// Wakes a parked guest. False if it was not parked: somebody woke it before.

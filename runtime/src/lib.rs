@@ -61,6 +61,7 @@
 //! | [`futex`], [`heir`], [`parking`], [`timer`] | the futex table; robust locks of a killed process; who sleeps on it; deadlines |
 //! | [`reactor`], [`offload`], [`ground`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest, and what they stand on; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
+//! | [`chaos`] | scheduling at random, to find what depends on the order |
 //! | [`heap_lock`] | what a fork holds |
 //! | [`trace`] | what guests leave for the events |
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
@@ -71,6 +72,7 @@
 pub mod api;
 pub mod arch;
 pub mod catch;
+pub mod chaos;
 pub mod config;
 pub mod control;
 pub mod debugger;

@@ -66,6 +66,9 @@ pub fn catching_available() -> bool {
     unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, OFF, 0, 0, 0) == 0 }
 }
 
+/// The variable of the tests' own whose value preloaded programs are scheduled at random from.
+const CHAOS: &str = "GEVENT_TESTS_CHAOS";
+
 /// How a program is started.
 #[derive(Clone, Debug)]
 pub enum Mode {
@@ -105,6 +108,9 @@ impl Mode {
                 command
                     .env("LD_PRELOAD", library)
                     .env("GEVENT_SHIM_LOOP", event_loop.name());
+                if let Some(seed) = std::env::var_os(CHAOS) {
+                    command.env("GEVENT_SHIM_CHAOS", seed);
+                }
             }
         }
     }

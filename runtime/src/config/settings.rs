@@ -147,6 +147,16 @@ settings! {
             Some(())
         };
 
+    /// A seed: the thread that runs next is chosen at random, and threads give way at random before
+    /// and after their calls. For tests: what the program prints must not depend on it.
+    CHAOS = "GEVENT_SHIM_CHAOS"
+        takes "a number",
+        if unset "threads run in turn",
+        reads Word |text, config| {
+            config.chaos = Some(decimal(text)?);
+            Some(())
+        };
+
     /// At `1`, system calls are caught too that are made by code which could not be patched: made at
     /// run time, or refused. Such a call costs a signal, and every other call more than without.
     CATCH = "GEVENT_SHIM_CATCH"
