@@ -97,6 +97,32 @@ pub fn install(
     listen(filter, Box::new(sink))
 }
 
+/// Asks everybody who listens whether the program may be patched with these groups.
+///
+/// # Errors
+/// The first objection.
+pub fn ask_all(groups: &str) -> Result<(), String> {
+    let asked = channel::with_listeners(|all| {
+        all.iter_mut()
+            .try_for_each(|one| one.will_patch_all(groups))
+    });
+    // Nobody who is busy objects.
+    asked.unwrap_or(Ok(()))
+}
+
+/// Asks everybody who listens whether a group may be switched on, with which of its
+/// calls: those whose word they set to false are left out.
+///
+/// # Errors
+/// The first objection.
+pub fn ask_group(group: &str, items: &mut [(&'static str, bool)]) -> Result<(), String> {
+    let asked = channel::with_listeners(|all| {
+        all.iter_mut()
+            .try_for_each(|one| one.will_patch_group(group, items))
+    });
+    asked.unwrap_or(Ok(()))
+}
+
 /// From now on gives every event that passes `filter` to `listener`, beside those who
 /// listen already. The first call decides on the filter. As [`install`].
 ///

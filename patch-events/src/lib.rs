@@ -36,7 +36,7 @@ pub use destination::{FILE_VARIABLE, InvalidPath, PathTemplate, Target};
 pub use event::{Event, Value};
 pub use filter::{FILTER_VARIABLE, Filter, InvalidFilter};
 pub use format::{Format, UnknownFormat};
-pub use install::{InstallError, install, listen};
+pub use install::{InstallError, ask_all, ask_group, install, listen};
 pub use listen::{filter, set_filter, wants};
 pub use sink::{Write, write_directly};
 pub use subscriber::Subscriber;

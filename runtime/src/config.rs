@@ -29,6 +29,7 @@ use std::time::Duration;
 use patch_events::{Filter, Format, PathTemplate, Target};
 
 use crate::group::{Group, GroupSet};
+use crate::selection::Selection;
 
 /// What the name of every setting begins with.
 pub const PREFIX: &str = "GEVENT_SHIM_";
@@ -85,7 +86,13 @@ pub struct Config {
     /// Leave the program alone.
     pub disable: bool,
     /// What is made cooperative.
-    pub groups: GroupSet,
+    pub selection: Selection,
+    /// File names of the programs that are patched; empty for all.
+    pub only: Vec<OsString>,
+    /// File names of programs that are left alone.
+    pub skip: Vec<OsString>,
+    /// Whether programs that this one starts load the library too.
+    pub children: bool,
     /// Which reactor.
     pub loop_kind: LoopKind,
     /// Bytes of a thread's stack when its attributes don't set a size: whole
@@ -119,7 +126,10 @@ impl Config {
     /// The configuration of an empty environment.
     pub const DEFAULT: Config = Config {
         disable: false,
-        groups: GroupSet::ALL,
+        selection: Selection::ALL,
+        only: Vec::new(),
+        skip: Vec::new(),
+        children: true,
         loop_kind: LoopKind::Auto,
         stack_size: None,
         preempt: Some(Duration::from_millis(10)),
@@ -142,6 +152,14 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Config::DEFAULT
+    }
+}
+
+impl Config {
+    /// Whether a program that goes by these file names is to be patched.
+    pub fn chooses(&self, names: &[&OsStr]) -> bool {
+        let is_in = |list: &[OsString]| list.iter().any(|name| names.contains(&name.as_os_str()));
+        (self.only.is_empty() || is_in(&self.only)) && !is_in(&self.skip)
     }
 }
 
@@ -171,11 +189,10 @@ pub fn init_for(groups: GroupSet) -> Result<&'static Config, ConfigError> {
         return Ok(config);
     }
     let mut config = parse(std::env::vars_os())?;
-    let asked = config.groups;
-    config.groups = asked
-        .iter()
-        .filter(|&group| groups.contains(group) || group == Group::Thread)
-        .collect();
+    let groups = groups.with(Group::Thread);
+    for &group in Group::ALL.iter().filter(|group| !groups.contains(**group)) {
+        config.selection.set_group(group, false);
+    }
     Ok(CONFIG.get_or_init(|| config))
 }
 

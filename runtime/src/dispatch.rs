@@ -12,7 +12,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use patch_events::{channel, events};
+use patch_events::events;
 
 use crate::api::section::Section;
 use crate::arch::{self, syscall0};
@@ -29,10 +29,12 @@ use crate::interrupt;
 use crate::lookup;
 use crate::monitor;
 use crate::ops::{self, Call, Op as Operation, Outcome};
+use crate::patching;
 use crate::proc_files;
 use crate::raw::{err, is_restart};
 use crate::reactor::Reactor;
 use crate::reactor::fds;
+use crate::selection::{self, Selection};
 use crate::signal;
 use crate::syscalls::{self, Op};
 use crate::trace;
@@ -66,6 +68,11 @@ fn phase() -> Phase {
         2 => Phase::Running,
         _ => Phase::Off,
     }
+}
+
+/// Whether guests run.
+pub fn is_running() -> bool {
+    phase() == Phase::Running
 }
 
 /// By number: the operation, if its group is on. Filled before the first guest runs.
@@ -318,6 +325,12 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     // SAFETY: written before any guest runs, on the only thread that can become one.
     let again = unsafe { (*hub.ctx.get()).rsp } != 0;
     if !again {
+        if !patching::ask(config.selection)
+            .groups()
+            .contains(Group::Thread)
+        {
+            return Err("without the group thread there is nobody to be cooperative".into());
+        }
         match wanted::patch_all() {
             Some(outcome) if outcome.libc_complete => {}
             Some(_) => return Err(Refusal::Engine),
@@ -340,7 +353,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
             hub.begin_chaos(seed);
         }
         // SAFETY: no guest runs yet.
-        unsafe { fill(&mut *OPERATIONS.0.get(), config.groups) };
+        unsafe { fill(&mut *OPERATIONS.0.get(), selection::in_use()) };
     }
     match Reactor::open(config.loop_kind) {
         Ok(reactor) => {
@@ -361,14 +374,13 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     };
     signal::adopt(guest, mask);
     if !again {
-        want_all(config.groups);
+        patching::carry_out(selection::in_use());
     }
     set_phase(Phase::Running);
     // The first call takes the host context through may's start-up, whose one event
     // is in a queue that a forked child would share with its parent.
     hub.call(guest, || {
         let mask = signal::block_all();
-        channel::queue(true);
         proc_files::open(tid);
         monitor::start(tid, config.preempt.map(|quantum| quantum.as_nanos() as u64));
         trace::totals::begin();
@@ -379,41 +391,13 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Groups without which a guest is not a thread at all: they are on whenever
-/// guests exist.
-const NEEDED: GroupSet = GroupSet::of(&[Group::Thread, Group::Signal, Group::Sys]);
-
-fn is_on(row: &syscalls::Syscall, groups: GroupSet) -> bool {
-    groups.contains(row.group) || NEEDED.contains(row.group) || is_bookkeeping(row.nr as i64)
-}
-
-/// Calls that are watched so that the reactor and fork stay right, whatever
-/// groups are on.
-fn is_bookkeeping(nr: i64) -> bool {
-    matches!(
-        nr,
-        libc::SYS_close
-            | libc::SYS_close_range
-            | libc::SYS_dup2
-            | libc::SYS_dup3
-            | libc::SYS_setsockopt
-            | libc::SYS_fcntl
-            | libc::SYS_ioctl
-            | libc::SYS_fork
-            | libc::SYS_vfork
-            | libc::SYS_execve
-            | libc::SYS_execveat
-            | libc::SYS_shmat
-    )
-}
-
-fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], groups: GroupSet) {
+fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], selection: &Selection) {
     for row in syscalls::TABLE {
         let Some(carried_out) = operation_of(row) else {
             continue;
         };
-        let on = is_on(row, groups);
-        if lookup::differs(row, groups, on) {
+        let on = selection.is_on(row);
+        if lookup::differs(row, selection, on) {
             table[row.nr as usize] = Some(lookup::by_place);
         } else if on {
             table[row.nr as usize] = Some(carried_out);
@@ -429,58 +413,19 @@ fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], groups: GroupSet) {
 /// cooperative from the next one on.
 pub fn add_groups(groups: GroupSet) {
     let _section = Section::enter();
+    let mut selection = *selection::in_use();
+    let further = |group: &Group| !selection.groups().contains(*group);
+    for group in groups.iter().filter(further).collect::<Vec<_>>() {
+        selection.set_group(group, true);
+    }
+    let selection = selection::settle(selection);
     // SAFETY: read on this kernel thread alone, and nothing is dispatched meanwhile.
-    unsafe { fill(&mut *OPERATIONS.0.get(), groups) };
+    unsafe { fill(&mut *OPERATIONS.0.get(), selection) };
     for row in syscalls::TABLE {
-        if row.op.is_some() && groups.contains(row.group) {
+        if row.is_ours() && selection.has(row) {
             wanted::want(row.nr as usize, true);
         }
     }
-}
-
-/// Sends the calls of every group that is on to dispatch.
-fn want_all(groups: GroupSet) {
-    let wanted = |row: &&syscalls::Syscall| row.op.is_some() || row.how.is_some();
-    for group in Group::ALL.iter().copied() {
-        let mut items = 0;
-        let mut rows = syscalls::TABLE
-            .iter()
-            .filter(|row| row.group == group)
-            .filter(wanted)
-            .peekable();
-        if group == Group::Dns {
-            // Names, not calls.
-            items = lookup::NAMES.len();
-        } else if rows.peek().is_none() {
-            continue;
-        }
-        if groups.contains(group) {
-            events::WillPatchGroup {
-                group: group.name(),
-            }
-            .emit();
-        }
-        for row in rows {
-            let on = is_on(row, groups);
-            let asked = row.op != Some(Op::ExitGroup) || channel::is_open();
-            if on && asked || lookup::differs(row, groups, on) {
-                wanted::want(row.nr as usize, true);
-            }
-            items += on as usize;
-        }
-        if groups.contains(group) {
-            events::DidPatchGroup {
-                group: group.name(),
-                items,
-            }
-            .emit();
-        }
-    }
-}
-
-/// Whether guests run.
-pub fn is_running() -> bool {
-    phase() == Phase::Running
 }
 
 /// Whether our code runs on a guest's TCB now, where it must not allocate. For

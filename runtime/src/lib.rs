@@ -54,6 +54,7 @@
 //! |---|---|
 //! | [`frame`], [`arch`] | a guest's registers at a call; all assembly |
 //! | [`syscalls`], [`group`], [`wanted`] | the table of calls; groups; which calls enter |
+//! | [`selection`], [`patching`] | what is made cooperative; who is asked and told |
 //! | [`dispatch`], [`ops`] | from number to operation; what each call does |
 //! | [`catch`] | calls that no patched site makes |
 //! | [`lookup`] | the calls inside a look-up of a name |
@@ -96,10 +97,12 @@ pub mod mounts;
 pub mod offload;
 pub mod ops;
 pub mod parking;
+pub mod patching;
 pub mod private;
 pub mod proc_files;
 pub mod raw;
 pub mod reactor;
+pub mod selection;
 pub mod signal;
 pub mod syscalls;
 pub mod timer;

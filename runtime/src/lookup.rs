@@ -21,6 +21,7 @@ use crate::group::{Group, GroupSet};
 use crate::guest::Guest;
 use crate::ops::{Call, Outcome};
 use crate::raw;
+use crate::selection::{self, Selection, is_needed};
 use crate::signal;
 use crate::syscalls::{self, Syscall};
 
@@ -47,8 +48,12 @@ const WAITS: GroupSet = GroupSet::of(&[
 ]);
 
 /// Whether a call that is on outside a look-up, or off, is the other inside.
-pub(crate) fn differs(row: &Syscall, groups: GroupSet, on: bool) -> bool {
-    row.parks && WAITS.contains(row.group) && groups.contains(Group::Dns) != on
+pub(crate) fn differs(row: &Syscall, selection: &Selection, on: bool) -> bool {
+    // What guests need is on in any case.
+    row.parks
+        && WAITS.contains(row.group)
+        && !is_needed(row)
+        && selection.groups().contains(Group::Dns) != on
 }
 
 /// The operation of a call for which inside and outside differ.
@@ -56,14 +61,14 @@ pub(crate) fn differs(row: &Syscall, groups: GroupSet, on: bool) -> bool {
 /// # Safety
 /// As any operation.
 pub(crate) unsafe fn by_place(c: &mut Call<'_>) -> Outcome {
-    let groups = config::get().groups;
+    let selection = selection::in_use();
     let Some(row) = syscalls::lookup(c.frame.rax) else {
         return Outcome::Native;
     };
     let on = if is_inside(c.guest, c.frame.rsp) {
-        groups.contains(Group::Dns)
+        selection.groups().contains(Group::Dns)
     } else {
-        groups.contains(row.group)
+        selection.has(row)
     };
     match dispatch::operation_of(row) {
         // SAFETY: the caller's contract.
@@ -143,11 +148,11 @@ mod tests {
 
     #[test]
     fn the_group_decides_about_waits_alone() {
-        let without = GroupSet::ALL.without(Group::Dns);
-        let alone = GroupSet::of(&[Group::Dns, Group::Thread]);
+        let without = &Selection::of(GroupSet::ALL.without(Group::Dns));
+        let alone = &Selection::of(GroupSet::of(&[Group::Dns, Group::Thread]));
         for op in [Op::Poll, Op::Recvfrom, Op::Connect, Op::Read, Op::Nanosleep] {
             let row = op.syscall();
-            assert!(!differs(row, GroupSet::ALL, true));
+            assert!(!differs(row, &Selection::ALL, true));
             assert!(differs(row, without, true));
             assert!(differs(row, alone, false));
         }

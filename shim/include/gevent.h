@@ -331,6 +331,22 @@ int gevent_queue_task_done(const gevent_queue_t *queue);
 // -ETIMEDOUT. A wait. Any thread.
 int gevent_queue_join(const gevent_queue_t *queue, double seconds);
 
+// Whether the group or the system call of this name is cooperative now: 1 or 0, or -1 if
+// there is neither of the name. Any thread.
+//
+// # Safety
+// `name` must be a string.
+int gevent_is_patched(const char *name);
+
+// The system call of this name as the kernel carries it out, whatever is patched: a
+// function with the arguments of libc's, which returns -1 and sets errno on failure.
+// Calling it stops every thread while it waits. Null if there is none: the name is no
+// call's, or only libc can make the call (a new thread or process, an end).
+//
+// # Safety
+// `name` must be a string.
+const void *gevent_get_original(const char *name);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

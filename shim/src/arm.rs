@@ -191,6 +191,21 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
             if sites == 0 && object.kind == Kind::Libc {
                 return Err(ArmError::NoSites);
             }
+            for window in plan.windows.iter().take(sites as usize) {
+                events::DidPatchSite::emit_with(|| events::DidPatchSite {
+                    object: &path,
+                    address: Address(window.site.wrapping_add(loaded.bias)),
+                    symbol: None,
+                    mechanism: "jump to a stub",
+                });
+            }
+            if missed > 0 {
+                events::SitesRefused {
+                    object: &path,
+                    count: missed as usize,
+                }
+                .emit();
+            }
             if sites > 0 {
                 events::DidPatchObject {
                     object: &path,

@@ -6,19 +6,21 @@
 //! for two sites.
 #![allow(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use gevent_runtime::config::{self, Config};
-use gevent_runtime::group::Group;
+use gevent_runtime::group::{Group, GroupSet};
 use gevent_runtime::raw;
 use gevent_runtime::trace;
 use gevent_runtime::wanted::{self, Patcher};
-use patch_events::{events, target};
+use patch_events::{ask_all, events, target};
 
 use crate::arm;
 use crate::backtrace;
+use crate::program;
 use crate::symbols;
 
 /// Whether this process may be patched at all. A set-user-ID or otherwise
@@ -62,7 +64,16 @@ fn load() {
     }
     match config::init() {
         Ok(config) if config.disable => {}
-        Ok(config) => drop(arm(config)),
+        Ok(config) => {
+            if !config.children {
+                program::leave_children_alone();
+            }
+            let names = program::file_names();
+            let names: Vec<_> = names.iter().map(OsString::as_os_str).collect();
+            if config.chooses(&names) {
+                arm(config);
+            }
+        }
         Err(error) => complain(&error),
     }
 }
@@ -96,20 +107,30 @@ fn arm_once(config: &Config) -> bool {
     }
     trace::init();
     trace::sample::set_namer(backtrace::name);
-    let groups = config.groups.to_string();
+    let selection = config.selection;
+    let groups = selection.to_string();
     events::WillPatchAll { groups: &groups }.emit();
-    if config.groups.is_empty() {
+    if let Err(reason) = ask_all(&groups) {
+        events::Vetoed {
+            what: "the program",
+            reason: &reason,
+        }
+        .emit();
+        return false;
+    }
+    if selection.groups().is_empty() {
         events::NotPatched {
             reason: "no group is asked for",
         }
         .emit();
         return false;
     }
-    if !config.groups.contains(Group::Thread) {
+    if !selection.groups().contains(Group::Thread) {
         // Without guests there is nobody to park.
         events::ThreadGroupOff { groups: &groups }.emit();
         return false;
     }
+    warn_of_contradictions(selection.groups());
     if let Some(size) = config.stack_size {
         set_default_stack(size);
     }
@@ -134,6 +155,43 @@ fn arm_once(config: &Config) -> bool {
             }
             .emit();
             false
+        }
+    }
+}
+
+/// Groups that need another one to be of use, and what follows without it.
+const PARTNERS: [(Group, Group, &str); 4] = [
+    (
+        Group::Socket,
+        Group::Select,
+        "a thread that waits for several sockets stops the others",
+    ),
+    (
+        Group::Select,
+        Group::Socket,
+        "a socket that is not ready stops every thread",
+    ),
+    (
+        Group::Subprocess,
+        Group::Os,
+        "reading what a child writes stops every thread",
+    ),
+    (
+        Group::Queue,
+        Group::Time,
+        "a wait with a time limit stops every thread",
+    ),
+];
+
+fn warn_of_contradictions(groups: GroupSet) {
+    for (group, without, consequence) in PARTNERS {
+        if groups.contains(group) && !groups.contains(without) {
+            events::GroupsContradict {
+                group: group.name(),
+                without: without.name(),
+                consequence,
+            }
+            .emit();
         }
     }
 }

@@ -59,6 +59,8 @@ pub mod maps;
 pub mod monkey;
 pub mod patch;
 pub mod plan;
+mod program;
+pub mod query;
 pub mod scan;
 pub mod symbols;
 mod thread_exit;

@@ -95,7 +95,7 @@ pub fn patch(groups: GroupSet) -> Result<(), PatchError> {
         return Err(error);
     }
     let config = config::init_for(groups).map_err(PatchError::Config)?;
-    if config.disable || config.groups.is_empty() {
+    if config.disable || config.selection.groups().is_empty() {
         return Err(PatchError::Disabled);
     }
     // A preloaded library is armed by its own constructor.

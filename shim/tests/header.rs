@@ -53,6 +53,7 @@ fn generate() -> String {
     for file in ["hub", "greenlet", "group", "sync", "queue"] {
         builder = builder.with_src(source.join(file).with_extension("rs"));
     }
+    builder = builder.with_src(source.with_file_name("query.rs"));
     let mut text = Vec::new();
     builder
         .generate()

@@ -13,7 +13,7 @@ pub use hub::{
 };
 pub use patch::{
     DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict, LoadedLate,
-    NotPatched, NotPreloadable, Refused, SitesRefused, ThreadGroupOff, Vetoed, WillPatchAll,
+    NotPatched, Refused, SitesRefused, StaysPatched, ThreadGroupOff, Vetoed, WillPatchAll,
     WillPatchGroup, WillPatchObject,
 };
 

@@ -126,6 +126,12 @@ events! {
         consequence: &'a str,
     } => "the group {group} is on without {without}: {consequence}";
 
+    /// A call that was left out is carried out nevertheless.
+    PATCH WARN StaysPatched<'a> {
+        /// The call's name.
+        call: &'a str,
+    } => "{call} stays patched: threads cannot be cooperative without it";
+
     /// Sites of an object stay as they are: calls made there stop every thread.
     PATCH WARN SitesRefused<'a> {
         /// Path of the object.
@@ -134,12 +140,4 @@ events! {
         count: usize,
     } => "{of_sites} of {object} cannot be patched: what blocks there stops every thread",
         of_sites = Count(*count, "site");
-
-    /// The program becomes, or starts, one that the library cannot be loaded into.
-    PATCH WARN NotPreloadable<'a> {
-        /// Path of the program.
-        program: &'a str,
-        /// What it is.
-        reason: &'a str,
-    } => "{program} runs as it is: {reason}";
 }

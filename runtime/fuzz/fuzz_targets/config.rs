@@ -19,7 +19,7 @@ fuzz_target!(|block: &[u8]| {
     });
     match config::parse(entries) {
         Ok(config) => {
-            assert_eq!(config.groups.to_string().parse(), Ok(config.groups));
+            assert_eq!(config.selection.to_string().parse(), Ok(config.selection));
             if let Some(size) = config.stack_size {
                 assert!(size % 4096 == 0 && (STACK_MIN..=STACK_MAX).contains(&size));
             }

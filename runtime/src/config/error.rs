@@ -18,12 +18,19 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn value(setting: &Setting, value: &OsStr) -> ConfigError {
+    /// `nearest` is what may have been meant, if that can be told.
+    pub(super) fn value(
+        setting: &Setting,
+        value: &OsStr,
+        nearest: Option<&'static str>,
+    ) -> ConfigError {
+        let nearest = nearest.map(|name| format!(" (the nearest is {name})"));
         ConfigError {
             line: format!(
-                "{}={}: expected {}",
+                "{}={}{}: expected {}",
                 setting.name,
                 quoted(value),
+                nearest.unwrap_or_default(),
                 setting.takes
             ),
             variable: setting.name.to_owned(),

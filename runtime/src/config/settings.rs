@@ -1,9 +1,12 @@
 //! Every `GEVENT_SHIM_*` variable, each declared once.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use patch_events::{InvalidFilter, InvalidPath, PathTemplate, Target};
+
+use crate::selection::Selection;
 
 use super::{Config, ConfigError, LoopKind, PAGE, STACK_MAX, STACK_MIN};
 
@@ -45,7 +48,16 @@ impl Setting {
             Reads::Word(read) => value.to_str().and_then(|text| read(text.trim(), config)),
             Reads::Path(read) => read(value, config),
         };
-        read.ok_or_else(|| ConfigError::value(self, value))
+        read.ok_or_else(|| ConfigError::value(self, value, self.hint(value)))
+    }
+
+    /// The known name that a value may have been meant to have.
+    fn hint(&self, value: &OsStr) -> Option<&'static str> {
+        if self.name != PATCH {
+            return None;
+        }
+        let unknown = value.to_str()?.parse::<Selection>().err()?;
+        Some(unknown.nearest())
     }
 }
 
@@ -93,13 +105,44 @@ settings! {
             Some(())
         };
 
-    /// What is made cooperative; `-group` leaves one out, as in `all,-file`.
+    /// What is made cooperative; `-group` leaves a group out, as in `all,-file`, and
+    /// `-connect` a single system call.
     PATCH = "GEVENT_SHIM_PATCH"
-        takes "a comma list of all, none, a group or -group; the groups are socket, dns, time, \
-               select, thread, os, subprocess, signal, queue, file, sys",
+        takes "a comma list of all, none, a group or a system call, or -group or -call; the \
+               groups are socket, dns, time, select, thread, os, subprocess, signal, queue, \
+               file, sys",
         if unset "all",
         reads Word |text, config| {
-            config.groups = text.parse().ok()?;
+            config.selection = text.parse().ok()?;
+            Some(())
+        };
+
+    /// The programs that are patched, by the file name of the executable or script; others
+    /// run as they are.
+    ONLY = "GEVENT_SHIM_ONLY"
+        takes "a comma list of file names",
+        if unset "all programs",
+        reads Path |list, config| {
+            config.only = file_names(list)?;
+            Some(())
+        };
+
+    /// The programs that are left alone, in the same way.
+    SKIP = "GEVENT_SHIM_SKIP"
+        takes "a comma list of file names",
+        if unset "no program",
+        reads Path |list, config| {
+            config.skip = file_names(list)?;
+            Some(())
+        };
+
+    /// At `0` the programs that this one starts run as they are: the library takes itself
+    /// out of their `LD_PRELOAD`.
+    CHILDREN = "GEVENT_SHIM_CHILDREN"
+        takes "1, yes or true, or 0, no or false",
+        if unset "1",
+        reads Word |text, config| {
+            config.children = switch(text)?;
             Some(())
         };
 
@@ -276,6 +319,16 @@ fn switch(text: &str) -> Option<bool> {
     } else {
         None
     }
+}
+
+/// Names without a directory, with commas between them.
+fn file_names(list: &OsStr) -> Option<Vec<OsString>> {
+    let names = list.as_bytes().split(|byte| *byte == b',');
+    names
+        .map(|name| name.trim_ascii())
+        .map(|name| (!name.is_empty() && !name.contains(&b'/')).then(|| OsStr::from_bytes(name)))
+        .map(|name| name.map(OsStr::to_owned))
+        .collect()
 }
 
 /// Digits alone: `u64::from_str` takes a plus sign.

@@ -43,6 +43,13 @@ pub struct Syscall {
     pub note: &'static str,
 }
 
+impl Syscall {
+    /// Whether we carry it out, here or elsewhere.
+    pub const fn is_ours(&self) -> bool {
+        self.op.is_some() || self.how.is_some()
+    }
+}
+
 /// What becomes of a call that a guest makes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Level {

@@ -42,6 +42,9 @@ const FILTERED: u8 = GUESTS | CALLS | FORKS | STACKS;
 
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
+/// The process is telling what is left, and so keeps its threads from running.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
 /// The process whose ring it is.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
@@ -128,12 +131,14 @@ fn push<const N: usize>(at: u64, tell: fn(&[u64; WORDS]), first: [u64; N]) {
     channel::push(Record { at, tell, words });
 }
 
-/// Makes the drain thread. Called with the monitor, before other guests run; without the
-/// thread events are told at exit.
+/// Makes the drain thread, as the monitor is made: on the host context, before there is a
+/// second guest that could hold a lock of libc's. Every signal must be blocked. Without
+/// the thread events are told where they happen, or at exit.
 pub fn start_drain() {
     if !channel::is_open() {
         return;
     }
+    channel::queue(true);
     let spawned = std::thread::Builder::new()
         .stack_size(DRAIN_STACK)
         .spawn(|| channel::serve());
@@ -247,6 +252,7 @@ pub fn last_words() {
 /// The process ends: what was left in the ring is told first, if that takes no longer
 /// than a moment. Guest mode, or where there is no guest.
 pub fn finish(guest: Option<&'static Guest>) {
+    ENDING.store(true, Ordering::Relaxed);
     if let Some(guest) = guest
         && totals::are_kept()
     {

@@ -7,6 +7,7 @@
 //! be wrong if the hub goes on just then, and then only the event's words are.
 #![allow(unsafe_code)]
 
+use core::sync::atomic::Ordering;
 use std::time::Duration;
 
 use patch_events::{WORDS, channel, events, target};
@@ -92,7 +93,11 @@ impl Watch {
             return;
         };
         let (switches, now) = (hub.switches(), raw::now());
-        if switches != self.switches || hub.is_turning() || hub.count() < 2 {
+        if switches != self.switches
+            || hub.is_turning()
+            || hub.count() < 2
+            || super::ENDING.load(Ordering::Relaxed)
+        {
             (self.switches, self.since, self.told) = (switches, now, false);
         } else if !self.told && now - self.since > limit {
             self.told = true;

@@ -3,3 +3,4 @@
 mod calls;
 mod hub;
 mod program;
+mod selection;

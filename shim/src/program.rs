@@ -1,0 +1,117 @@
+//! The program that was started: what it is called, and what it hands to its children.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, OsStr, OsString, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The file names the program goes by: of the executable, and of the script that it runs,
+/// if it was started as one.
+pub fn file_names() -> Vec<OsString> {
+    let executable = std::env::current_exe().ok();
+    // SAFETY: getauxval has no preconditions; the kernel gives the address of a string that
+    // stays where it is.
+    let started = unsafe {
+        let at = libc::getauxval(libc::AT_EXECFN) as *const c_char;
+        (!at.is_null()).then(|| CStr::from_ptr(at))
+    };
+    let started = started.map(|name| Path::new(OsStr::from_bytes(name.to_bytes())).to_owned());
+    let paths = executable.into_iter().chain(started);
+    paths
+        .filter_map(|path| Some(path.file_name()?.to_owned()))
+        .collect()
+}
+
+unsafe extern "C" {
+    /// environ(7).
+    static mut environ: *mut *mut c_char;
+}
+
+const PRELOAD: &[u8] = b"LD_PRELOAD=";
+
+/// Takes this library out of the `LD_PRELOAD` that programs started from here are given.
+/// It is done in the environment itself, before the program has seen it, and so counts
+/// however a program is started.
+pub fn leave_children_alone() {
+    let Some(own) = own_name() else {
+        return;
+    };
+    // SAFETY: the constructor runs before the program and on its only thread; the array
+    // and its strings are those that the kernel made for this process to use.
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            let text = CStr::from_ptr(*entry).to_bytes();
+            let kept = text.strip_prefix(PRELOAD).map(|list| without(list, &own));
+            match kept {
+                Some(kept) if kept.is_empty() => {
+                    let mut at = entry;
+                    while !(*at).is_null() {
+                        *at = *at.add(1);
+                        at = at.add(1);
+                    }
+                }
+                Some(kept) => {
+                    // Never longer than what was there.
+                    let to = (*entry).add(PRELOAD.len()).cast::<u8>();
+                    to.copy_from_nonoverlapping(kept.as_ptr(), kept.len());
+                    to.add(kept.len()).write(0);
+                    entry = entry.add(1);
+                }
+                None => entry = entry.add(1),
+            }
+        }
+    }
+}
+
+/// The file name of this library.
+fn own_name() -> Option<OsString> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: an address of our own, and room for the answer, which is read if there is
+    // one; the loader's string stays as long as the library.
+    let path = unsafe {
+        if libc::dladdr(own_name as *const libc::c_void, info.as_mut_ptr()) == 0 {
+            return None;
+        }
+        CStr::from_ptr(info.assume_init().dli_fname)
+    };
+    let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+    path.file_name().map(OsStr::to_owned)
+}
+
+/// A preload list (ld.so(8)) without the objects of a file name.
+fn without(list: &[u8], own: &OsStr) -> Vec<u8> {
+    let is_own = |object: &&[u8]| Path::new(OsStr::from_bytes(object)).file_name() == Some(own);
+    let objects = list.split(|byte| matches!(byte, b':' | b' '));
+    let kept: Vec<_> = objects
+        .filter(|object| !object.is_empty() && !is_own(object))
+        .collect();
+    kept.join(&b':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_library_is_taken_out() {
+        let own = OsStr::new("libgevent_shim.so");
+        for (list, kept) in [
+            ("/x/libgevent_shim.so", ""),
+            ("libgevent_shim.so", ""),
+            ("a.so:/x/libgevent_shim.so", "a.so"),
+            ("/x/libgevent_shim.so b.so", "b.so"),
+            ("a.so:/x/libgevent_shim.so:b.so", "a.so:b.so"),
+            ("a.so b.so", "a.so:b.so"),
+            ("", ""),
+        ] {
+            assert_eq!(without(list.as_bytes(), own), kept.as_bytes(), "{list}");
+        }
+    }
+
+    #[test]
+    fn a_program_goes_by_its_executables_name() {
+        let executable = std::env::current_exe().unwrap();
+        assert_eq!(file_names()[0], executable.file_name().unwrap());
+    }
+}
