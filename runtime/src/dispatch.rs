@@ -184,7 +184,9 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
     if trace::waits() {
         trace::call::returned(guest, nr, frame.args(), frame.rax as i64);
     }
-    if !hub.in_section() && hub.take_preemption() {
+    // Not between a vfork's being prepared and made: whoever ran then would take the
+    // child for gone.
+    if !hub.in_section() && hub.take_preemption() && !hub.shared_child.get() {
         hub.give_way(guest);
     }
     leave(guest, frame);
