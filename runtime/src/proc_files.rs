@@ -66,6 +66,13 @@ pub fn open(kernel_tid: i32) {
     }
 }
 
+/// The numbers of the files that are open.
+pub fn numbers() -> impl Iterator<Item = i32> {
+    FDS.iter()
+        .map(|fd| fd.load(Ordering::Relaxed))
+        .filter(|&fd| fd >= 0)
+}
+
 /// What a file says now, if it can be read.
 pub fn read(file: File, text: &mut [u8; MAX]) -> Option<&str> {
     let fd = FDS[file as usize].load(Ordering::Relaxed);

@@ -97,8 +97,8 @@ fn bound() -> std::sync::MutexGuard<'static, Option<PathBuf>> {
 }
 
 /// Gives the calling thread a table of descriptors of its own, with nothing in it but
-/// `kept`.
-fn own_descriptors(kept: i32) -> io::Result<()> {
+/// the bell and the files it reads.
+fn own_descriptors(bell: i32) -> io::Result<()> {
     let close = |from: u32, to: u32, flags: u32| {
         // SAFETY: the first call makes the table the thread's own.
         match unsafe { libc::syscall(libc::SYS_close_range, from, to, flags) } {
@@ -106,12 +106,21 @@ fn own_descriptors(kept: i32) -> io::Result<()> {
             _ => Err(io::Error::last_os_error()),
         }
     };
-    let kept = kept as u32;
-    close(kept.saturating_add(1), u32::MAX, libc::CLOSE_RANGE_UNSHARE)?;
-    match kept.checked_sub(1) {
-        Some(last) => close(0, last, 0),
-        None => Ok(()),
+    let mut kept: Vec<u32> = proc_files::numbers()
+        .chain([bell])
+        .filter_map(|fd| u32::try_from(fd).ok())
+        .collect();
+    kept.sort_unstable();
+    let highest = kept.last().map_or(0, |last| last.saturating_add(1));
+    close(highest, u32::MAX, libc::CLOSE_RANGE_UNSHARE)?;
+    let mut from = 0;
+    for fd in kept {
+        if from < fd {
+            close(from, fd - 1, 0)?;
+        }
+        from = fd.saturating_add(1);
     }
+    Ok(())
 }
 
 /// A listening socket for this user alone. A socket of ours that nobody listens on
