@@ -217,7 +217,6 @@ const GOLDEN: &[&str] = &[
      be cooperative",
     "WARN  gevent::patch: the group socket is on without select: waiting for several sockets stops \
      every thread",
-    "WARN  gevent::patch: the group dns is on without socket: looking a name up stops every thread",
     "WARN  gevent::patch: close stays patched: threads cannot be cooperative without it",
     "WARN  gevent::patch: 1 site of /usr/lib/x86_64-linux-gnu/libc.so.6 cannot be patched: what \
      blocks there stops every thread",

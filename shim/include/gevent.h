@@ -341,7 +341,8 @@ int gevent_is_patched(const char *name);
 // The system call of this name as the kernel carries it out, whatever is patched: a
 // function with the arguments of libc's, which returns -1 and sets errno on failure.
 // Calling it stops every thread while it waits. Null if there is none: the name is no
-// call's, or only libc can make the call (a new thread or process, an end).
+// call's, only libc can make the call (a new thread or process, an end), or the call is
+// handed over as it is, so that libc's function does the same.
 //
 // # Safety
 // `name` must be a string.

@@ -140,7 +140,7 @@ impl Objects {
     fn add(&mut self, mapping: &Mapping) -> Option<()> {
         let file = if mapping.path.as_os_str() == VDSO {
             // It is whole in memory, and nowhere else.
-            memory(mapping.start, (mapping.end - mapping.start) as usize)?
+            memory(mapping.start, (mapping.end - mapping.start) as usize)
         } else {
             maps::read_file(&mapping.path).ok()?
         };
@@ -257,7 +257,7 @@ mod tests {
             ip: inner as *const () as u64,
             sp,
             fp: 0,
-            stack: memory(sp, 16 << 10).unwrap(),
+            stack: memory(sp, 16 << 10),
         });
     }
 

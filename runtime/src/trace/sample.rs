@@ -152,11 +152,12 @@ pub fn bytes<const N: usize>(at: u64) -> Option<[u8; N]> {
     (copy_to(at, &mut bytes) == N).then_some(bytes)
 }
 
-/// As many bytes at an address, if they can be read. Host mode.
-pub fn memory(at: u64, len: usize) -> Option<Vec<u8>> {
+/// The bytes from an address on that can be read, at most so many. Host mode.
+pub fn memory(at: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len.min(STACK)];
     let read = copy_to(at, &mut bytes);
-    (read == len).then_some(bytes)
+    bytes.truncate(read);
+    bytes
 }
 
 /// The word at an address, if there is one. Any mode.
