@@ -42,9 +42,9 @@ Examples:
 Exit status: the program's; 2 for a wrong command line, 125 if gevent-shim itself fails, 126 if the program is found \
 but can't be executed, 127 if it isn't found.";
 
-/// Whether this setting's only values are on and off.
+/// Whether this setting is off, and its only other value is on.
 fn is_switch(setting: &Setting) -> bool {
-    setting.takes == config::settings::SWITCH
+    setting.takes == config::settings::SWITCH && setting.default == "0"
 }
 
 /// The settings that are options of `run`.
@@ -55,8 +55,13 @@ fn options() -> impl Iterator<Item = &'static Setting> {
         .filter(move |setting| !others.contains(&setting.name))
 }
 
-/// `stack-size` for `GEVENT_SHIM_STACK_SIZE`.
+/// `stack-size` for `GEVENT_SHIM_STACK_SIZE`. (`--only` is about groups.)
 fn option_name(setting: &Setting) -> String {
+    match setting.name {
+        config::settings::ONLY => return "only-programs".to_owned(),
+        config::settings::SKIP => return "skip-programs".to_owned(),
+        _ => {}
+    }
     let name = setting.name.trim_start_matches(config::PREFIX);
     name.to_ascii_lowercase().replace('_', "-")
 }
