@@ -34,6 +34,7 @@ use crate::guest::{Guest, Reason, State, life};
 use crate::heir;
 use crate::interrupt;
 use crate::monitor;
+use crate::probes;
 use crate::raw;
 use crate::reactor::{Reactor, Wait};
 use crate::signal;
@@ -396,6 +397,7 @@ impl Hub {
             return false;
         }
         guest.reason.set(reason);
+        probes::wake(guest);
         self.disarm(guest);
         self.make_ready(guest);
         true
@@ -502,6 +504,7 @@ impl Hub {
         if timed {
             guest.since.set(raw::now());
         }
+        probes::park(guest);
         self.switch_away(guest);
         if timed {
             trace::call::woke(guest);

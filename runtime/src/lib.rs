@@ -64,7 +64,7 @@
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
 //! | [`chaos`] | scheduling at random, to find what depends on the order |
 //! | [`heap_lock`] | what a fork holds |
-//! | [`trace`] | what guests leave for the events |
+//! | [`trace`], [`probes`] | what guests leave for the events; probe points for tracers |
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
 //! | [`control`] | answers for who asks from outside |
 //! | [`debugger`] | what gdb is told |
@@ -99,6 +99,7 @@ pub mod ops;
 pub mod parking;
 pub mod patching;
 pub mod private;
+pub mod probes;
 pub mod proc_files;
 pub mod raw;
 pub mod reactor;

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use gevent_runtime::arch;
+use gevent_runtime::probes;
 use gevent_runtime::wanted::PatchOutcome;
 use patch_events::{Address, events, target};
 use rustix::fs::{Mode, OFlags};
@@ -192,6 +193,7 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
                 return Err(ArmError::NoSites);
             }
             for window in plan.windows.iter().take(sites as usize) {
+                probes::patch(window.site.wrapping_add(loaded.bias));
                 events::DidPatchSite::emit_with(|| events::DidPatchSite {
                     object: &path,
                     address: Address(window.site.wrapping_add(loaded.bias)),

@@ -10,6 +10,7 @@ use crate::dispatch;
 use crate::frame::{Frame, RED_ZONE};
 use crate::hub::Hub;
 use crate::parking;
+use crate::probes;
 use crate::raw::err;
 use crate::signal;
 use crate::trace;
@@ -153,6 +154,7 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     }
     hub.enroll(guest);
     hub.make_ready(guest);
+    probes::spawn(guest, creator);
     trace::guest_started(guest, creator, frame, args.stack_size);
     tid as i64
 }

@@ -9,6 +9,7 @@ use crate::fork;
 use crate::guest::{State, life};
 use crate::mounts;
 use crate::offload;
+use crate::probes;
 use crate::raw::{self, err};
 use crate::reactor::fds;
 use crate::signal;
@@ -64,6 +65,7 @@ pub unsafe fn vfork_call(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`clone`].
 pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
+    probes::exit(c.guest);
     trace::guest_ended(c.guest);
     if c.hub.count() == 1 && !c.hub.has_foreign() {
         trace::finish(Some(c.guest));

@@ -2,5 +2,6 @@
 
 mod calls;
 mod hub;
+mod probes;
 mod program;
 mod selection;

@@ -1,0 +1,53 @@
+//! Static probe points (USDT) for bpftrace, perf and SystemTap: the only file that knows
+//! the crate for them.
+//!
+//! | probe of `gevent` | arguments |
+//! |---|---|
+//! | `park` | thread id, number of the call |
+//! | `wake` | thread id |
+//! | `spawn` | thread id, its creator's |
+//! | `exit` | thread id |
+//! | `patch` | address of the site |
+//!
+//! A probe that nobody watches is a load and a branch; its arguments are not computed.
+//! `bpftrace -e 'usdt:./libgevent_shim.so:gevent:park { @[arg1] = count(); }'` counts what
+//! parks. Guest mode and signal handlers may pass any of them.
+#![allow(unsafe_code)]
+
+use crate::guest::Guest;
+
+/// A guest leaves the CPU in its present call.
+#[inline(always)]
+pub fn park(guest: &Guest) {
+    probe::probe_lazy!(gevent, park, guest.tid.get(), number(guest));
+}
+
+#[cold]
+fn number(guest: &Guest) -> u64 {
+    // SAFETY: a guest that parks is in a call, whose frame is on its stack.
+    unsafe { guest.frame.get().as_ref() }.map_or(u64::MAX, |frame| frame.rax)
+}
+
+/// A parked guest becomes runnable.
+#[inline(always)]
+pub fn wake(guest: &Guest) {
+    probe::probe_lazy!(gevent, wake, guest.tid.get());
+}
+
+/// A guest is made.
+#[inline(always)]
+pub fn spawn(guest: &Guest, creator: &Guest) {
+    probe::probe_lazy!(gevent, spawn, guest.tid.get(), creator.tid.get());
+}
+
+/// A guest ends.
+#[inline(always)]
+pub fn exit(guest: &Guest) {
+    probe::probe_lazy!(gevent, exit, guest.tid.get());
+}
+
+/// A site leads to us from now on. The address is where it is in the process.
+#[inline(always)]
+pub fn patch(address: u64) {
+    probe::probe_lazy!(gevent, patch, address);
+}
