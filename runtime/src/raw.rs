@@ -147,6 +147,20 @@ pub fn status_flags(fd: i32) -> i64 {
     unsafe { syscall2(libc::SYS_fcntl, fd as u64, libc::F_GETFL as u64) }
 }
 
+/// Sets the status flags of a descriptor that is open to what [`status_flags`] gave, with
+/// others set or cleared.
+pub fn set_status_flags(fd: i32, flags: i64) {
+    // SAFETY: F_SETFL takes no pointer.
+    unsafe {
+        syscall3(
+            libc::SYS_fcntl,
+            fd as u64,
+            libc::F_SETFL as u64,
+            flags as u64,
+        )
+    };
+}
+
 /// The S_IFMT bits of a descriptor's mode; zero if it is not open.
 pub fn file_type(fd: i32) -> u32 {
     let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();

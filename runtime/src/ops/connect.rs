@@ -58,10 +58,10 @@ pub unsafe fn connect(c: &mut Call<'_>) -> Outcome {
     let mut naps = Naps::default();
     loop {
         // Non-blocking for just this call; no other guest runs between the two.
-        set_flags(fd, flags | libc::O_NONBLOCK as i64);
+        raw::set_status_flags(fd, flags | libc::O_NONBLOCK as i64);
         // SAFETY: the guest's own call.
         let ret = unsafe { syscall(c.frame.rax, c.a) };
-        set_flags(fd, flags);
+        raw::set_status_flags(fd, flags);
         match ret {
             ret if ret == err(libc::EINPROGRESS) || ret == err(libc::EALREADY) => {
                 return settled(c, fd, deadline, ret);
@@ -86,18 +86,6 @@ fn timed_out(fd: i32) -> i64 {
         libc::AF_UNIX => err(libc::EAGAIN),
         _ => err(libc::EINPROGRESS),
     }
-}
-
-fn set_flags(fd: i32, flags: i64) {
-    // SAFETY: no pointers.
-    unsafe {
-        syscall3(
-            libc::SYS_fcntl,
-            fd as u64,
-            libc::F_SETFL as u64,
-            flags as u64,
-        )
-    };
 }
 
 /// Waits until an attempt has ended; returns `late` if that takes too long.

@@ -6,7 +6,7 @@
 
 use super::wait::{Direction, Place, Ready, readiness, socket_timeout};
 use super::{Call, Outcome};
-use crate::arch::{syscall, syscall3, syscall4};
+use crate::arch::{syscall, syscall4};
 use crate::raw::{self, ERESTARTSYS, err};
 use crate::reactor::fds::{self, Kind};
 
@@ -22,18 +22,6 @@ fn is_socket(fd: i32) -> bool {
     kind(fd).is_socket()
 }
 
-fn set_flags(fd: i32, flags: i64) {
-    // SAFETY: no pointers.
-    unsafe {
-        syscall3(
-            libc::SYS_fcntl,
-            fd as u64,
-            libc::F_SETFL as u64,
-            flags as u64,
-        )
-    };
-}
-
 /// Makes a call while `fd`, if it is a socket, does not wait.
 fn without_waiting(fd: i32, call: impl FnOnce() -> i64) -> i64 {
     if !is_socket(fd) {
@@ -43,9 +31,9 @@ fn without_waiting(fd: i32, call: impl FnOnce() -> i64) -> i64 {
     if flags < 0 || flags & libc::O_NONBLOCK as i64 != 0 {
         return call();
     }
-    set_flags(fd, flags | libc::O_NONBLOCK as i64);
+    raw::set_status_flags(fd, flags | libc::O_NONBLOCK as i64);
     let ret = call();
-    set_flags(fd, flags);
+    raw::set_status_flags(fd, flags);
     ret
 }
 
