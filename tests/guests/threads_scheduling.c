@@ -61,9 +61,9 @@ static void attributes(void)
 	OK(pthread_attr_setschedpolicy(&attributes, SCHED_RR));
 	OK(pthread_attr_setschedparam(&attributes, &(struct sched_param){ 7 }));
 	int error = pthread_create(&thread, &attributes, has_attributes, NULL);
-	printf("round robin: %d\n", error);
 	if (!error)
 		join(thread);
+	printf("round robin: %d\n", error);
 	cpu_set_t set, got;
 	CPU_ZERO(&set);
 	CPU_SET(0, &set);
