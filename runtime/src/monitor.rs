@@ -314,8 +314,13 @@ pub unsafe extern "C" fn preempted() {
     // SAFETY: the frame was built for this guest.
     let guest = unsafe { &*(crate::arch::current_word() as *const Guest) };
     let hub = guest.hub();
-    hub.enter_shim();
-    guest.busy.set(true);
-    hub.give_way(guest);
-    hub.leave_shim();
+    loop {
+        hub.enter_shim();
+        guest.busy.set(true);
+        hub.give_way(guest);
+        hub.leave_shim();
+        if !hub.take_preemption() {
+            return;
+        }
+    }
 }

@@ -107,6 +107,10 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     unsafe {
         if guest.signal.deliverable() || !hub.has_ready() {
             deliver::into_context(guest, uc, None);
+        } else if guest.giving_way.get() {
+            // It is at the end of that, and begins again: frames would pile up.
+            hub.note_preemption();
+            deliver::into_context(guest, uc, None);
         } else {
             // Another guest was woken for it. This one may compute for long, or be in
             // a call the hub does not see: it gives way.
