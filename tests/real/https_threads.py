@@ -4,6 +4,7 @@ import http.server
 import os
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 
@@ -32,6 +33,11 @@ class Server(http.server.ThreadingHTTPServer):
         # The handshake belongs to the connection's thread.
         with context.wrap_socket(request, server_side=True) as secure:
             super().finish_request(secure, client)
+
+    def handle_error(self, request, client):
+        # The client that refuses the certificate may be gone before its thread hears of it.
+        if not isinstance(sys.exc_info()[1], (ssl.SSLError, ConnectionError)):
+            super().handle_error(request, client)
 
 
 def client(index):
