@@ -385,7 +385,8 @@ pub unsafe fn dup2(c: &mut Call<'_>) -> Outcome {
         return Outcome::Done(err(libc::EBADF));
     }
     if private::is_ours(new) {
-        // The kernel gives the number to the program; ours moves away first.
+        // Ours cannot move away: the ring keeps its number. As dup2(2) says of a number that
+        // is being opened elsewhere.
         return Outcome::Done(err(libc::EBUSY));
     }
     if old != new {
