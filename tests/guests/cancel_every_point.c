@@ -24,7 +24,7 @@ static char bytes[1 << 16];
 static char path[] = "/tmp/cancel_every_point.XXXXXX", fifo[64];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t never = PTHREAD_COND_INITIALIZER;
-static sem_t semaphore;
+static sem_t semaphore, gone;
 static sigset_t usr2;
 static pid_t child;
 
@@ -141,6 +141,7 @@ static void in_cond_clockwait(void)
 static void *sleeps(void *unused)
 {
 	sem_wait(&semaphore);
+	sem_post(&gone);
 	return unused;
 }
 static void in_join(void) { pthread_join(start(sleeps, NULL), NULL); }
@@ -270,9 +271,12 @@ static void try(const struct point *point, void *(*body)(void *), const char *wh
 	       atomic_load(&cleaned) == 1 ? "cancelled" : "without its handler");
 	if (error)
 		exit(97);
-	/* The threads it waited for, and whose join was cancelled, go. */
-	if (strstr(point->name, "join"))
+	/* The thread it waited for, and whose join was cancelled, goes, and leaves the next
+	   one's nothing to go on with. */
+	if (strstr(point->name, "join")) {
 		IS(sem_post(&semaphore), 0);
+		IS(sem_wait(&gone), 0);
+	}
 }
 
 static void fill(int fd)
@@ -315,6 +319,7 @@ int main(void)
 	IS(mkfifo(fifo, 0600), 0);
 	poller = epoll_create1(0);
 	IS(sem_init(&semaphore, 0, 0), 0);
+	IS(sem_init(&gone, 0, 0), 0);
 	IS(sem_init(&cancelled, 0, 0), 0);
 	sigemptyset(&usr2);
 	sigaddset(&usr2, SIGUSR2);
