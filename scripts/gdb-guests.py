@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import gdb
 from gdb.unwinder import Unwinder
 
-VERSION = 1
+VERSION = 2
 STATES = ["free", "ready", "running", "parked", "dead"]
 # What runtime/src/arch/x86_64/context.rs leaves on the stack of a context that waits.
 SAVED = ["r15", "r14", "r13", "r12", "rbx", "rbp", "rip"]
@@ -56,22 +56,24 @@ def places():
         except gdb.error:
             raise gdb.GdbError("gevent-shim is not in this process")
     names = [
-        "version", "hub_all", "hub_current", "guest_next", "guest_tid",
-        "guest_state", "guest_name", "guest_rsp", "guest_fs", "guest_frame",
+        "version", "hub_all", "processor_current", "processor_size", "processor_max",
+        "guest_next", "guest_tid", "guest_state", "guest_name", "guest_rsp", "guest_fs",
+        "guest_frame",
     ]
-    values = read(at, "<10IQ")
+    values = read(at, "<12IQQ")
     found = dict(zip(names, values))
     if found["version"] != VERSION:
         raise gdb.GdbError("this script does not know the library's version %d" % found["version"])
-    found["hub"] = values[10]
+    found["hub"], found["processors"] = values[12:]
     return found
 
 
 def guests():
-    """Every guest, oldest first, and the record of the one on the CPU."""
+    """Every guest, oldest first, and the records of those on a CPU."""
     known = places()
     at = read(known["hub"] + known["hub_all"], "<Q")[0]
-    current = read(known["hub"] + known["hub_current"], "<Q")[0]
+    first, size = known["processors"] + known["processor_current"], known["processor_size"]
+    current = {read(first + size * i, "<Q")[0] for i in range(known["processor_max"])}
     found = []
     while at:
         guest = Guest(known, at)
@@ -186,7 +188,7 @@ class InfoGuests(gdb.Command):
         if not all_guests:
             gdb.write("No guests.\n")
         for guest in all_guests:
-            here = guest.at == current
+            here = guest.at in current
             text = "" if here else place(guest)
             mark = "*" if here else " "
             gdb.write("%s %-9d %-16s %-8s %s\n" % (mark, guest.tid, guest.name, guest.state_name(), text))
@@ -213,7 +215,7 @@ class GuestCommand(gdb.Command):
         for guest in chosen:
             if len(chosen) > 1:
                 gdb.write('\nGuest %d "%s" (%s):\n' % (guest.tid, guest.name, guest.state_name()))
-            if guest.at == current:
+            if guest.at in current:
                 gdb.execute(command or "bt")
             else:
                 execute_in(guest, command or "bt")

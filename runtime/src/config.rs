@@ -40,6 +40,8 @@ pub const STACK_MIN: usize = 16 << 10;
 /// space, so that a slip in the suffix is seen here and not as EAGAIN from
 /// every `pthread_create`.
 pub const STACK_MAX: usize = 1 << 40;
+/// Most kernel threads that run guests.
+pub const HUBS_MAX: usize = crate::hub::processor::MAX;
 /// Stack sizes are whole pages of this many bytes.
 const PAGE: usize = 4096;
 
@@ -95,6 +97,8 @@ pub struct Config {
     pub children: bool,
     /// Which reactor.
     pub loop_kind: LoopKind,
+    /// How many kernel threads run guests: 1 to [`HUBS_MAX`].
+    pub hubs: usize,
     /// Bytes of a thread's stack when its attributes don't set a size: whole
     /// pages, [`STACK_MIN`] to [`STACK_MAX`]. `None` leaves libc's default.
     pub stack_size: Option<usize>,
@@ -131,6 +135,7 @@ impl Config {
         skip: Vec::new(),
         children: true,
         loop_kind: LoopKind::Auto,
+        hubs: 1,
         stack_size: None,
         preempt: Some(Duration::from_millis(10)),
         pool: 256,

@@ -18,13 +18,13 @@ use crate::api::section::Section;
 use crate::arch::{self, syscall0};
 use crate::catch;
 use crate::chaos;
-use crate::config;
+use crate::config::{self, Config};
 use crate::control;
 use crate::frame::Frame;
 use crate::group::{Group, GroupSet};
 use crate::guest::{Guest, life};
 use crate::host::{self, HOST_WORD, POOL_WORD};
-use crate::hub::hub;
+use crate::hub::{hub, processor, recruit};
 use crate::interrupt;
 use crate::lookup;
 use crate::monitor;
@@ -109,14 +109,15 @@ pub unsafe extern "C" fn dispatch(frame: *mut Frame) {
 
 unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
     let hub = guest.hub();
-    if hub.shared_child.get() {
+    let here = processor::here();
+    if here.shared_child.get() {
         // SAFETY: no arguments.
         if unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64 {
             // The child of a vfork, on its parent's TCB.
             frame.run_native();
             return;
         }
-        hub.shared_child.set(false);
+        here.shared_child.set(false);
         signal::resync();
     }
     // SAFETY: filled before there was a guest.
@@ -186,7 +187,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
     }
     // Not between a vfork's being prepared and made: whoever ran then would take the
     // child for gone.
-    if !hub.in_section() && hub.take_preemption() && !hub.shared_child.get() {
+    if !hub.in_section() && hub.take_preemption() && !processor::here().shared_child.get() {
         hub.give_way(guest);
     }
     leave(guest, frame);
@@ -200,7 +201,7 @@ pub fn leave(guest: &Guest, frame: &mut Frame) {
         hub.leave_shim();
         // What arrives after this look finds the guest's own code. A handler must not
         // run between a vfork's being prepared and made.
-        if !signal::pending(guest) || hub.shared_child.get() || hub.in_section() {
+        if !signal::pending(guest) || processor::here().shared_child.get() || hub.in_section() {
             return;
         }
         hub.enter_shim();
@@ -324,8 +325,10 @@ fn begin(mask: u64) -> Result<(), Refusal> {
             syscall0(libc::SYS_getpid) as i32,
         )
     };
-    // SAFETY: written before any guest runs, on the only thread that can become one.
-    let again = unsafe { (*hub.ctx.get()).rsp } != 0;
+    // Written before any guest runs, on the only thread that can become one.
+    let first = processor::first();
+    // SAFETY: as above.
+    let again = unsafe { (*first.ctx.get()).rsp } != 0;
     if !again {
         if !patching::ask(config.selection)
             .groups()
@@ -357,7 +360,8 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         // SAFETY: no guest runs yet.
         unsafe { fill(&mut *OPERATIONS.0.get(), selection::in_use()) };
     }
-    match Reactor::open(config.loop_kind) {
+    let hubs = hubs(config);
+    match Reactor::open(config.loop_kind, hubs > 1) {
         Ok(reactor) => {
             events::HubStarted {
                 reactor: reactor.name(),
@@ -368,6 +372,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         }
         Err(_) => return Err("the kernel gives no reactor".into()),
     }
+    first.set_kernel_tid(tid);
     hub.pid.set(pid);
     hub.foreign.set(tid != pid);
     catch::prepare();
@@ -383,14 +388,28 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     // is in a queue that a forked child would share with its parent.
     hub.call(guest, || {
         let mask = signal::block_all();
-        proc_files::open(tid);
-        monitor::start(tid, config.preempt.map(|quantum| quantum.as_nanos() as u64));
+        recruit::start(hub, guest, hubs);
+        for processor in processor::each() {
+            proc_files::open(processor.index(), processor.kernel_tid());
+        }
+        monitor::start(config.preempt.map(|quantum| quantum.as_nanos() as u64));
         trace::totals::begin();
-        control::start(tid, config);
+        control::start(config);
         signal::restore_kernel_mask(mask);
         catch::start();
     });
     Ok(())
+}
+
+/// How many kernel threads are to run guests.
+fn hubs(config: &Config) -> usize {
+    if config.catch && config.hubs > 1 {
+        // The kernel catches calls for a thread, and guests change theirs.
+        let reason = "calls are caught on one kernel thread alone";
+        events::HubsLimited { hubs: 1, reason }.emit();
+        return 1;
+    }
+    config.hubs
 }
 
 fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], selection: &Selection) {

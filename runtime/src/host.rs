@@ -24,7 +24,7 @@ use crate::arch::{self, syscall2, syscall4};
 use crate::catch;
 use crate::frame::Frame;
 use crate::guest::life::{self, ThreadArgs};
-use crate::hub::hub;
+use crate::hub::{hub, processor};
 use crate::libc_threads;
 use crate::private;
 use crate::raw;
@@ -66,7 +66,7 @@ pub fn start(kernel_tid: i32) -> bool {
     restore_action(libc::SIGSEGV, &segv);
     restore_action(libc::SIGBUS, &bus);
     // SAFETY: the hub's context is written by `catch` on this thread.
-    let worker = unsafe { *hub().ctx.get() };
+    let worker = unsafe { *processor::first().ctx.get() };
     if !spawned || worker.rsp == 0 {
         return false;
     }
@@ -124,7 +124,7 @@ pub unsafe fn catch(frame: &mut Frame, args: &ThreadArgs, kernel_tid: i32) {
             args.parent_tid.write(kernel_tid as u32);
         }
         arch::set_word_of(args.tls, HOST_WORD);
-        *hub().ctx.get() = arch::prepare_frame(child, args.tls);
+        *processor::first().ctx.get() = arch::prepare_frame(child, args.tls);
     }
     frame.rax = kernel_tid as u64;
 }

@@ -19,6 +19,7 @@ use crate::config;
 use crate::dispatch;
 use crate::group::{Group, GroupSet};
 use crate::guest::Guest;
+use crate::hub::processor;
 use crate::ops::{Call, Outcome};
 use crate::raw;
 use crate::selection::{self, Selection, is_needed};
@@ -104,7 +105,7 @@ pub fn enter() -> Option<Lookup> {
     let guest = dispatch::current_guest()?;
     let sp = arch::stack_pointer();
     is_inside(guest, sp);
-    let listens = config::get().events.filter.is_some() && !guest.hub().shared_child.get();
+    let listens = config::get().events.filter.is_some() && !processor::here().shared_child.get();
     Some(Lookup {
         guest,
         outer: guest.lookup.replace(sp),

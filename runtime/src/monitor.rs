@@ -6,7 +6,7 @@
 //! all others. The monitor looks at the hub once a *quantum*: if no switch has
 //! happened since the last look and the kernel thread is running (not asleep in a
 //! call the hub cannot see, which a signal must not end), it sends it
-//! [`PREEMPT`]. The handler then lets the other guests run before it returns. A call
+//! [`PREEMPT`]. With several processors it does so for each. The handler then lets the other guests run before it returns. A call
 //! that was not expected to wait, and is marked so (`Hub::watched`), is ended by the same
 //! signal if it does.
 //!
@@ -22,8 +22,8 @@
 //! preempted since it last parked gives way when it wakes another.
 //!
 //! # Synchronization
-//! The monitor reads `Hub::switches`, `Hub::count` and `Hub::asleep`, which the
-//! hub writes without ordering: an old value delays a preemption by one look.
+//! The monitor reads `Processor::switches`, `Hub::count` and `Processor::asleep`, which
+//! the processors write without ordering: an old value delays a preemption by one look.
 //! `PAUSED` says that the monitor waits for the hub to wake; the monitor sets it and
 //! then looks at `asleep` again, the hub clears `asleep` and then looks at it. Who
 //! wants the monitor changes `BELL` after what it is to see; the monitor reads `BELL`
@@ -37,7 +37,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use crate::arch::{syscall0, syscall3, syscall4};
 use crate::catch;
 use crate::guest::Guest;
-use crate::hub::{Hub, hub};
+use crate::hub::{Hub, Processor, hub, processor};
 use crate::libc_threads;
 use crate::offload;
 use crate::proc_files::{self, File};
@@ -67,14 +67,14 @@ static PRESENT: AtomicBool = AtomicBool::new(false);
 const WAIT: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
 const WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
 
-/// Starts the monitor of the hub that runs on `kernel_tid`; with a quantum in
+/// Starts the monitor of the processors that there are; with a quantum in
 /// nanoseconds it preempts. Every signal must be blocked. Without the thread nothing
 /// is preempted.
-pub fn start(kernel_tid: i32, quantum: Option<u64>) {
+pub fn start(quantum: Option<u64>) {
     PAUSED.store(false, Ordering::Relaxed);
     let spawned = std::thread::Builder::new()
         .stack_size(64 << 10)
-        .spawn(move || watch(kernel_tid, quantum))
+        .spawn(move || watch(quantum))
         .is_ok();
     PRESENT.store(spawned, Ordering::Relaxed);
     if spawned {
@@ -168,15 +168,21 @@ pub fn ring() {
     unsafe { syscall3(libc::SYS_futex, BELL.as_ptr() as u64, WAKE, 1) };
 }
 
-fn watch(kernel_tid: i32, quantum: Option<u64>) {
+fn watch(quantum: Option<u64>) {
     let hub = hub();
     let mut watch = Watch::new();
-    let mut preemption = Preemption::new(hub, quantum);
+    let mut each: Vec<_> = processor::each()
+        .iter()
+        .map(|processor| Preemption::new(processor, quantum))
+        .collect();
     loop {
         let interval = watch.interval().unwrap_or(u64::MAX);
         nap(
             BELL.load(Ordering::SeqCst),
-            Some(interval.min(preemption.interval)),
+            each.iter()
+                .map(|preemption| preemption.interval)
+                .chain([interval])
+                .min(),
         );
         if trace::has_changed() {
             watch = Watch::new();
@@ -195,16 +201,19 @@ fn watch(kernel_tid: i32, quantum: Option<u64>) {
                 }
             }
             PAUSED.store(false, Ordering::SeqCst);
-            preemption.begin(hub);
+            each.iter_mut().for_each(Preemption::begin);
             continue;
         }
-        watch.look(hub, kernel_tid);
-        preemption.look(hub, kernel_tid);
+        watch.look(hub);
+        for preemption in &mut each {
+            preemption.look(hub);
+        }
     }
 }
 
 /// When the running guest was last looked at, and is looked at next.
 struct Preemption {
+    processor: &'static Processor,
     /// Without, only watched calls are ended.
     preempts: bool,
     quantum: u64,
@@ -216,40 +225,45 @@ struct Preemption {
 }
 
 impl Preemption {
-    fn new(hub: &Hub, quantum: Option<u64>) -> Self {
+    fn new(processor: &'static Processor, quantum: Option<u64>) -> Self {
         let preempts = quantum.is_some();
         let quantum = quantum.unwrap_or(WITHOUT);
         Preemption {
+            processor,
             preempts,
             quantum,
             interval: quantum,
             quiet: 0,
-            before: hub.switches(),
+            before: processor.switches(),
             at: raw::now(),
         }
     }
 
-    /// The hub has slept.
-    fn begin(&mut self, hub: &Hub) {
-        (self.before, self.at) = (hub.switches(), raw::now());
+    /// The processor has slept.
+    fn begin(&mut self) {
+        (self.before, self.at) = (self.processor.switches(), raw::now());
     }
 
-    fn look(&mut self, hub: &Hub, kernel_tid: i32) {
+    fn look(&mut self, hub: &Hub) {
         // Somebody else may look more often.
         if raw::now() - self.at < self.interval {
             return;
         }
         let before = self.before;
-        self.begin(hub);
-        let stays = self.before == before && hub.count() > 1 && !hub.is_turning();
-        if stays && hub.is_watched() {
-            if !is_running() {
-                send(kernel_tid);
+        self.begin();
+        let processor = self.processor;
+        let stays = self.before == before
+            && hub.count() > 1
+            && !processor.is_turning()
+            && !processor.is_asleep();
+        if stays && processor.is_watched() {
+            if !is_running(processor) {
+                processor.interrupt();
             }
             return;
         }
-        if stays && self.preempts && is_running() {
-            hub.preempt(kernel_tid);
+        if stays && self.preempts && is_running(processor) {
+            processor.preempt();
             self.interval = (self.interval / 4).max(SHORTEST.min(self.quantum));
             self.quiet = 0;
             return;
@@ -289,12 +303,13 @@ fn work() {
     start_tasks();
 }
 
-/// Whether the hub's kernel thread is on a CPU or waits for one, by the state in its
+/// Whether a processor's kernel thread is on a CPU or waits for one, by the state in its
 /// stat file.
-pub fn is_running() -> bool {
+pub fn is_running(processor: &Processor) -> bool {
     let mut text = [0; proc_files::MAX];
     // "tid (name) state …", of which the name and what is before it are left out.
-    proc_files::read(File::Stat, &mut text).is_some_and(|text| text.starts_with(" R"))
+    proc_files::read(File::Stat(processor.index()), &mut text)
+        .is_some_and(|text| text.starts_with(" R"))
 }
 
 /// Sends the signal.

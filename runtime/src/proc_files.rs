@@ -17,34 +17,46 @@ use core::fmt::Write as _;
 use core::sync::atomic::{AtomicI32, Ordering};
 
 use crate::arch::{syscall2, syscall4};
+use crate::hub::processor::MAX as MAX_PROCESSORS;
 use crate::private;
 
 /// One of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum File {
-    /// `stat` of the hub's kernel thread.
-    Stat,
-    /// `syscall` of the hub's kernel thread.
+    /// `stat` of the kernel thread of the processor with that index.
+    Stat(usize),
+    /// `syscall` of the first processor's kernel thread.
     Syscall,
     /// `statm` of the process.
     Statm,
 }
 
 impl File {
-    const ALL: [File; 3] = [File::Stat, File::Syscall, File::Statm];
+    fn place(self) -> usize {
+        match self {
+            File::Syscall => 0,
+            File::Statm => 1,
+            File::Stat(index) => 2 + index,
+        }
+    }
 }
 
 /// Bytes that hold any of the texts.
 pub const MAX: usize = 1024;
 
-static FDS: [AtomicI32; File::ALL.len()] = [const { AtomicI32::new(-1) }; File::ALL.len()];
+static FDS: [AtomicI32; 2 + MAX_PROCESSORS] = [const { AtomicI32::new(-1) }; 2 + MAX_PROCESSORS];
 
-/// Opens the files. What cannot be opened reads as nothing.
-pub fn open(kernel_tid: i32) {
-    for file in File::ALL {
+/// Opens the files of the processor with that index. What cannot be opened reads as
+/// nothing.
+pub fn open(index: usize, kernel_tid: i32) {
+    let mut files = vec![File::Stat(index)];
+    if index == 0 {
+        files.extend([File::Syscall, File::Statm]);
+    }
+    for file in files {
         let mut path = String::new();
         let written = match file {
-            File::Stat => write!(path, "/proc/self/task/{kernel_tid}/stat\0"),
+            File::Stat(_) => write!(path, "/proc/self/task/{kernel_tid}/stat\0"),
             File::Syscall => write!(path, "/proc/self/task/{kernel_tid}/syscall\0"),
             File::Statm => write!(path, "/proc/self/statm\0"),
         };
@@ -61,7 +73,7 @@ pub fn open(kernel_tid: i32) {
         };
         if fd >= 0 {
             let fd = private::keep(fd as i32);
-            FDS[file as usize].store(fd, Ordering::Relaxed);
+            FDS[file.place()].store(fd, Ordering::Relaxed);
         }
     }
 }
@@ -75,7 +87,7 @@ pub fn numbers() -> impl Iterator<Item = i32> {
 
 /// What a file says now, if it can be read.
 pub fn read(file: File, text: &mut [u8; MAX]) -> Option<&str> {
-    let fd = FDS[file as usize].load(Ordering::Relaxed);
+    let fd = FDS[file.place()].load(Ordering::Relaxed);
     // SAFETY: the caller's buffer. A descriptor of -1 gives EBADF.
     let n = unsafe {
         syscall4(

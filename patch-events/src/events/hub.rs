@@ -8,13 +8,21 @@ events! {
     /// Patching is done; the hub starts with the program's first thread.
     HUB INFO Armed {} => "armed: the hub starts with the first thread";
 
-    /// A hub runs.
+    /// A hub runs: a kernel thread that runs guests.
     HUB INFO HubStarted<'a> {
         /// Name of the reactor it waits with.
         reactor: &'a str,
         /// The kernel's id of the thread it runs on.
         kernel_tid: i32,
     } => "the hub runs on kernel thread {kernel_tid} and waits with {reactor}";
+
+    /// Fewer hubs run than were asked for.
+    HUB WARN HubsLimited<'a> {
+        /// How many do.
+        hubs: usize,
+        /// Why.
+        reason: &'a str,
+    } => "{hubs} hubs run and no more: {reason}";
 
     /// From here on calls are caught too that no patched site makes.
     HUB INFO Catching {} => "calls that no patched site makes are caught";

@@ -8,8 +8,9 @@ mod patch;
 pub use call::Called;
 pub use guest::{GuestEnded, GuestMadeAt, GuestStarted, LookedUp};
 pub use hub::{
-    Armed, Catching, EventsLost, ForkReinitialised, HubBlocked, HubStarted, LocksGuarded,
-    LocksNotGuarded, MemoryBack, MemoryPassed, NotCatching, PoolFull, WouldBlockForever,
+    Armed, Catching, EventsLost, ForkReinitialised, HubBlocked, HubStarted, HubsLimited,
+    LocksGuarded, LocksNotGuarded, MemoryBack, MemoryPassed, NotCatching, PoolFull,
+    WouldBlockForever,
 };
 pub use patch::{
     DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict, LoadedLate,

@@ -8,7 +8,7 @@ use patch_events::{InvalidFilter, InvalidPath, PathTemplate, Target};
 
 use crate::selection::Selection;
 
-use super::{Config, ConfigError, LoopKind, PAGE, STACK_MAX, STACK_MIN};
+use super::{Config, ConfigError, HUBS_MAX, LoopKind, PAGE, STACK_MAX, STACK_MIN};
 
 /// What a setting takes that is on or off.
 pub const SWITCH: &str = "1, yes or true, or 0, no or false";
@@ -154,6 +154,23 @@ settings! {
             config.loop_kind = LoopKind::ALL
                 .into_iter()
                 .find(|kind| kind.name().eq_ignore_ascii_case(text))?;
+            Some(())
+        };
+
+    /// How many kernel threads run the program's threads; `auto` is as many as there are
+    /// processors. The threads' own code then runs in parallel, and their calls still cost
+    /// little; with one they never run at the same time.
+    HUBS = "GEVENT_SHIM_HUBS"
+        takes "a number from 1 to 32, or auto",
+        if unset "1",
+        reads Word |text, config| {
+            config.hubs = if text.eq_ignore_ascii_case("auto") {
+                let processors = std::thread::available_parallelism().map_or(1, usize::from);
+                processors.min(HUBS_MAX)
+            } else {
+                let hubs = usize::try_from(decimal(text)?).ok()?;
+                Some(hubs).filter(|hubs| (1..=HUBS_MAX).contains(hubs))?
+            };
             Some(())
         };
 

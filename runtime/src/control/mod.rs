@@ -30,10 +30,10 @@ use crate::trace;
 
 /// Starts what `config` asks for. Called on the host context when the hub starts,
 /// with every signal blocked. What can't be had is one line on standard error.
-pub fn start(kernel_tid: i32, config: &Config) {
+pub fn start(config: &Config) {
     trace::keep_times(config.control.is_some() || config.dump_signal.is_some());
     if let Some(path) = &config.control
-        && let Err(line) = socket::start(path, kernel_tid)
+        && let Err(line) = socket::start(path)
     {
         raw::write_all(
             libc::STDERR_FILENO,
@@ -46,7 +46,7 @@ pub fn start(kernel_tid: i32, config: &Config) {
         signal::force(ends[0] | ends[1] | ends[2]);
     }
     if let Some(number) = config.dump_signal
-        && on_signal::start(number, kernel_tid)
+        && on_signal::start(number)
     {
         signal::force(signal::bit(number));
     }

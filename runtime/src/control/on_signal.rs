@@ -22,7 +22,7 @@ static WANTED: AtomicU32 = AtomicU32::new(0);
 const STACK: usize = 128 << 10;
 
 /// Makes the thread; every signal must be blocked. False if there can be none.
-pub fn start(number: i32, kernel_tid: i32) -> bool {
+pub fn start(number: i32) -> bool {
     let mut seen = WANTED.load(Ordering::SeqCst);
     let spawned = std::thread::Builder::new()
         .stack_size(STACK)
@@ -34,9 +34,9 @@ pub fn start(number: i32, kernel_tid: i32) -> bool {
                     continue;
                 }
                 seen = now;
-                let text = match snapshot::take(kernel_tid, 0) {
+                let text = match snapshot::take(0) {
                     Some(snapshot) => text(&snapshot),
-                    None => format!("gevent-shim: {}\n", standstill(kernel_tid)),
+                    None => format!("gevent-shim: {}\n", standstill()),
                 };
                 raw::write_all(libc::STDERR_FILENO, text.as_bytes());
             }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use super::wire::{GuestState, HubState, Snapshot, What};
 use crate::arch::{syscall, syscall3, syscall4};
 use crate::guest::{Guest, State};
-use crate::hub::{Hub, hub};
+use crate::hub::{Hub, Processor, hub, processor};
 use crate::monitor;
 use crate::raw::{self, NS_PER_S};
 
@@ -35,9 +35,9 @@ const PATIENCE: u64 = 2_000_000;
 /// How long a hub that stands still is waited for.
 const LIMIT: u64 = NS_PER_S;
 
-/// Asks the hub that runs on `kernel_tid`. For kernel threads of our own. `None`: the
+/// Asks the hub. For kernel threads of our own. `None`: the
 /// hub stands still, in a call that it can't see.
-pub fn take(kernel_tid: i32, stack: usize) -> Option<Snapshot> {
+pub fn take(stack: usize) -> Option<Snapshot> {
     let _alone = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let hub = hub();
     let guests = hub.count() + hub.count() / 8 + 16;
@@ -77,8 +77,14 @@ pub fn take(kernel_tid: i32, stack: usize) -> Option<Snapshot> {
             }
             return Some(request.answer);
         }
-        if !hub.is_asleep() && !hub.is_turning() && monitor::is_running() {
-            hub.preempt(kernel_tid);
+        let works = |processor: &&Processor| {
+            !processor.is_asleep() && !processor.is_turning() && monitor::is_running(processor)
+        };
+        if !hub.is_asleep() {
+            processor::each()
+                .iter()
+                .filter(works)
+                .for_each(Processor::preempt);
         }
     }
 }
@@ -143,6 +149,11 @@ fn state_of(guest: &Guest) -> GuestState {
         since: guest.since.get(),
         ..GuestState::default()
     };
+    if guest.state.get() == State::Running {
+        // On another processor, where it is right now nobody knows.
+        state.what = What::Runnable;
+        return state;
+    }
     // SAFETY: null, or the frame of the call the guest is in, on its own stack. A
     // guest that gives way is in none.
     let frame = unsafe { guest.frame.get().as_ref() }.filter(|_| !guest.giving_way.get());

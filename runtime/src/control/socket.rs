@@ -24,6 +24,7 @@ use patch_events::{Filter, InvalidFilter, PathTemplate};
 use super::snapshot;
 use super::wire::LINE_MAX;
 use crate::config::settings::{CONTROL, EVENTS};
+use crate::hub::processor;
 use crate::libc_threads;
 use crate::proc_files::{self, File};
 use crate::reactor;
@@ -43,7 +44,7 @@ const STACK: usize = 128 << 10;
 ///
 /// # Errors
 /// The line that says why there is none.
-pub fn start(template: &PathTemplate, kernel_tid: i32) -> Result<(), String> {
+pub fn start(template: &PathTemplate) -> Result<(), String> {
     let path = template.expand(std::process::id());
     let shown = path.as_os_str().as_bytes().escape_ascii().to_string();
     let failed =
@@ -58,7 +59,7 @@ pub fn start(template: &PathTemplate, kernel_tid: i32) -> Result<(), String> {
                 Ok(listener) => {
                     // The starter waits.
                     let _ = ready.send(Ok(()));
-                    serve(&listener, kernel_tid);
+                    serve(&listener);
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -184,18 +185,18 @@ fn bind_new(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
-fn serve(listener: &UnixListener, kernel_tid: i32) {
+fn serve(listener: &UnixListener) {
     loop {
         match listener.accept() {
             // A client that goes away is its own affair.
-            Ok((client, _)) => drop(attend(&client, kernel_tid)),
+            Ok((client, _)) => drop(attend(&client)),
             // Nothing more comes if this is not a passing trouble.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
 }
 
-fn attend(client: &UnixStream, kernel_tid: i32) -> io::Result<()> {
+fn attend(client: &UnixStream) -> io::Result<()> {
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
@@ -210,7 +211,7 @@ fn attend(client: &UnixStream, kernel_tid: i32) -> io::Result<()> {
         .unwrap_or((line.trim_end(), ""));
     match word {
         "dump" => match rest.parse() {
-            Ok(stack) if stack <= snapshot::STACK_MAX => dump(client, kernel_tid, stack),
+            Ok(stack) if stack <= snapshot::STACK_MAX => dump(client, stack),
             _ => refuse(
                 client,
                 &format!("expected up to {} bytes", snapshot::STACK_MAX),
@@ -240,15 +241,16 @@ fn change_events(filter: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn dump(client: &UnixStream, kernel_tid: i32, stack: usize) -> io::Result<()> {
-    match snapshot::take(kernel_tid, stack) {
+fn dump(client: &UnixStream, stack: usize) -> io::Result<()> {
+    match snapshot::take(stack) {
         Some(snapshot) => snapshot.write(client),
-        None => refuse(client, &standstill(kernel_tid)),
+        None => refuse(client, &standstill()),
     }
 }
 
 /// Why the hub does not answer, in words.
-pub fn standstill(kernel_tid: i32) -> String {
+pub fn standstill() -> String {
+    let kernel_tid = processor::first().kernel_tid();
     let mut text = [0; proc_files::MAX];
     let call = proc_files::read(File::Syscall, &mut text).unwrap_or_default();
     let number = call.split(' ').next().and_then(|word| word.parse().ok());

@@ -8,7 +8,7 @@ use super::{Guest, State};
 use crate::arch::{self, fs_base, prepare_call, resume_frame, set_word_of, syscall2, syscall3};
 use crate::dispatch;
 use crate::frame::{Frame, RED_ZONE};
-use crate::hub::Hub;
+use crate::hub::{Hub, processor};
 use crate::parking;
 use crate::probes;
 use crate::raw::err;
@@ -128,6 +128,7 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     }
     guest.name.set(creator.name.get());
     guest.interrupt.clear();
+    guest.go_anywhere();
     signal::inherit(guest, creator);
     creator.sched.inherit_to(&guest.sched);
     let tid = guest.tid.get();
@@ -209,7 +210,8 @@ pub fn adopt(hub: &'static Hub, tid: i32) -> Option<&'static Guest> {
     guest.robust_list.set(robust);
     hub.enroll(guest);
     hub.initial.set(guest);
-    hub.current.set(guest);
+    processor::first().current.set(guest);
+    guest.stay_on(processor::first());
     arch::set_current_word(guest as *const Guest as usize);
     Some(guest)
 }

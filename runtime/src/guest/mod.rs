@@ -5,8 +5,8 @@
 //! [`life`] begins and ends guests, [`sched`] keeps what one is told about its scheduling.
 //!
 //! # Synchronization
-//! A guest belongs to one hub, and the hub is one kernel thread. Every `Cell` is
-//! read and written on that kernel thread alone. `inbox_next` is the exception:
+//! Every `Cell` is read and written by our code alone, which runs on one kernel thread at
+//! a time, or by the guest in its own code. `inbox_next` is the exception:
 //! other kernel threads link a guest into the hub's inbox through it, and only
 //! the one that took the guest out of a futex queue does.
 #![allow(unsafe_code)]
@@ -23,7 +23,7 @@ use core::sync::atomic::AtomicPtr;
 use crate::arch::Context;
 use crate::frame::Frame;
 use crate::guest::sched::Scheduling;
-use crate::hub::Hub;
+use crate::hub::{Hub, Processor, processor};
 use crate::interrupt::Interruption;
 use crate::signal::SignalState;
 use crate::timer::TimerNode;
@@ -65,6 +65,8 @@ pub struct Guest {
     pub ctx: UnsafeCell<Context>,
     /// Its hub.
     pub hub: Cell<*const Hub>,
+    /// The only processor it runs on, by its index plus one; 0: any.
+    home: Cell<u8>,
     /// Thread id as the program sees it.
     pub tid: Cell<i32>,
     /// What it is doing.
@@ -143,6 +145,22 @@ impl Guest {
     pub fn hub(&self) -> &'static Hub {
         // SAFETY: set when the guest is made; hubs are never freed.
         unsafe { &*self.hub.get() }
+    }
+
+    /// The only processor it runs on, if it does not run on any.
+    #[inline]
+    pub fn home(&self) -> Option<&'static Processor> {
+        processor::each().get(usize::from(self.home.get()).wrapping_sub(1))
+    }
+
+    /// It runs on this processor alone from now on.
+    pub fn stay_on(&self, processor: &Processor) {
+        self.home.set(processor.index() as u8 + 1);
+    }
+
+    /// It runs wherever there is room.
+    pub fn go_anywhere(&self) {
+        self.home.set(0);
     }
 
     /// Whether this is the guest that was the process's initial thread.

@@ -7,6 +7,7 @@ use crate::catch;
 use crate::control;
 use crate::fork;
 use crate::guest::{State, life};
+use crate::hub::{everywhere, processor};
 use crate::mounts;
 use crate::offload;
 use crate::probes;
@@ -39,7 +40,7 @@ fn vfork(c: &mut Call<'_>) -> Outcome {
     // first call after the child is gone restores it.
     signal::show_kernel_mask_of(c.guest);
     fds::table().are_shared();
-    c.hub.shared_child.set(true);
+    processor::here().shared_child.set(true);
     Outcome::Native
 }
 
@@ -210,8 +211,21 @@ pub unsafe fn prctl(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`clone`].
 pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
+    let here_alone = match c.frame.rax as i64 {
+        // Each kernel thread would get new ones, different from the others'.
+        libc::SYS_unshare => true,
+        // The kernel does it for all.
+        libc::SYS_seccomp => c.a[1] & libc::SECCOMP_FILTER_FLAG_TSYNC != 0,
+        _ => false,
+    };
     // SAFETY: the guest's own call, unchanged.
-    let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
+    let ret = unsafe {
+        if here_alone {
+            arch::syscall(c.frame.rax, c.a)
+        } else {
+            everywhere::call(c.hub, c.frame.rax, c.a)
+        }
+    };
     offload::credentials_changed(c.guest);
     mounts::changed();
     Outcome::Done(ret)

@@ -93,74 +93,86 @@ impl EpollSet {
         state.now_armed();
         Ok(())
     }
+}
 
-    /// See [`Reactor::turn`](super::Reactor::turn).
-    pub fn turn(&mut self, hub: &Hub, wait: Wait) {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
-        let mut wait = wait;
-        loop {
-            let n = self.wait(&mut events, wait);
-            if n <= 0 {
-                return;
-            }
-            for event in &events[..n as usize] {
-                let (bits, data) = (event.events, event.u64);
-                if data == BELL {
-                    quiet_the_bell();
-                    continue;
-                }
-                if let Some(state) = fds::table().get(data as u32 as i32)
-                    && state.armed.get()
-                    && state.generation.get() == (data >> 32) as u32
-                {
-                    state.wake(hub, bits);
-                }
-            }
-            if (n as usize) < BATCH {
-                return;
-            }
-            wait = Wait::No;
-        }
+/// Room for a batch of events.
+pub struct Events([libc::epoll_event; BATCH]);
+
+impl Events {
+    /// None yet.
+    pub fn new() -> Self {
+        Events([libc::epoll_event { events: 0, u64: 0 }; BATCH])
     }
+}
 
-    fn wait(&self, events: &mut [libc::epoll_event; BATCH], wait: Wait) -> i64 {
-        let timeout = match wait {
-            Wait::No => 0,
-            Wait::Forever => u64::MAX,
-            Wait::Until(deadline) => deadline.saturating_sub(raw::now()),
-        };
-        let ts = raw::ns_timespec(timeout);
-        let ts_ptr = if timeout == u64::MAX {
-            0
-        } else {
-            &raw const ts as u64
-        };
-        let buf = events.as_mut_ptr() as u64;
-        // SAFETY: the buffer holds BATCH events; `ts` lives across the call.
-        let n = unsafe {
-            syscall(
-                libc::SYS_epoll_pwait2 as u64,
-                [self.fd as u64, buf, BATCH as u64, ts_ptr, 0, 0],
-            )
-        };
-        if n != err(libc::ENOSYS) {
-            return n;
+impl Default for Events {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Wakes the guests of `n` events that the instance `fd` gave, and of those it has beyond
+/// them.
+pub fn take(hub: &Hub, fd: i32, mut events: Events, mut n: i64) {
+    while n > 0 {
+        for event in &events.0[..n as usize] {
+            let (bits, data) = (event.events, event.u64);
+            if data == BELL {
+                quiet_the_bell();
+                continue;
+            }
+            if let Some(state) = fds::table().get(data as u32 as i32)
+                && state.armed.get()
+                && state.generation.get() == (data >> 32) as u32
+            {
+                state.wake(hub, bits);
+            }
         }
-        // Before Linux 5.11: milliseconds, rounded up so that no timer is early.
-        let ms = if timeout == u64::MAX {
-            -1
-        } else {
-            timeout.div_ceil(1_000_000).min(i32::MAX as u64) as i64
-        };
-        // SAFETY: as above.
-        unsafe {
-            syscall4(
-                libc::SYS_epoll_wait,
-                self.fd as u64,
-                buf,
-                BATCH as u64,
-                ms as u64,
-            )
+        if (n as usize) < BATCH {
+            return;
         }
+        n = wait(fd, &mut events, Wait::No);
+    }
+}
+
+/// Sleeps as `wait` says until the instance `fd` has events. How many came, or `-errno`.
+pub fn wait(fd: i32, events: &mut Events, wait: Wait) -> i64 {
+    let timeout = match wait {
+        Wait::No => 0,
+        Wait::Forever => u64::MAX,
+        Wait::Until(deadline) => deadline.saturating_sub(raw::now()),
+    };
+    let ts = raw::ns_timespec(timeout);
+    let ts_ptr = if timeout == u64::MAX {
+        0
+    } else {
+        &raw const ts as u64
+    };
+    let buf = events.0.as_mut_ptr() as u64;
+    // SAFETY: the buffer holds BATCH events; `ts` lives across the call.
+    let n = unsafe {
+        syscall(
+            libc::SYS_epoll_pwait2 as u64,
+            [fd as u64, buf, BATCH as u64, ts_ptr, 0, 0],
+        )
+    };
+    if n != err(libc::ENOSYS) {
+        return n;
+    }
+    // Before Linux 5.11: milliseconds, rounded up so that no timer is early.
+    let ms = if timeout == u64::MAX {
+        -1
+    } else {
+        timeout.div_ceil(1_000_000).min(i32::MAX as u64) as i64
+    };
+    // SAFETY: as above.
+    unsafe {
+        syscall4(
+            libc::SYS_epoll_wait,
+            fd as u64,
+            buf,
+            BATCH as u64,
+            ms as u64,
+        )
     }
 }

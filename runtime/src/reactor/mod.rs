@@ -10,7 +10,9 @@
 //! the epoll reactor the same operations wait for readiness and try again.
 //!
 //! # Synchronization
-//! A reactor belongs to the hub's kernel thread. Only the bell is rung from others.
+//! A reactor belongs to our code, on one kernel thread at a time. While one sleeps in it
+//! ([`turn`]) another may use it: the sleeper holds no reference then, and the kernel takes
+//! calls on both instances from any thread. Only the bell is rung from others.
 #![allow(unsafe_code)]
 
 pub mod epoll;
@@ -24,7 +26,7 @@ use crate::config::LoopKind;
 use crate::guest::Guest;
 use crate::hub::Hub;
 use crate::private;
-use epoll::EpollSet;
+use epoll::{EpollSet, Events};
 use ring::{Entry, Ring};
 
 /// How long a turn of the reactor may sleep.
@@ -69,19 +71,20 @@ pub struct Reactor {
 
 impl Reactor {
     /// Opens the reactor that `kind` asks for; `Auto` takes io_uring if the kernel
-    /// lets us, else epoll. `Err` is `-errno`.
-    pub fn open(kind: LoopKind) -> Result<Self, i64> {
+    /// lets us, else epoll. `several`: more than one kernel thread will use it. `Err` is
+    /// `-errno`.
+    pub fn open(kind: LoopKind, several: bool) -> Result<Self, i64> {
         let epoll = EpollSet::open()?;
         let ring = match kind {
             LoopKind::Epoll => None,
-            LoopKind::IoUring => match Ring::open(epoll.fd()) {
+            LoopKind::IoUring => match Ring::open(epoll.fd(), several) {
                 Ok(ring) => Some(ring),
                 Err(e) => {
                     epoll.close();
                     return Err(e);
                 }
             },
-            LoopKind::Auto => Ring::open(epoll.fd()).ok(),
+            LoopKind::Auto => Ring::open(epoll.fd(), several).ok(),
         };
         // SAFETY: no pointers.
         let bell = unsafe {
@@ -110,20 +113,6 @@ impl Reactor {
             "io_uring"
         } else {
             "epoll"
-        }
-    }
-
-    /// Submits what guests have asked for, sleeps as `wait` says, and wakes the
-    /// guests whose events came.
-    pub fn turn(&mut self, hub: &Hub, wait: Wait) {
-        match &mut self.ring {
-            Some(ring) => {
-                ring.turn(hub, wait);
-                if ring.take_epoll_event() {
-                    self.epoll.turn(hub, Wait::No);
-                }
-            }
-            None => self.epoll.turn(hub, wait),
         }
     }
 
@@ -178,6 +167,39 @@ impl Reactor {
             ring.close();
         }
         private::close(BELL.swap(-1, Ordering::Relaxed));
+    }
+}
+
+/// Submits what guests have asked for, sleeps as `wait` says, and wakes the guests whose
+/// events came. Host context.
+pub fn turn(hub: &Hub, wait: Wait) {
+    // SAFETY: guests hold no reference to the reactor across a switch, and each of ours ends
+    // with its statement.
+    let reactor = || unsafe { hub.reactor() };
+    let mut events = Events::new();
+    let epoll = reactor().epoll.fd();
+    let Some(entry) = reactor().ring.as_mut().map(Ring::begin_turn) else {
+        let n = enter(hub, wait, || epoll::wait(epoll, &mut events, wait));
+        epoll::take(hub, epoll, events, n);
+        return;
+    };
+    enter(hub, wait, || entry.enter(wait));
+    if reactor()
+        .ring
+        .as_mut()
+        .is_some_and(|ring| ring.end_turn(hub))
+    {
+        let n = epoll::wait(epoll, &mut events, Wait::No);
+        epoll::take(hub, epoll, events, n);
+    }
+}
+
+/// Makes a call that sleeps as `wait` says.
+fn enter<R>(hub: &Hub, wait: Wait, call: impl FnOnce() -> R) -> R {
+    if wait == Wait::No {
+        call()
+    } else {
+        hub.unlocked(call)
     }
 }
 

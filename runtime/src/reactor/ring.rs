@@ -2,7 +2,8 @@
 //!
 //! The ring is used by one kernel thread (SINGLE_ISSUER) and its completions are
 //! made in that thread's own `io_uring_enter` (DEFER_TASKRUN), so nothing
-//! interrupts a guest. The crate is built to make its system calls itself
+//! interrupts a guest. With several processors it has neither: any of them submits and
+//! takes completions, and the kernel makes a completion on the one that submitted. The crate is built to make its system calls itself
 //! (`direct-syscall`), because this code runs in guest mode too.
 //!
 //! A buffer that was handed over belongs to the kernel until its completion is
@@ -10,11 +11,11 @@
 //! the completion; if the operation had succeeded by then, its result stands.
 #![allow(unsafe_code)]
 
-use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 use std::os::fd::AsRawFd;
 
 use super::{Wait, fds};
+use crate::arch::syscall;
 use crate::guest::{Guest, Reason};
 use crate::hub::Hub;
 use crate::private;
@@ -56,23 +57,20 @@ pub struct Ring {
     epoll_fd: i32,
     /// A poll on the epoll set is with the kernel.
     epoll_watched: bool,
-    /// The epoll set has events.
-    epoll_event: bool,
     /// Number of the batch that collects submissions now.
     batch: u32,
 }
 
 impl Ring {
-    /// A ring that also tells of events on the epoll set `epoll_fd`; `Err` is
-    /// `-errno`.
-    pub fn open(epoll_fd: i32) -> Result<Self, i64> {
-        let ring = IoUring::builder()
-            .setup_cqsize(ENTRIES * 16)
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_submit_all()
-            .build(ENTRIES)
-            .map_err(errno)?;
+    /// A ring that also tells of events on the epoll set `epoll_fd`, for `several` kernel
+    /// threads or one; `Err` is `-errno`.
+    pub fn open(epoll_fd: i32, several: bool) -> Result<Self, i64> {
+        let mut builder = IoUring::builder();
+        builder.setup_cqsize(ENTRIES * 16).setup_submit_all();
+        if !several {
+            builder.setup_single_issuer().setup_defer_taskrun();
+        }
+        let ring = builder.build(ENTRIES).map_err(errno)?;
         let ring = at_high_number(ring)?;
         let mut known = Probe::new();
         ring.submitter().register_probe(&mut known).map_err(errno)?;
@@ -88,7 +86,6 @@ impl Ring {
             probe,
             epoll_fd,
             epoll_watched: false,
-            epoll_event: false,
             batch: 1,
         })
     }
@@ -102,11 +99,6 @@ impl Ring {
     /// Whether the kernel has this operation.
     pub fn supports(&self, opcode: u8) -> bool {
         self.probe[opcode as usize]
-    }
-
-    /// Whether the epoll set had events since the last call.
-    pub fn take_epoll_event(&mut self) -> bool {
-        core::mem::take(&mut self.epoll_event)
     }
 
     /// Makes events of the epoll set complete on the ring.
@@ -177,31 +169,24 @@ impl Ring {
         false
     }
 
-    /// See [`Reactor::turn`](super::Reactor::turn).
-    pub fn turn(&mut self, hub: &Hub, wait: Wait) {
+    /// What the kernel is told in this turn.
+    pub fn begin_turn(&mut self) -> Turn {
         self.watch_epoll();
         self.next_batch();
-        let pending = self.ring.submission().len();
-        let submitter = self.ring.submitter();
-        // What an error means (interrupted, timed out, completions to be taken
-        // first) is in what lies on the completion queue afterwards.
-        let _ = match wait {
-            // SAFETY: no argument is passed.
-            Wait::No => unsafe { submitter.enter::<libc::sigset_t>(pending as u32, 0, 1, None) },
-            Wait::Forever => submitter.submit_and_wait(1),
-            Wait::Until(deadline) => {
-                let ns = deadline.saturating_sub(raw::now());
-                let ts = Timespec::new()
-                    .sec(ns / raw::NS_PER_S)
-                    .nsec((ns % raw::NS_PER_S) as u32);
-                submitter.submit_with_args(1, &SubmitArgs::new().timespec(&ts))
-            }
-        };
+        Turn {
+            fd: self.ring.as_raw_fd(),
+            pending: self.ring.submission().len() as u32,
+        }
+    }
+
+    /// Wakes the guests whose operations are complete. Whether the epoll set has events.
+    pub fn end_turn(&mut self, hub: &Hub) -> bool {
+        let mut epoll_event = false;
         for done in self.ring.completion() {
             match done.user_data() {
                 NOBODY => {}
                 EPOLL => {
-                    self.epoll_event = true;
+                    epoll_event = true;
                     self.epoll_watched = cqueue::more(done.flags());
                 }
                 guest => {
@@ -213,5 +198,59 @@ impl Ring {
                 }
             }
         }
+        epoll_event
     }
+}
+
+/// One call to the kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    fd: i32,
+    /// Submissions.
+    pending: u32,
+}
+
+impl Turn {
+    /// Hands the submissions over, and sleeps as `wait` says. What an error means
+    /// (interrupted, timed out, completions to be taken first) is in what lies on the
+    /// completion queue afterwards.
+    pub fn enter(self, wait: Wait) {
+        const GETEVENTS: u64 = 1;
+        const EXT_ARG: u64 = 8;
+        let ts;
+        let mut argument = GetEventsArg::default();
+        let least = match wait {
+            Wait::No => 0,
+            Wait::Forever => 1,
+            Wait::Until(deadline) => {
+                ts = raw::ns_timespec(deadline.saturating_sub(raw::now()));
+                argument.ts = &raw const ts as u64;
+                1
+            }
+        };
+        // SAFETY: the structure is the kernel's, and what it points to lives across the call.
+        unsafe {
+            syscall(
+                libc::SYS_io_uring_enter as u64,
+                [
+                    self.fd as u64,
+                    self.pending.into(),
+                    least,
+                    GETEVENTS | EXT_ARG,
+                    &raw const argument as u64,
+                    size_of::<GetEventsArg>() as u64,
+                ],
+            )
+        };
+    }
+}
+
+/// The kernel's `struct io_uring_getevents_arg`.
+#[repr(C)]
+#[derive(Default)]
+struct GetEventsArg {
+    sigmask: u64,
+    sigmask_sz: u32,
+    pad: u32,
+    ts: u64,
 }

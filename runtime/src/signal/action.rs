@@ -11,8 +11,9 @@ use super::{
     AltStack, LAST, StackT, UNBLOCKABLE, always, arrival, bit, mask, route, signals, timer, wait,
 };
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
+use crate::config;
 use crate::guest::Guest;
-use crate::hub::{Hub, hub};
+use crate::hub::{Hub, hub, processor};
 use crate::raw;
 use crate::trace;
 
@@ -72,10 +73,6 @@ struct Table {
     view: [Cell<Action>; LAST as usize],
     /// Signals without a handler of the program's that reach ours.
     forced: Cell<u64>,
-    /// Lowest address of the stack our handler runs on; 0 before there is one.
-    stack: Cell<u64>,
-    /// The kernel has that stack.
-    on_own_stack: Cell<bool>,
     /// Mask of the one thread of a forked child.
     bare_mask: Cell<u64>,
 }
@@ -86,8 +83,6 @@ unsafe impl Sync for Table {}
 static TABLE: Table = Table {
     view: [const { Cell::new(Action::DEFAULT) }; LAST as usize],
     forced: Cell::new(0),
-    stack: Cell::new(0),
-    on_own_stack: Cell::new(false),
     bare_mask: Cell::new(0),
 };
 
@@ -265,15 +260,15 @@ pub(super) fn perform_default(hub: &Hub, signal: i32) {
 const STACK: usize = 64 << 10;
 const GUARD: usize = 4096;
 
-/// Whether our handler runs on a stack of its own.
+/// Whether our handler runs on a stack of its own on this kernel thread.
 pub(super) fn on_own_stack() -> bool {
-    TABLE.on_own_stack.get()
+    processor::here().signal.on_own_stack.get()
 }
 
 /// The stack our handler runs on.
 pub(super) fn own_stack() -> StackT {
     StackT {
-        sp: TABLE.stack.get() + GUARD as u64,
+        sp: processor::here().signal.stack.get() + GUARD as u64,
         flags: 0,
         pad: 0,
         size: STACK as u64,
@@ -282,22 +277,23 @@ pub(super) fn own_stack() -> StackT {
 
 /// Gives the kernel our stack for handlers. It refuses while the program runs on
 /// an alternate stack: then this is called again later.
-pub(super) fn take_own_stack() {
-    if TABLE.on_own_stack.get() {
+pub fn take_own_stack() {
+    let thread = &processor::here().signal;
+    if thread.on_own_stack.get() {
         return;
     }
-    if TABLE.stack.get() == 0 {
+    if thread.stack.get() == 0 {
         let Some(low) = raw::reserve(STACK + GUARD) else {
             return;
         };
         // SAFETY: the lowest page of a new mapping.
         unsafe { syscall3(libc::SYS_mprotect, low as u64, GUARD as u64, 0) };
-        TABLE.stack.set(low as u64);
+        thread.stack.set(low as u64);
     }
     let stack = own_stack();
     // SAFETY: memory that is never freed.
     let ret = unsafe { syscall2(libc::SYS_sigaltstack, &raw const stack as u64, 0) };
-    TABLE.on_own_stack.set(ret == 0);
+    thread.on_own_stack.set(ret == 0);
 }
 
 /// Takes over what the kernel thread has; called once when `guest` is adopted,
@@ -319,11 +315,15 @@ pub fn adopt(guest: &Guest, mask: u64) {
         .signal
         .altstack
         .set(AltStack::of(&stack).unwrap_or(AltStack::NONE));
-    TABLE.on_own_stack.set(false);
+    processor::here().signal.on_own_stack.set(false);
     take_own_stack();
     guest.signal.mask.set(mask & !UNBLOCKABLE);
     mask::add(guest.signal.mask.get());
     mask::begin();
+    if config::get().hubs > 1 {
+        // Processors but the first let them through whoever blocks them.
+        force(mask & mask::TO_A_THREAD);
+    }
 }
 
 /// In a forked child: the kernel gets the program's own handlers and the guest's
@@ -342,7 +342,7 @@ pub fn become_bare(guest: &Guest) {
     }
     // SAFETY: the program's own stack.
     unsafe { syscall2(libc::SYS_sigaltstack, &raw const stack as u64, 0) };
-    TABLE.on_own_stack.set(false);
+    processor::here().signal.on_own_stack.set(false);
     TABLE.bare_mask.set(guest.signal.mask.get());
     wait::clear();
     timer::clear();

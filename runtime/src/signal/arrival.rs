@@ -2,18 +2,19 @@
 #![allow(unsafe_code)]
 
 use super::action::{self, Disposition, disposition};
-use super::route::{self, Arrived};
+use super::route;
+use super::thread::Arrived;
 use super::{Action, FAULTS, Info, always, bit, deliver, mask, timer};
 use crate::arch::{self, Ucontext, syscall0, syscall3};
 use crate::catch;
 use crate::control::on_signal;
 use crate::guest::Guest;
 use crate::host::{HOST_WORD, POOL_WORD};
-use crate::hub::{Hub, hub};
+use crate::hub::{Hub, Processor, everywhere, hub, processor};
 use crate::monitor::PREEMPT;
 use crate::trace::sample;
 
-/// Called by the kernel, with every signal blocked; on the hub's kernel thread it
+/// Called by the kernel, with every signal blocked; where guests run it
 /// runs on a stack of its own.
 ///
 /// # Safety
@@ -47,27 +48,23 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
         }
         return;
     }
+    let here = processor::here();
     if signal == PREEMPT && info.code() == libc::SI_TKILL && info.pid() == hub.pid.get() {
         sample::answer(uc);
-        // From the monitor. In our code it is seen when the call ends. Several may have
-        // queued up: one is enough, and a guest that is giving way already is not asked
-        // again, or the frames would pile up on its stack.
-        if word != HOST_WORD
-            && !hub.in_shim()
-            && action::on_own_stack()
-            && !hub.shared_child.get()
-            // SAFETY: the word of a guest's TCB points to its record while it lives.
-            && unsafe { !(*(word as *const Guest)).giving_way.get() }
-            && hub.take_preemption()
-        {
+        everywhere::answer(here);
+        if word != HOST_WORD && !here.in_shim() {
             // SAFETY: the word of a guest's TCB points to its record while it lives,
             // and the guest was interrupted in its own code.
-            unsafe { deliver::preemption(&*(word as *const Guest), uc, info) };
+            unsafe { asked_to_look(hub, here, &*(word as *const Guest), info, uc) };
+        } else if !here.shared_child.get()
+            && let Some(mask) = mask::changed_elsewhere()
+        {
+            uc.mask = mask;
         }
         return;
     }
     let fault = bit(signal) & FAULTS != 0 && info.code() > 0;
-    if word == HOST_WORD || hub.in_shim() {
+    if word == HOST_WORD || here.in_shim() {
         if fault {
             if always() & bit(signal) == 0 || !uc.fix_up() {
                 action::give_up(signal);
@@ -79,7 +76,7 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     }
     // SAFETY: the word of a guest's TCB points to its record while it lives.
     let guest = unsafe { &*(word as *const Guest) };
-    if (!action::on_own_stack() || hub.shared_child.get()) && !fault {
+    if (!action::on_own_stack() || here.shared_child.get()) && !fault {
         // We are on the program's own stack, and nothing may be built there now; or
         // the guest is at its vfork, which a handler's calls must not get between.
         if route::record(hub, arrived(hub, info)) {
@@ -87,7 +84,52 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
         }
         return;
     }
-    if fault {
+    hub.enter_shim();
+    // SAFETY: the guest was interrupted in its own code.
+    unsafe { in_guest(hub, guest, signal, info, uc) };
+    hub.leave_shim();
+}
+
+/// The monitor's signal, or another processor's, found a guest in its own code. In our code
+/// it is seen when the call ends.
+///
+/// # Safety
+/// As [`deliver::into_context`].
+unsafe fn asked_to_look(
+    hub: &Hub,
+    here: &Processor,
+    guest: &Guest,
+    info: &Info,
+    uc: &mut Ucontext,
+) {
+    if !action::on_own_stack() || here.shared_child.get() {
+        return;
+    }
+    // Several may have queued up: one is enough, and a guest that is giving way already is
+    // not asked again, or the frames would pile up on its stack.
+    let gives_way = !guest.giving_way.get() && hub.take_preemption();
+    if !gives_way && !processor::several() {
+        return;
+    }
+    hub.enter_shim();
+    // SAFETY: the caller's contract.
+    unsafe {
+        if gives_way {
+            deliver::preemption(guest, uc, info);
+        } else {
+            mask::hold();
+            deliver::into_context(guest, uc, None);
+        }
+    }
+    hub.leave_shim();
+}
+
+/// A signal found a guest in its own code.
+///
+/// # Safety
+/// As [`deliver::into_context`].
+unsafe fn in_guest(hub: &Hub, guest: &Guest, signal: i32, info: &Info, uc: &mut Ucontext) {
+    if bit(signal) & FAULTS != 0 && info.code() > 0 {
         let action = match disposition(signal) {
             Disposition::Handler(action) if guest.signal.mask() & bit(signal) == 0 => action,
             // As the kernel does with a fault that is blocked or ignored. A call does not
@@ -96,7 +138,7 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
             _ => return action::give_up(signal),
         };
         mask::hold();
-        // SAFETY: the guest was interrupted in its own code.
+        // SAFETY: the caller's contract.
         unsafe { deliver::into_context(guest, uc, Some((signal, *info, action))) };
         return;
     }
@@ -148,8 +190,9 @@ fn in_pool(signal: i32, info: &Info, uc: &mut Ucontext) {
 
 /// A child of vfork on our memory, whose signals are its own.
 fn is_shared_child(hub: &Hub) -> bool {
+    let shared_child = processor::here().shared_child.get();
     // SAFETY: no arguments.
-    hub.shared_child.get() && unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64
+    shared_child && unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64
 }
 
 /// A signal and whom the kernel meant: a guest where that can be told.
@@ -160,7 +203,7 @@ fn arrived(hub: &Hub, info: &Info) -> Arrived {
             if info.code() == libc::SI_USER && info.pid() == hub.pid.get() =>
         {
             // SAFETY: the current guest is a live record.
-            unsafe { hub.current.get().as_ref() }.map_or(0, |g| g.tid.get())
+            unsafe { processor::here().current.get().as_ref() }.map_or(0, |g| g.tid.get())
         }
         _ if info.code() == libc::SI_TIMER => timer::owner(info.pid()).unwrap_or(0),
         _ => 0,

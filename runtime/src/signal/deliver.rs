@@ -10,7 +10,7 @@ use super::{Action, FAULTS, Info, bit, mask, route};
 use crate::arch::{self, Interrupted, SigFrame, Ucontext, syscall0};
 use crate::frame::Frame;
 use crate::guest::Guest;
-use crate::hub::hub;
+use crate::hub::{hub, processor};
 use crate::monitor;
 use crate::raw::{ERESTARTSYS, err};
 
@@ -127,7 +127,7 @@ pub(super) unsafe fn into_context(guest: &Guest, uc: &mut Ucontext, first: Optio
     let kernel_mask = mask::release();
     if entered {
         context.enter_from_kernel(uc, kernel_mask);
-    } else if !guest.hub().shared_child.get() {
+    } else if !processor::here().shared_child.get() {
         uc.mask = kernel_mask;
     }
 }

@@ -1,6 +1,6 @@
 //! Masks of guests, and the one the kernel thread has because of them.
 //!
-//! The kernel thread blocks what every guest blocks: a count for each signal says
+//! The kernel thread (of several, the first processor's) blocks what every guest blocks: a count for each signal says
 //! how many do. libc blocks everything around thread creation and restores the
 //! mask in both threads, so guests that block every signal of the program are
 //! one count of their own, and such a block is not told to the kernel at all when
@@ -14,10 +14,11 @@
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
-use super::{HOST_MASK, INTERNAL, LAST, UNBLOCKABLE, always, bit, route, signals};
+use super::{FAULTS, HOST_MASK, INTERNAL, LAST, UNBLOCKABLE, always, bit, route, signals};
 use crate::arch::syscall4;
 use crate::catch;
 use crate::guest::Guest;
+use crate::hub::processor;
 
 /// Every signal of the program that can be blocked.
 const FULL: u64 = !(UNBLOCKABLE | INTERNAL);
@@ -115,12 +116,10 @@ impl Counts {
 
 struct Masks {
     counts: Counts,
-    /// What the kernel thread's mask is to be while guests run.
+    /// What the first processor's mask is to be while guests run.
     kernel: Cell<u64>,
     /// Signals that guests wait for with sigtimedwait: not blocked in the kernel.
     waited: Cell<u64>,
-    /// Everything is blocked in the kernel for now; who blocked it sets `kernel` again.
-    held: Cell<bool>,
 }
 
 // SAFETY: see Synchronization.
@@ -130,7 +129,6 @@ static MASKS: Masks = Masks {
     counts: Counts::new(),
     kernel: Cell::new(0),
     waited: Cell::new(0),
-    held: Cell::new(false),
 };
 
 /// Sets the mask of `guest`. `of_libc`: a block that libc ends itself in a moment.
@@ -173,7 +171,7 @@ pub(super) fn remove(mask: u64) {
 
 /// The first guest was counted: the kernel thread's mask is ours from now on.
 pub(super) fn begin() {
-    MASKS.held.set(false);
+    release();
     MASKS.kernel.set(MASKS.counts.common(!0) & !always());
     resync();
 }
@@ -182,7 +180,6 @@ pub(super) fn begin() {
 pub(super) fn clear() {
     MASKS.counts.clear();
     MASKS.waited.set(0);
-    MASKS.held.set(false);
     MASKS.kernel.set(0);
 }
 
@@ -204,30 +201,60 @@ pub(super) fn waited() -> u64 {
 
 fn apply(common: u64) {
     let kernel = common & !(MASKS.waited.get() | always());
-    if MASKS.kernel.replace(kernel) != kernel && !MASKS.held.get() {
+    if MASKS.kernel.replace(kernel) == kernel {
+        return;
+    }
+    let first = processor::first();
+    if !processor::here().is_first() {
+        // It takes the mask in the handler.
+        first.interrupt();
+    } else if !first.signal.held.get() {
         set_kernel_mask(kernel);
     }
 }
 
+/// What the kernel sends to a thread for what that does itself.
+pub(super) const TO_A_THREAD: u64 = FAULTS | bit(libc::SIGPIPE) | bit(libc::SIGXFSZ);
+
+/// What this kernel thread's mask is to be.
+fn own() -> u64 {
+    if processor::here().is_first() {
+        MASKS.kernel.get()
+    } else {
+        HOST_MASK & !(always() | TO_A_THREAD)
+    }
+}
+
+/// The mask that this kernel thread is to have when the handler that interrupted it returns,
+/// if it is not held: another processor may have changed it.
+pub(super) fn changed_elsewhere() -> Option<u64> {
+    (processor::several() && !is_held()).then(own)
+}
+
 /// Everything is blocked in the kernel already: keeps it so.
 pub(super) fn hold() {
-    MASKS.held.set(true);
+    processor::here().signal.held.set(true);
 }
 
 /// Ends `hold`; the caller gives the kernel thread this mask.
 pub(super) fn release() -> u64 {
-    MASKS.held.set(false);
-    MASKS.kernel.get()
+    processor::here().signal.held.set(false);
+    own()
 }
 
 /// Whether everything is blocked in the kernel.
 pub(super) fn is_held() -> bool {
-    MASKS.held.get()
+    processor::here().signal.held.get()
 }
 
 /// Tells the kernel again, after something else set its mask.
 pub fn resync() {
-    set_kernel_mask(MASKS.kernel.get());
+    set_kernel_mask(own());
+}
+
+/// Gives the kernel thread of a new processor its mask.
+pub fn take_mask() {
+    resync();
 }
 
 /// Replaces the guest's mask for one call; returns the old one.

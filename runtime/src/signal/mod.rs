@@ -7,7 +7,9 @@
 //!
 //! - *Masks* ([`mask`]). The kernel thread blocks what every guest blocks. Such a
 //!   signal stays pending in the kernel, where signalfd, sigpending and a new
-//!   program find it; any other arrives at once and is given to a guest.
+//!   program find it; any other arrives at once and is given to a guest. With several
+//!   [processors](crate::hub::processor) that is the first one; the others let through
+//!   only what the kernel sends to a thread.
 //! - *Actions* ([`action`]). Where the program has a handler the kernel gets ours;
 //!   SIG_DFL and SIG_IGN are the kernel's to carry out. Ours also stands for
 //!   SIGSEGV and SIGBUS, to answer EFAULT for a bad address of the program, for
@@ -24,11 +26,14 @@
 //!   and the handler runs there: right away if the guest was interrupted in its
 //!   own code, else when its system call returns.
 //!
+//! A guest that runs on another processor is told with the
+//! [`monitor`](crate::monitor)'s signal.
+//!
 //! # Synchronization
-//! Everything here belongs to the hub's kernel thread. Our code, which is
-//! interrupted only by the recording of a signal, shares with the handler the
-//! ring of recorded signals and `Hub::signals`. A handler that interrupts a
-//! guest's code has the rest to itself.
+//! Everything here belongs to our code, on one kernel thread at a time. It is
+//! interrupted only by the recording of a signal, and shares with the handler the
+//! rings of recorded signals ([`thread`]) and `Hub::signals`. A handler that interrupts a
+//! guest's code is our code from [`Hub::enter_shim`](crate::hub::Hub::enter_shim) on.
 #![allow(unsafe_code)]
 
 use crate::catch;
@@ -41,20 +46,22 @@ mod mask;
 mod queue;
 mod route;
 mod state;
+mod thread;
 mod timer;
 mod wait;
 
 pub use action::{
     Action, adopt, after_exec, become_bare, before_exec, discard_ignored, force, mask_of_bare,
-    reinstall, set_action, view,
+    reinstall, set_action, take_own_stack, view,
 };
 pub use deliver::{deliver, deliver_interrupted, handler_returned};
 pub use mask::{
     begin_mask, block_all, change, end_mask, inherit, restore_kernel_mask, resync,
-    show_kernel_mask_of,
+    show_kernel_mask_of, take_mask,
 };
-pub use route::{forget, pending, route, send};
+pub use route::{forget, pending, route, send, unblock_if_full};
 pub use state::{AltStack, SignalState, StackT};
+pub use thread::OfThread;
 pub use timer::{add_timer, remove_timer};
 pub use wait::{begin_wait, end_wait, pending_here, pending_in_kernel, take, take_from_kernel};
 

@@ -1,43 +1,23 @@
 //! From what arrived to the guest that handles it.
 //!
 //! # Synchronization
-//! The ring has one producer, the signal handler while it interrupts our own
-//! code, and one consumer, that code. Both are on the hub's kernel thread, so
-//! the order of the accesses is the program's; they are atomics so that the
-//! compiler keeps it. The rest is as in [`super`].
+//! As [`super`].
 #![allow(unsafe_code)]
 
-use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::ptr;
+use core::sync::atomic::Ordering;
 
 use super::action::{Disposition, disposition};
 use super::queue::{self, Queue};
+use super::thread::Arrived;
 use super::{Info, bit, mask, signals, wait};
 use crate::arch::{syscall0, syscall3};
 use crate::guest::{Guest, Reason, State};
-use crate::hub::Hub;
+use crate::hub::{Hub, processor};
 use crate::interrupt;
 use crate::raw::err;
 
-/// A signal that arrived while our code ran.
-#[derive(Clone, Copy)]
-pub(super) struct Arrived {
-    pub info: Info,
-    /// Id of the guest it is for; 0 if it is the process's.
-    pub guest: i32,
-}
-
-/// Signals the ring holds. When it is full, everything is blocked until it is
-/// emptied, so that nothing is lost.
-const RING: usize = 64;
-
 struct Process {
-    ring: UnsafeCell<[Arrived; RING]>,
-    /// Taken, put: indices that only grow.
-    head: AtomicUsize,
-    tail: AtomicUsize,
-    /// The handler blocked everything because the ring is full.
-    full: AtomicBool,
     /// Signals that wait for any guest.
     queue: Queue,
 }
@@ -46,32 +26,15 @@ struct Process {
 unsafe impl Sync for Process {}
 
 static PROCESS: Process = Process {
-    ring: UnsafeCell::new(
-        [Arrived {
-            info: Info::EMPTY,
-            guest: 0,
-        }; RING],
-    ),
-    head: AtomicUsize::new(0),
-    tail: AtomicUsize::new(0),
-    full: AtomicBool::new(false),
     queue: Queue::new(),
 };
 
 /// Called by the handler that interrupted our code. True: everything must be
 /// blocked when it returns.
 pub(super) fn record(hub: &Hub, arrived: Arrived) -> bool {
-    let tail = PROCESS.tail.load(Ordering::Relaxed);
-    // SAFETY: the slot is free: the ring is never filled beyond its last slot, and
-    // the consumer does not read slots at or after `tail`.
-    unsafe { (*PROCESS.ring.get())[tail % RING] = arrived };
-    PROCESS.tail.store(tail + 1, Ordering::Release);
+    let full = processor::here().signal.put(arrived);
     hub.signals.store(true, Ordering::SeqCst);
     hub.notify();
-    let full = tail + 1 - PROCESS.head.load(Ordering::Relaxed) == RING;
-    if full {
-        PROCESS.full.store(true, Ordering::Relaxed);
-    }
     full
 }
 
@@ -94,17 +57,17 @@ pub(super) fn accept(hub: &Hub, arrived: &Arrived) {
 }
 
 fn drain(hub: &Hub) {
-    loop {
-        let head = PROCESS.head.load(Ordering::Relaxed);
-        if head == PROCESS.tail.load(Ordering::Acquire) {
-            break;
+    for processor in processor::each() {
+        while let Some(arrived) = processor.signal.take() {
+            accept(hub, &arrived);
         }
-        // SAFETY: between head and tail, so written and not being written.
-        let arrived = unsafe { (*PROCESS.ring.get())[head % RING] };
-        PROCESS.head.store(head + 1, Ordering::Release);
-        accept(hub, &arrived);
     }
-    if PROCESS.full.swap(false, Ordering::Relaxed) && !mask::is_held() {
+    unblock_if_full();
+}
+
+/// Lets signals through again that were blocked here because too many had arrived.
+pub fn unblock_if_full() {
+    if processor::here().signal.take_full() && !mask::is_held() {
         mask::resync();
     }
 }
@@ -140,7 +103,10 @@ fn choose(hub: &Hub, signal: i32) -> Option<&'static Guest> {
     }
     let open = |guest: &&'static Guest| guest.signal.mask.get() & bit(signal) == 0;
     // SAFETY: both point to live records while they are set.
-    let (initial, current) = unsafe { (hub.initial.get().as_ref(), hub.current.get().as_ref()) };
+    let (initial, current) = unsafe {
+        let current = processor::here().current.get();
+        (hub.initial.get().as_ref(), current.as_ref())
+    };
     initial
         .filter(open)
         .or_else(|| current.filter(open))
@@ -155,11 +121,28 @@ fn post(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info, shared: bool
     if !guest.signal.queue.push(signal, info, shared) {
         return false;
     }
-    if guest.signal.deliverable() && guest.interruptible.get() {
-        // Not parked: it looks at its signals before it goes on anyway.
-        hub.wake(guest, Reason::Signal);
+    if guest.signal.deliverable() {
+        if guest.interruptible.get() {
+            // Not parked: it looks at its signals before it goes on anyway.
+            hub.wake(guest, Reason::Signal);
+        }
+        interrupt_elsewhere(guest);
     }
     true
+}
+
+/// Makes a guest that runs on another processor look at its signals.
+fn interrupt_elsewhere(guest: &Guest) {
+    if !processor::several() || guest.state.get() != State::Running {
+        return;
+    }
+    let here = processor::here();
+    let elsewhere = processor::each()
+        .iter()
+        .find(|p| ptr::eq(p.current.get(), guest) && !ptr::eq(*p, here));
+    if let Some(processor) = elsewhere {
+        processor.interrupt();
+    }
 }
 
 /// What tgkill(2) and its like do to a guest. Returns 0 or `-EAGAIN`.
@@ -267,9 +250,6 @@ pub fn forget(guest: &Guest) {
 
 /// In a forked child: nothing is pending.
 pub(super) fn clear(hub: &Hub) {
-    PROCESS.head.store(0, Ordering::Relaxed);
-    PROCESS.tail.store(0, Ordering::Relaxed);
-    PROCESS.full.store(false, Ordering::Relaxed);
     PROCESS.queue.clear();
     for guest in hub.guests() {
         guest.signal.queue.clear();

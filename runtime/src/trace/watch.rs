@@ -16,7 +16,7 @@ use tracing::Level;
 use super::sample::{self, Sample};
 use super::{call, deadlock, totals};
 use crate::config;
-use crate::hub::Hub;
+use crate::hub::{Hub, Processor, processor};
 use crate::monitor;
 use crate::proc_files::{self, File};
 use crate::raw;
@@ -86,15 +86,17 @@ impl Watch {
             .min()
     }
 
-    /// Looks at a hub that works on `kernel_tid`.
-    pub fn look(&mut self, hub: &'static Hub, kernel_tid: i32) {
+    /// Looks at a hub that works.
+    pub fn look(&mut self, hub: &'static Hub) {
         self.look_at_memory();
         let Some(limit) = self.limit else {
             return;
         };
         let (switches, now) = (hub.switches(), raw::now());
         if switches != self.switches
-            || hub.is_turning()
+            || processor::each()
+                .iter()
+                .any(|processor| processor.is_turning() || processor.is_asleep())
             || hub.count() < 2
             || super::ENDING.load(Ordering::Relaxed)
         {
@@ -103,7 +105,8 @@ impl Watch {
             self.told = true;
             totals::blocked();
             if self.told_to {
-                blocked(hub, kernel_tid, now - self.since);
+                // With several, all of them are: one is told of.
+                blocked(processor::first(), now - self.since);
             }
         }
     }
@@ -163,12 +166,13 @@ struct Blocked {
     sample: Option<Sample>,
 }
 
-fn blocked(hub: &'static Hub, kernel_tid: i32, blocked: u64) {
+fn blocked(processor: &'static Processor, blocked: u64) {
+    let kernel_tid = processor.kernel_tid();
     // SAFETY: records of guests are never unmapped.
-    let guest = unsafe { hub.current.as_ptr().read_volatile().as_ref() };
+    let guest = unsafe { processor.current.as_ptr().read_volatile().as_ref() };
     let tid = guest.map_or(kernel_tid, |guest| guest.tid.get());
     let (doing, sample) = match sample::sleeping() {
-        Some(sleeping) if !monitor::is_running() => {
+        Some(sleeping) if !monitor::is_running(processor) => {
             let frame = guest.map(|guest| guest.frame.get());
             // SAFETY: the frame of a call that its guest has not left for long, or of one
             // it has left; then it lies on the same stack, which is still mapped.

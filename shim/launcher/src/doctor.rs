@@ -98,7 +98,7 @@ fn machine(report: &mut Report) {
             "with a system call (no wrfsbase): slower, still right"
         },
     );
-    match Reactor::open(LoopKind::Auto) {
+    match Reactor::open(LoopKind::Auto, false) {
         Ok(reactor) => {
             let name = reactor.name();
             reactor.abandon();

@@ -1,8 +1,9 @@
-//! One word in every thread's own TLS: who runs on this TCB.
+//! Two words in every thread's own TLS: who runs on this TCB, and on which processor of
+//! ours.
 //!
-//! It is an initial-exec variable: reading it is two instructions, needs no
+//! They are one initial-exec variable: reading it is two instructions, needs no
 //! allocation and no call to `__tls_get_addr`, and every TCB that libc makes has
-//! it, zeroed, at the same distance from its FS base. Rust's `thread_local!`
+//! them, zeroed, at the same distance from its FS base. Rust's `thread_local!`
 //! gives none of that in a cdylib, so the variable is declared in assembly.
 #![allow(unsafe_code)]
 
@@ -14,9 +15,9 @@ global_asm!(
     ".hidden gevent_shim_current",
     ".globl gevent_shim_current",
     ".type gevent_shim_current,@object",
-    ".size gevent_shim_current,8",
+    ".size gevent_shim_current,16",
     "gevent_shim_current:",
-    ".zero 8",
+    ".zero 16",
     ".text",
 );
 
@@ -35,7 +36,7 @@ fn offset() -> i64 {
     off
 }
 
-/// How many bytes before the thread pointer the word begins.
+/// How many bytes before the thread pointer the words begin.
 pub fn word_distance() -> usize {
     offset().unsigned_abs() as usize
 }
@@ -87,4 +88,35 @@ pub unsafe fn word_of(fs_base: u64) -> usize {
 pub unsafe fn set_word_of(fs_base: u64, word: usize) {
     // SAFETY: the caller's contract; the word is ours alone.
     unsafe { ((fs_base as i64 + offset()) as *mut usize).write(word) };
+}
+
+/// Bytes from the first word to the second.
+const PROCESSOR: i64 = 8;
+
+/// The second word of the TCB the CPU is on now.
+///
+/// Not inlined, as [`current_word`].
+#[inline(never)]
+pub fn current_processor() -> usize {
+    let word: usize;
+    // SAFETY: as in `current_word`.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr fs:[{0} + {at}]",
+            inlateout(reg) offset() => word,
+            at = const PROCESSOR,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    word
+}
+
+/// Sets the second word of a TCB that runs on no other CPU.
+///
+/// # Safety
+/// `fs_base` must be the thread pointer of a TCB that libc has set up.
+#[inline]
+pub unsafe fn set_processor_of(fs_base: u64, processor: usize) {
+    // SAFETY: the caller's contract; the word is ours alone.
+    unsafe { ((fs_base as i64 + offset() + PROCESSOR) as *mut usize).write(processor) };
 }

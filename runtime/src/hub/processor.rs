@@ -1,0 +1,323 @@
+//! A kernel thread that runs guests, and what it has for itself.
+//!
+//! The first processor is the kernel thread that was the program's; `GEVENT_SHIM_HUBS`
+//! says how many there are beside it. Its own index is its place in [`each`].
+//!
+//! # Which one code runs on
+//! A second thread-local word of every TCB that runs here says it: host contexts keep
+//! theirs, a guest's is written before it is switched to. A guest may be on another
+//! processor after every switch, so nothing of [`here`] is kept across one.
+//!
+//! # Synchronization
+//! The `Cell`s belong to the processor's own kernel thread, in our code. Atomics are read
+//! by others: the monitor, and other processors under the [giant lock](super::giant).
+//! `current` is such a one for readers that can bear an old value. `in_shim` and
+//! `in_section` are read by the signal handler on the same kernel thread: compiler ordering
+//! is all they need. `bell` is written by who took the processor's bit out of `IDLE`.
+#![allow(unsafe_code)]
+
+use core::cell::{Cell, UnsafeCell};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::queue::RunQueue;
+use crate::arch::{self, Context, syscall3, syscall4, watched_syscall};
+use crate::guest::Guest;
+use crate::monitor;
+use crate::signal::OfThread;
+
+/// Most processors there can be: each has a bit in `IDLE`, and descriptors of its own.
+pub const MAX: usize = 32;
+
+/// A function a guest wants run on the host context.
+pub(super) type HostCall = unsafe fn(*mut ());
+
+/// See the file's first lines.
+#[repr(C, align(128))]
+pub struct Processor {
+    /// The guest on the CPU; null on the host context.
+    pub current: Cell<*const Guest>,
+    /// Where the host context goes on.
+    pub ctx: UnsafeCell<Context>,
+    /// A child made with CLONE_VM by this kernel thread may be running in this memory:
+    /// look at getpid.
+    pub shared_child: Cell<bool>,
+    /// What signals need for a kernel thread.
+    pub signal: OfThread,
+    kernel_tid: AtomicI32,
+    pub(super) in_shim: AtomicBool,
+    pub(super) in_section: AtomicBool,
+    pub(super) turns: Cell<u32>,
+    pub(super) asleep: AtomicBool,
+    pub(super) turning: AtomicBool,
+    watched: AtomicBool,
+    pub(super) switches: AtomicU64,
+    pub(super) preemption: AtomicBool,
+    pub(super) dead: Cell<*const Guest>,
+    pub(super) call: Cell<Option<(HostCall, *mut ())>>,
+    pub(super) caller: Cell<*const Guest>,
+    /// Runnable guests that run nowhere else.
+    pub(super) own: RunQueue,
+    /// It is to make the call of [`everywhere`](super::everywhere).
+    pub(super) asked: AtomicBool,
+    bell: AtomicU32,
+}
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for Processor {}
+
+static ALL: [Processor; MAX] = [const { Processor::new() }; MAX];
+/// Where they begin, for [`debugger`](crate::debugger).
+pub(crate) const FIRST: &Processor = &ALL[0];
+static COUNT: AtomicUsize = AtomicUsize::new(1);
+static SEVERAL: AtomicBool = AtomicBool::new(false);
+
+/// A bit for each processor that sleeps and does not lead.
+static IDLE: AtomicU64 = AtomicU64::new(0);
+
+/// Whether there is more than one.
+#[inline]
+pub fn several() -> bool {
+    SEVERAL.load(Ordering::Relaxed)
+}
+
+/// Sets how many there are. While one runs, in our code.
+pub(super) fn set_count(count: usize) {
+    COUNT.store(count, Ordering::Release);
+    SEVERAL.store(count > 1, Ordering::SeqCst);
+}
+
+/// Those there are; the first one always.
+pub fn each() -> &'static [Processor] {
+    &ALL[..COUNT.load(Ordering::Acquire)]
+}
+
+/// The one with that index.
+pub(super) fn at(index: usize) -> &'static Processor {
+    &ALL[index]
+}
+
+/// The kernel thread that was the program's.
+#[inline]
+pub fn first() -> &'static Processor {
+    &ALL[0]
+}
+
+/// The one this code runs on; on a kernel thread that is none, the first.
+#[inline]
+pub fn here() -> &'static Processor {
+    if !several() {
+        return first();
+    }
+    let processor = arch::current_processor() as *const Processor;
+    // SAFETY: the word is null or was set by `settle_on` and `hand_over`.
+    unsafe { processor.as_ref() }.unwrap_or(first())
+}
+
+/// Takes one out of those that sleep and wakes it. False: none slept so. Any thread,
+/// async-signal-safe.
+pub(super) fn wake_idle() -> bool {
+    loop {
+        let idle = IDLE.load(Ordering::SeqCst);
+        if idle == 0 {
+            return false;
+        }
+        if ALL[idle.trailing_zeros() as usize].wake() {
+            return true;
+        }
+    }
+}
+
+/// Every place for one. Where nobody runs on another.
+pub(super) fn every() -> &'static [Processor] {
+    &ALL
+}
+
+/// In a forked child of a guest on `from`: its host context is the first one's now, and the
+/// others are gone.
+pub(super) fn become_first(from: &Processor) {
+    let first = first();
+    if !ptr::eq(from, first) {
+        // SAFETY: the child's only thread; neither context runs.
+        unsafe { *first.ctx.get() = *from.ctx.get() };
+        first.signal.take_stack_of(&from.signal);
+    }
+    // SAFETY: as above.
+    unsafe { first.settle_on((*first.ctx.get()).fs) };
+    for processor in each() {
+        processor.reset();
+    }
+    set_count(1);
+    IDLE.store(0, Ordering::Relaxed);
+}
+
+impl Processor {
+    const fn new() -> Self {
+        Processor {
+            current: Cell::new(ptr::null()),
+            ctx: UnsafeCell::new(Context { rsp: 0, fs: 0 }),
+            shared_child: Cell::new(false),
+            signal: OfThread::new(),
+            kernel_tid: AtomicI32::new(0),
+            in_shim: AtomicBool::new(false),
+            in_section: AtomicBool::new(false),
+            turns: Cell::new(0),
+            asleep: AtomicBool::new(false),
+            turning: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            switches: AtomicU64::new(0),
+            preemption: AtomicBool::new(false),
+            dead: Cell::new(ptr::null()),
+            call: Cell::new(None),
+            caller: Cell::new(ptr::null()),
+            own: RunQueue::new(),
+            asked: AtomicBool::new(false),
+            bell: AtomicU32::new(0),
+        }
+    }
+
+    /// Its place in [`each`].
+    pub fn index(&self) -> usize {
+        (self as *const Processor as usize - ALL.as_ptr() as usize) / size_of::<Processor>()
+    }
+
+    /// Whether it is the kernel thread that was the program's.
+    #[inline]
+    pub fn is_first(&self) -> bool {
+        ptr::eq(self, first())
+    }
+
+    /// Id of its kernel thread; 0 before it has one.
+    pub fn kernel_tid(&self) -> i32 {
+        self.kernel_tid.load(Ordering::Relaxed)
+    }
+
+    /// Says which kernel thread it is.
+    pub fn set_kernel_tid(&self, tid: i32) {
+        self.kernel_tid.store(tid, Ordering::Release);
+    }
+
+    /// What runs on the TCB at `fs_base` runs here from now on.
+    ///
+    /// # Safety
+    /// `fs_base` must be the thread pointer of a TCB that libc has set up, and that runs on
+    /// no other processor.
+    #[inline]
+    pub unsafe fn settle_on(&self, fs_base: u64) {
+        // SAFETY: the caller's contract.
+        unsafe { arch::set_processor_of(fs_base, self as *const Processor as usize) };
+    }
+
+    /// `guest` is switched to next.
+    #[inline]
+    pub(super) fn hand_over(&self, guest: &Guest) {
+        self.current.set(guest);
+        if several() {
+            // SAFETY: a guest that is runnable has its TCB, and runs nowhere.
+            unsafe { self.settle_on((*guest.ctx.get()).fs) };
+        }
+    }
+
+    // --- preemption ----------------------------------------------------------------
+
+    /// Whether our code runs. For the signal handler on its kernel thread.
+    pub fn in_shim(&self) -> bool {
+        self.in_shim.load(Ordering::Relaxed)
+    }
+
+    /// How often a guest was switched to. For the monitor.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
+    /// Whether it sleeps for want of guests. For the monitor.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst)
+    }
+
+    /// Whether the reactor works here now. For the monitor.
+    pub fn is_turning(&self) -> bool {
+        self.turning.load(Ordering::Relaxed)
+    }
+
+    /// Asks that the guest that runs lets the others run. For the monitor.
+    pub fn preempt(&self) {
+        self.preemption.store(true, Ordering::Relaxed);
+        self.interrupt();
+    }
+
+    /// Makes its kernel thread run the signal handler, or end a call that is watched.
+    pub fn interrupt(&self) {
+        monitor::send(self.kernel_tid());
+    }
+
+    /// Makes a call that is not expected to wait: if it does nevertheless, the monitor
+    /// ends it (-EINTR), as any signal does.
+    ///
+    /// # Safety
+    /// As the call itself.
+    pub unsafe fn watched(&self, nr: u64, args: [u64; 6]) -> i64 {
+        self.watched.store(true, Ordering::Relaxed);
+        // SAFETY: the caller's contract.
+        let ret = unsafe { watched_syscall(nr, args) };
+        self.watched.store(false, Ordering::Relaxed);
+        ret
+    }
+
+    /// Whether such a call is being made. For the monitor.
+    pub fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    // --- sleep ---------------------------------------------------------------------
+
+    fn bit(&self) -> u64 {
+        1 << self.index()
+    }
+
+    /// Says that it is about to sleep: who wakes it from now on finds its bit.
+    pub(super) fn begin_idle(&self) {
+        self.bell.store(0, Ordering::Relaxed);
+        IDLE.fetch_or(self.bit(), Ordering::SeqCst);
+    }
+
+    /// Sleeps until it is woken or a handler ran.
+    pub(super) fn sleep(&self) {
+        const WAIT: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
+        // SAFETY: a word of ours.
+        unsafe { syscall4(libc::SYS_futex, self.bell.as_ptr() as u64, WAIT, 0, 0) };
+    }
+
+    /// It no longer sleeps, whoever woke it.
+    pub(super) fn end_idle(&self) {
+        IDLE.fetch_and(!self.bit(), Ordering::SeqCst);
+    }
+
+    /// Wakes it if it sleeps so. Any thread, async-signal-safe.
+    pub(super) fn wake(&self) -> bool {
+        const WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
+        if IDLE.fetch_and(!self.bit(), Ordering::SeqCst) & self.bit() == 0 {
+            return false;
+        }
+        self.bell.store(1, Ordering::SeqCst);
+        // SAFETY: a wake needs a valid address only.
+        unsafe { syscall3(libc::SYS_futex, self.bell.as_ptr() as u64, WAKE, 1) };
+        true
+    }
+
+    /// In a forked child: nothing of the parent's goes on.
+    fn reset(&self) {
+        self.current.set(ptr::null());
+        self.shared_child.set(false);
+        self.signal.reset();
+        self.kernel_tid.store(0, Ordering::Relaxed);
+        self.in_section.store(false, Ordering::Relaxed);
+        self.dead.set(ptr::null());
+        self.call.set(None);
+        self.own.clear();
+        self.asked.store(false, Ordering::Relaxed);
+        self.asleep.store(false, Ordering::Relaxed);
+        self.turning.store(false, Ordering::Relaxed);
+        self.watched.store(false, Ordering::Relaxed);
+    }
+}
