@@ -275,7 +275,7 @@ pub fn credentials_changed(guest: &'static Guest) {
         (state.threads, state.idle) = (0, 0);
         pool.work.notify_all();
         let most = config::get().pool;
-        while state.threads < state.queue.len().min(most) && add_thread(pool, &mut state) {}
+        while state.threads < state.queue.len().min(most) && add_thread(&mut state) {}
     });
 }
 
@@ -308,7 +308,7 @@ fn submit(pool: &'static Pool, request: Request) -> bool {
     let most = config::get().pool;
     let mut state = pool.lock();
     if state.idle <= state.queue.len() && state.threads < most {
-        add_thread(pool, &mut state);
+        add_thread(&mut state);
     }
     if state.threads == 0 {
         return false;
@@ -331,7 +331,7 @@ fn tell_full(threads: usize) {
 }
 
 /// Host context: makes a thread.
-fn add_thread(pool: &'static Pool, state: &mut State) -> bool {
+fn add_thread(state: &mut State) -> bool {
     if !state.places.iter().any(Place::is_free) {
         state.places.extend(Place::new());
     }
@@ -339,7 +339,7 @@ fn add_thread(pool: &'static Pool, state: &mut State) -> bool {
         return false;
     };
     let mask = signal::block_all();
-    let started = place.start(pool);
+    let started = place.start(state.credentials);
     signal::restore_kernel_mask(mask);
     state.threads += started as usize;
     started
@@ -408,10 +408,10 @@ impl Pool {
         state.threads >= config::get().pool && state.idle <= state.queue.len()
     }
 
-    /// What a thread of the pool does, until it has the wrong credentials.
-    fn serve(&self) {
+    /// What a thread of the pool does that was made with these credentials, until they are
+    /// the wrong ones.
+    fn serve(&self, credentials: u32) {
         let mut state = self.lock();
-        let credentials = state.credentials;
         while state.credentials == credentials {
             if let Some(request) = state.queue.pop_front() {
                 drop(state);

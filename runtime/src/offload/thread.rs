@@ -6,9 +6,6 @@
 //! hub's kernel thread makes them itself, and hands on the credentials it has.
 #![allow(unsafe_code)]
 
-use core::ptr;
-
-use super::Pool;
 use crate::arch;
 use crate::ground::Ground;
 
@@ -26,16 +23,17 @@ impl Place {
         self.0.is_free()
     }
 
-    /// Starts a thread of `pool` on it. False if the kernel makes none. Every signal must
-    /// be blocked.
-    pub fn start(&self, pool: &'static Pool) -> bool {
-        let argument = ptr::from_ref(pool) as usize;
+    /// Starts a thread of the pool on it, whose credentials have this number. False if the
+    /// kernel makes none. Every signal must be blocked.
+    pub fn start(&self, credentials: u32) -> bool {
         // SAFETY: the place is free, and the body uses no libc.
-        unsafe { self.0.start(arch::spawn_thread, body, argument) > 0 }
+        unsafe { self.0.start(arch::spawn_thread, body, credentials as usize) > 0 }
     }
 }
 
-unsafe extern "C" fn body(pool: usize) {
-    // SAFETY: `start` passes a pool, and pools are never freed.
-    unsafe { &*(pool as *const Pool) }.serve();
+/// Its credentials may be old already when it first runs.
+unsafe extern "C" fn body(credentials: usize) {
+    if let Some(pool) = super::pool() {
+        pool.serve(credentials as u32);
+    }
 }
