@@ -12,6 +12,8 @@ use crate::dispatch::{self, Phase};
 use crate::futex;
 use crate::heap_lock::HEAP;
 use crate::heir;
+use crate::hub::processor;
+use crate::monitor;
 use crate::offload;
 use crate::ops::Call;
 use crate::proc_files;
@@ -25,6 +27,8 @@ use crate::trace;
 /// Called by dispatch with a guest's present call that asks for a new process
 /// with memory of its own.
 pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
+    // The kernel knows a parent, and a tracer of its child, as a kernel thread.
+    c.guest.stay_on(processor::here());
     let held = trace::before_fork();
     fds::table().are_shared();
     let mask = signal::block_all();
@@ -49,6 +53,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     hub.reset_after_fork();
     fds::table().reset_after_fork();
     offload::reset_after_fork();
+    monitor::reset_after_fork();
     proc_files::close_after_fork();
     heir::reset_after_fork();
     control::reset_after_fork();

@@ -312,13 +312,42 @@ pub fn is_running(processor: &Processor) -> bool {
         .is_some_and(|text| text.starts_with(" R"))
 }
 
-/// Sends the signal.
+/// Kernel threads that are about to send the signal.
+static SENDING: AtomicU32 = AtomicU32::new(0);
+/// It is not to be sent.
+static HELD: AtomicBool = AtomicBool::new(false);
+
+/// Sends the signal. Async-signal-safe, from any thread.
 pub fn send(kernel_tid: i32) {
-    // SAFETY: no pointers; our own thread.
-    unsafe {
-        let pid = syscall0(libc::SYS_getpid) as u64;
-        syscall3(libc::SYS_tgkill, pid, kernel_tid as u64, PREEMPT as u64)
-    };
+    SENDING.fetch_add(1, Ordering::SeqCst);
+    if !HELD.load(Ordering::SeqCst) {
+        // SAFETY: no pointers; our own thread.
+        unsafe {
+            let pid = syscall0(libc::SYS_getpid) as u64;
+            syscall3(libc::SYS_tgkill, pid, kernel_tid as u64, PREEMPT as u64)
+        };
+    }
+    SENDING.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// From here on the signal is sent to nobody: a new program would inherit it, and not know
+/// it.
+pub fn hold() {
+    HELD.store(true, Ordering::SeqCst);
+    while SENDING.load(Ordering::SeqCst) != 0 {
+        core::hint::spin_loop();
+    }
+}
+
+/// In a forked child, which the monitor may have been about to signal when it was made.
+pub fn reset_after_fork() {
+    SENDING.store(0, Ordering::SeqCst);
+    HELD.store(false, Ordering::SeqCst);
+}
+
+/// Ends that.
+pub fn release() {
+    HELD.store(false, Ordering::SeqCst);
 }
 
 /// What a preempted guest runs, as a signal handler on its own stack.

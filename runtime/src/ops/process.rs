@@ -7,6 +7,7 @@ use super::wait::{Place, Ready, hand_over, readiness};
 use super::{Call, Outcome};
 use crate::arch::{syscall, syscall2};
 use crate::guest::Reason;
+use crate::monitor;
 use crate::private;
 use crate::raw::{self, ERESTARTSYS};
 use crate::reactor::fds;
@@ -189,11 +190,15 @@ fn tell(info: u64, told: &ChildInfo) -> Result<(), i64> {
 /// # Safety
 /// As [`wait4`].
 pub unsafe fn exec(c: &mut Call<'_>) -> Outcome {
+    monitor::hold();
+    // One that is on its way reaches its handler here, if the guest does not block it.
     let old = signal::show_kernel_mask_of(c.guest);
+    signal::take_from_kernel(signal::bit(monitor::PREEMPT));
     signal::before_exec(c.guest);
     // SAFETY: the guest's own call.
     let ret = unsafe { syscall(c.frame.rax, c.a) };
     signal::after_exec();
     signal::restore_kernel_mask(old);
+    monitor::release();
     Outcome::Done(ret)
 }
