@@ -543,6 +543,7 @@ fn operation(op: Op) -> Operation {
         Op::Connect => connect::connect,
         Op::Setsockopt => connect::setsockopt,
         Op::Socket => connect::socket,
+        Op::Ptrace => thread::ptrace,
         Op::IoUringSetup => uring::io_uring_setup,
         Op::IoUringEnter => uring::io_uring_enter,
         Op::Poll => poll::poll,

@@ -1,17 +1,21 @@
-//! One test of every guest program and event loop, by the names `program::loop`.
+//! One test of every guest program, event loop and number of hubs, by the names
+//! `program::loop` and `program::loop_2_hubs`.
 //!
 //! Several parts of names may be given, where `libtest_mimic` alone takes one; an
 //! option's value must be joined to it by `=`.
 
 use gevent_tests::guest::{Built, Guest};
 use gevent_tests::library;
-use gevent_tests::mode::{EventLoop, Mode, catching_available};
+use gevent_tests::mode::{self, EventLoop, Mode, catching_available};
 use gevent_tests::oracle::{self, Demands};
 use gevent_tests::run::{self, Outcome};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
+
+/// How many hubs a program is run with.
+const HUBS: [usize; 2] = [1, 2];
 
 /// A guest program with what its tests share: one executable and one bare run.
 struct Subject {
@@ -43,9 +47,10 @@ impl Subject {
             .map_err(|error| format!("cannot run it: {error}"))
     }
 
-    const fn demands(&self, event_loop: Option<EventLoop>) -> Demands {
+    const fn demands(&self, event_loop: Option<EventLoop>, hubs: usize) -> Demands {
         Demands {
             event_loop,
+            hubs,
             end: self.guest.directives.end,
             counts_threads: self.guest.directives.hold,
         }
@@ -54,18 +59,19 @@ impl Subject {
     fn bare(&self) -> Result<&Outcome, String> {
         let bare = self.bare.get_or_init(|| {
             let outcome = self.run(&Mode::Bare)?;
-            oracle::check_bare(&outcome, self.demands(None))?;
+            oracle::check_bare(&outcome, self.demands(None, 1))?;
             Ok(outcome)
         });
         bare.as_ref().map_err(Clone::clone)
     }
 
-    fn check_preloaded(&self, event_loop: EventLoop) -> Result<(), String> {
+    fn check_preloaded(&self, event_loop: EventLoop, hubs: usize) -> Result<(), String> {
         let mode = Mode::Preloaded {
             library: library::find()?,
             event_loop,
+            hubs,
         };
-        let demands = self.demands(Some(event_loop));
+        let demands = self.demands(Some(event_loop), hubs);
         if self.guest.directives.preloaded_only {
             oracle::check_alone(&self.run(&mode)?, demands)
         } else {
@@ -105,12 +111,21 @@ fn main() -> ExitCode {
         }
         let mut settings = subject.guest.directives.settings.iter();
         let can_catch = !settings.any(|set| set.contains("CATCH")) || catching_available();
-        for event_loop in EventLoop::ALL {
+        for (event_loop, hubs) in HUBS
+            .into_iter()
+            .filter(|&hubs| mode::hubs().is_none_or(|only| only == hubs))
+            .flat_map(|hubs| EventLoop::ALL.map(|event_loop| (event_loop, hubs)))
+        {
             let subject = Arc::clone(&subject);
-            let name = format!("{}::{}", subject.guest.name, event_loop.name());
+            let mut name = format!("{}::{}", subject.guest.name, event_loop.name());
+            if hubs > 1 {
+                name += &format!("_{hubs}_hubs");
+            }
             trials.push(
                 Trial::test(name, move || {
-                    subject.check_preloaded(event_loop).map_err(Failed::from)
+                    subject
+                        .check_preloaded(event_loop, hubs)
+                        .map_err(Failed::from)
                 })
                 .with_ignored_flag(!event_loop.available() || !can_catch),
             );

@@ -69,6 +69,15 @@ pub fn catching_available() -> bool {
 /// The variable of the tests' own whose value preloaded programs are scheduled at random from.
 const CHAOS: &str = "GEVENT_TESTS_CHAOS";
 
+/// The variable of the tests' own that says how many hubs preloaded programs run.
+const HUBS: &str = "GEVENT_TESTS_HUBS";
+
+/// How many hubs preloaded programs are to run, if the caller says so.
+#[must_use]
+pub fn hubs() -> Option<usize> {
+    std::env::var(HUBS).ok()?.parse().ok()
+}
+
 /// How a program is started.
 #[derive(Clone, Debug)]
 pub enum Mode {
@@ -80,6 +89,8 @@ pub enum Mode {
         library: PathBuf,
         /// The event loop it is told to use.
         event_loop: EventLoop,
+        /// How many hubs it is told to run.
+        hubs: usize,
     },
 }
 
@@ -104,10 +115,14 @@ impl Mode {
             Self::Preloaded {
                 library,
                 event_loop,
+                hubs,
             } => {
                 command
                     .env("LD_PRELOAD", library)
                     .env("GEVENT_SHIM_LOOP", event_loop.name());
+                if *hubs != 1 {
+                    command.env("GEVENT_SHIM_HUBS", hubs.to_string());
+                }
                 if let Some(seed) = std::env::var_os(CHAOS) {
                     command.env("GEVENT_SHIM_CHAOS", seed);
                 }
@@ -150,6 +165,7 @@ mod tests {
         let mode = Mode::Preloaded {
             library: PathBuf::from("/x/lib.so"),
             event_loop: EventLoop::Epoll,
+            hubs: 2,
         };
         mode.apply(&mut command);
         let value = |wanted: &str| {
@@ -160,5 +176,6 @@ mod tests {
         };
         assert_eq!(value("LD_PRELOAD").as_deref(), Some("/x/lib.so"));
         assert_eq!(value("GEVENT_SHIM_LOOP").as_deref(), Some("epoll"));
+        assert_eq!(value("GEVENT_SHIM_HUBS").as_deref(), Some("2"));
     }
 }

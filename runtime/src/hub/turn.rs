@@ -90,6 +90,12 @@ impl Hub {
         }
     }
 
+    /// Whether another processor sleeps in the reactor, or is about to wake there.
+    pub fn is_led_elsewhere(&self) -> bool {
+        let leader = self.leader.get();
+        !leader.is_null() && !ptr::eq(leader, processor::here())
+    }
+
     /// Whether something came that no event of the reactor tells.
     fn is_called(&self) -> bool {
         !self.inbox.load(Ordering::SeqCst).is_null()

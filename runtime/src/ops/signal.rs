@@ -7,6 +7,7 @@
 use super::{Call, Outcome};
 use crate::arch::{self, syscall0};
 use crate::guest::{Guest, Reason};
+use crate::hub::processor;
 use crate::raw::{self, ERESTARTNOHAND, err};
 use crate::signal::{self, Action, AltStack, Info, LAST, StackT, UNBLOCKABLE, bit};
 
@@ -314,7 +315,7 @@ pub unsafe fn timer_create(c: &mut Call<'_>) -> Outcome {
     let mut timer = 0i32;
     // SAFETY: an event and an id of ours.
     let ret = unsafe {
-        event.tid = syscall0(libc::SYS_gettid) as i32;
+        event.tid = processor::first().kernel_tid();
         let event = &raw const event as u64;
         arch::syscall3(libc::SYS_timer_create, clock, event, &raw mut timer as u64)
     };

@@ -40,7 +40,10 @@ fn vfork(c: &mut Call<'_>) -> Outcome {
     // first call after the child is gone restores it.
     signal::show_kernel_mask_of(c.guest);
     fds::table().are_shared();
-    processor::here().shared_child.set(true);
+    let here = processor::here();
+    here.shared_child.set(true);
+    // As in `fork`.
+    c.guest.stay_on(here);
     Outcome::Native
 }
 
@@ -203,6 +206,15 @@ pub unsafe fn prctl(c: &mut Call<'_>) -> Outcome {
         }
         _ => Outcome::Native,
     }
+}
+
+/// ptrace(2): the kernel knows a tracer as a kernel thread, which the caller so keeps.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn ptrace(c: &mut Call<'_>) -> Outcome {
+    c.guest.stay_on(processor::here());
+    Outcome::Native
 }
 
 /// setuid(2) and its family, and other calls about what a kernel thread may and sees:

@@ -10,6 +10,7 @@ use super::wait::{Place, Ready, readiness};
 use super::{Call, Outcome};
 use crate::arch::{syscall, syscall2, syscall3, syscall4};
 use crate::guest::Reason;
+use crate::hub::processor;
 use crate::private;
 use crate::raw::{self, ERESTARTNOHAND, err};
 use crate::reactor::fds::{self, Kind};
@@ -271,6 +272,8 @@ fn wait(c: &Call<'_>, fd: i32, least: u64, flags: u64, deadline: Option<u64>) ->
 /// # Safety
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn io_uring_setup(c: &mut Call<'_>) -> Outcome {
+    // A ring may take submissions and give completions to one kernel thread alone.
+    c.guest.stay_on(processor::here());
     // SAFETY: the guest's own arguments.
     let fd = unsafe { syscall2(libc::SYS_io_uring_setup, c.a[0], c.a[1]) };
     if fd >= 0

@@ -1,7 +1,7 @@
 //! The readiness reactor.
 #![allow(unsafe_code)]
 
-use super::{Wait, fds, quiet_the_bell};
+use super::{Wait, fds, quiet_the_bell, ring_the_bell};
 use crate::arch::{syscall, syscall1, syscall4};
 use crate::hub::Hub;
 use crate::private;
@@ -119,6 +119,10 @@ pub fn take(hub: &Hub, fd: i32, mut events: Events, mut n: i64) {
             let (bits, data) = (event.events, event.u64);
             if data == BELL {
                 quiet_the_bell();
+                if hub.is_led_elsewhere() {
+                    // It is for who sleeps there, or is just about to.
+                    ring_the_bell();
+                }
                 continue;
             }
             if let Some(state) = fds::table().get(data as u32 as i32)

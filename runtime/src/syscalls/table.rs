@@ -194,7 +194,7 @@ table! {
     98 getrusage Sys Native Uninterrupted CPU_TIME;
     99 sysinfo Sys Native Uninterrupted "";
     100 times Time Native Uninterrupted "";
-    101 ptrace Subprocess Native Always "";
+    101 ptrace Subprocess Virtual(Ptrace) Always "With several hubs the caller stays on one: a tracer is a kernel thread.";
     102 getuid Sys Native Uninterrupted "";
     103 syslog Sys Offloaded[Always] OnSaRestart "";
     104 getgid Sys Native Uninterrupted "";

@@ -112,6 +112,7 @@ fn check(module: &Module, bare: &Report, event_loop: EventLoop) -> Result<(), St
     let mode = Mode::Preloaded {
         library: library::find()?,
         event_loop,
+        hubs: gevent_tests::mode::hubs().unwrap_or(1),
     };
     let outcome = run(module, &mode)?;
     let mut worse = bare.worse(&report_of(&outcome));

@@ -117,6 +117,7 @@ impl Subject {
         let mode = Mode::Preloaded {
             library: library::find()?,
             event_loop,
+            hubs: gevent_tests::mode::hubs().unwrap_or(1),
         };
         let bare = self.bare()?;
         for case in self.scenario.cases {

@@ -90,6 +90,7 @@ fn main() -> ExitCode {
                 let mode = Mode::Preloaded {
                     library: library::find()?,
                     event_loop,
+                    hubs: gevent_tests::mode::hubs().unwrap_or(1),
                 };
                 let expected = oracle_of(&shared)?;
                 oracle::compare(&expected, &(scenario.run)(&mode)?, demands)
