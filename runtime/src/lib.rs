@@ -13,7 +13,8 @@
 //! |---|---|
 //! | guest | a thread of the program, run as a coroutine on the stack and TCB libc made for it; the initial thread too, once adopted |
 //! | host | our own side: the hub's loop and what it calls, on a TCB of its own |
-//! | hub | the scheduler and event loop of the one kernel thread that all guests share |
+//! | hub | the scheduler and event loop that all guests share; to the user (`GEVENT_SHIM_HUBS`) a kernel thread that runs guests |
+//! | processor | a kernel thread that runs guests, with its host context: one, unless more are asked for |
 //! | foreign thread | a kernel thread that is no guest: ours (monitor, pool, may's timer), or the program's from before |
 //! | site, stub | one `syscall` instruction of the program; the code its patch leads to |
 //! | park, wake | a guest leaves the processor; becomes runnable |
@@ -37,10 +38,13 @@
 //! that guest cannot run meanwhile: it uses a heap of our own, makes no thread and opens
 //! no library; the [`monitor`] does that for it.
 //!
-//! While our code runs, the hub's `in_shim` flag is set, and a signal handler of the
+//! While our code runs, the processor's `in_shim` flag is set, and a signal handler of the
 //! program is not run but recorded; it runs on its guest's stack when the guest leaves our
 //! code ([`signal`]). The thread-local word that tells whose TCB the CPU is on is the
 //! first thing [`dispatch`] looks at.
+//!
+//! With several processors our code still runs on one of them at a time, under one lock
+//! ([`hub`]): what is said here and below about one kernel thread holds for its holder.
 //!
 //! # Adoption
 //! Nothing happens before the program makes its first thread. Then, inside that
