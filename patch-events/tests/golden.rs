@@ -149,6 +149,7 @@ fn emit_hub() {
     PoolFull { threads: 256 }.emit();
     LocksGuarded { process: 77 }.emit();
     LocksNotGuarded { errno: 11 }.emit();
+    ClockNotWatched { errno: 24 }.emit();
     MemoryPassed {
         bytes: 2_000_000,
         limit: 1_000_000,
@@ -233,6 +234,8 @@ const GOLDEN: &[&str] = &[
     "WARN  gevent::hub: all 256 threads of the offload pool are busy",
     "INFO  gevent::hub: process 77 marks the robust locks of threads if this process is killed",
     "WARN  gevent::hub: robust locks of threads are not marked if this process is killed: error 11",
+    "WARN  gevent::hub: waits until a time of day see within a second that the clock was set: \
+     error 24",
     "WARN  gevent::hub: 2000000 bytes of memory are resident, more than 1000000",
     "INFO  gevent::hub: 900000 bytes of memory are resident, less than 1000000 again",
     "WARN  gevent::hub: 3 events were lost on the way to you",

@@ -85,6 +85,13 @@ events! {
         errno: i32,
     } => "robust locks of threads are not marked if this process is killed: error {errno}";
 
+    /// Nothing tells when the system's clock is set: a wait until a time of it looks every
+    /// second. Told once.
+    HUB WARN ClockNotWatched {
+        /// Why there is no descriptor for it: the errno.
+        errno: i32,
+    } => "waits until a time of day see within a second that the clock was set: error {errno}";
+
     /// The process uses more memory than it may.
     HUB WARN MemoryPassed {
         /// Resident bytes.

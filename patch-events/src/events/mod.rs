@@ -8,8 +8,8 @@ mod patch;
 pub use call::Called;
 pub use guest::{GuestEnded, GuestMadeAt, GuestStarted, LookedUp};
 pub use hub::{
-    Armed, Catching, EventsLost, ForkReinitialised, HubBlocked, HubStarted, HubsLimited,
-    LocksGuarded, LocksNotGuarded, MemoryBack, MemoryPassed, NotCatching, PoolFull,
+    Armed, Catching, ClockNotWatched, EventsLost, ForkReinitialised, HubBlocked, HubStarted,
+    HubsLimited, LocksGuarded, LocksNotGuarded, MemoryBack, MemoryPassed, NotCatching, PoolFull,
     WouldBlockForever,
 };
 pub use patch::{

@@ -125,6 +125,22 @@ impl Reactor {
         self.epoll.arm(fd)
     }
 
+    /// Tells the hub from now on when CLOCK_REALTIME is set. `Err(-errno)`: there is no
+    /// descriptor for it.
+    pub fn watch_clock(&mut self) -> Result<(), i64> {
+        self.epoll.watch_clock()
+    }
+
+    /// The hub knows that it was set, and is to be told when it is again.
+    pub fn clock_seen(&self) {
+        self.epoll.clock_seen();
+    }
+
+    /// Whether [`watch_clock`](Self::watch_clock) has succeeded.
+    pub fn watches_clock(&self) -> bool {
+        self.epoll.watches_clock()
+    }
+
     /// Whether operations can be handed over.
     pub fn has_ring(&self) -> bool {
         self.ring.is_some()
