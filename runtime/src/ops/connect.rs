@@ -7,8 +7,9 @@ use super::wait::{
     Direction, Naps, Place, Ready, hand_over, interrupted, readiness, socket_timeout,
 };
 use super::{Call, Outcome};
-use crate::arch::{syscall, syscall3};
+use crate::arch::{self, syscall, syscall3};
 use crate::guest::Reason;
+use crate::offload;
 use crate::raw::{self, err};
 use crate::reactor::fds;
 
@@ -26,6 +27,9 @@ pub unsafe fn connect(c: &mut Call<'_>) -> Outcome {
         || matches!(kind, libc::SOCK_DGRAM | libc::SOCK_RAW)
     {
         return Outcome::Native;
+    }
+    if family(c.a[1]) == Some(libc::AF_VSOCK as u16) {
+        return virtual_machine(c);
     }
     let Some(state) = fds::table().get(fd) else {
         return Outcome::Native;
@@ -75,6 +79,29 @@ pub unsafe fn connect(c: &mut Call<'_>) -> Outcome {
         }
         if c.hub.park(c.guest, Some(naps.next(deadline)), true) == Reason::Signal {
             return Outcome::Done(interrupted(deadline.is_some()));
+        }
+    }
+}
+
+/// The family of the address at `pointer`.
+fn family(pointer: u64) -> Option<u16> {
+    let mut family = 0u16;
+    // SAFETY: our variable; the guest's own argument, which the kernel would read.
+    let read = unsafe { arch::copy((&raw mut family).cast(), pointer as *const u8, 2) };
+    read.then_some(family)
+}
+
+/// A connect to another virtual machine. Asked again, such a socket begins anew instead of
+/// telling how the last attempt ended; so a thread of the pool makes the call.
+fn virtual_machine(c: &Call<'_>) -> Outcome {
+    let mut naps = Naps::default();
+    loop {
+        // A signal ends the wait for good, because it has a time-out: vsock(7).
+        if let Some(ret) = offload::run_interruptible(c.guest, c.frame.rax as i64, c.a) {
+            return Outcome::Done(ret);
+        }
+        if c.hub.park(c.guest, Some(naps.next(None)), true) == Reason::Signal {
+            return Outcome::Done(err(libc::EINTR));
         }
     }
 }
