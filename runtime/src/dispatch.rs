@@ -31,7 +31,7 @@ use crate::monitor;
 use crate::ops::{self, Call, Op as Operation, Outcome};
 use crate::patching;
 use crate::proc_files;
-use crate::raw::{err, is_restart};
+use crate::raw::{self, err, is_restart};
 use crate::reactor::Reactor;
 use crate::reactor::fds;
 use crate::selection::{self, Selection};
@@ -291,7 +291,9 @@ unsafe fn start() -> bool {
         for nr in 0..wanted::TABLE_LEN {
             wanted::want(nr, false);
         }
-        if let Refusal::Because(reason) = refusal {
+        if let Refusal::Because(reason) = refusal
+            && raw::has_room(ROOM_TO_TELL)
+        {
             events::NotPatched { reason }.emit();
         }
         signal::restore_kernel_mask(mask);
@@ -299,6 +301,11 @@ unsafe fn start() -> bool {
     }
     true
 }
+
+/// Address space that the start of a hub takes besides the states of descriptors, with much
+/// to spare; and that telling of a refusal takes. In bytes.
+const ROOM: usize = 64 << 20;
+const ROOM_TO_TELL: usize = 1 << 20;
 
 /// Why the hub cannot start.
 enum Refusal {
@@ -329,6 +336,9 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     let first = processor::first();
     // SAFETY: as above.
     let again = unsafe { (*first.ctx.get()).rsp } != 0;
+    if !raw::has_room(ROOM + fds::table().size()) {
+        return Err("no address space for the hub".into());
+    }
     if !again {
         if !patching::ask(config.selection)
             .groups()

@@ -274,3 +274,14 @@ pub fn reserve(len: usize) -> Option<*mut u8> {
         Some(p as *mut u8)
     }
 }
+
+/// Whether the process may map that many bytes more (RLIMIT_AS, overcommit). Our heap ends
+/// the process where it may not, so this is asked first.
+pub fn has_room(len: usize) -> bool {
+    let Some(at) = reserve(len) else {
+        return false;
+    };
+    // SAFETY: our own new mapping.
+    unsafe { syscall2(libc::SYS_munmap, at as u64, len as u64) };
+    true
+}
