@@ -361,9 +361,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         let started = host::start(tid);
         wanted::want(libc::SYS_epoll_create1 as usize, false);
         wanted::want(libc::SYS_eventfd2 as usize, false);
-        if !started {
-            return Err("may's worker could not be started on this thread".into());
-        }
+        started?;
         if let Some(seed) = config.chaos {
             hub.begin_chaos(seed);
         }

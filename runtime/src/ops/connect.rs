@@ -100,6 +100,9 @@ fn virtual_machine(c: &Call<'_>) -> Outcome {
         if let Some(ret) = offload::run_interruptible(c.guest, c.frame.rax as i64, c.a) {
             return Outcome::Done(ret);
         }
+        if offload::is_missing() {
+            return Outcome::Native;
+        }
         if c.hub.park(c.guest, Some(naps.next(None)), true) == Reason::Signal {
             return Outcome::Done(err(libc::EINTR));
         }
