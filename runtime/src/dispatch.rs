@@ -505,8 +505,8 @@ pub(crate) fn operation_of(row: &syscalls::Syscall) -> Option<Operation> {
 /// The function of each operation.
 fn operation(op: Op) -> Operation {
     use ops::{
-        aio, connect, fd, futex, identity, ipc, lock, memory, net, offloaded, poll, process, sched,
-        send, signal, splice, thread, time, uring,
+        aio, connect, fd, futex, identity, ipc, lock, memory, net, offloaded, pages, poll, process,
+        sched, send, signal, splice, thread, time, uring,
     };
     match op {
         Op::Read => fd::read,
@@ -521,7 +521,13 @@ fn operation(op: Op) -> Operation {
         Op::Open | Op::Creat | Op::Openat | Op::Openat2 => offloaded::open,
         Op::Msync => offloaded::msync,
         Op::Membarrier => offloaded::membarrier,
-        Op::Mount | Op::Umount2 | Op::MoveMount => offloaded::mounting,
+        Op::Mount | Op::Umount2 | Op::MoveMount | Op::PivotRoot => offloaded::mounting,
+        Op::Getrandom => offloaded::getrandom,
+        Op::Bpf => offloaded::bpf,
+        Op::Madvise => pages::madvise,
+        Op::ProcessMadvise => pages::process_madvise,
+        Op::Mbind => pages::mbind,
+        Op::Mlockall => pages::mlockall,
         Op::Flock => lock::flock,
         Op::Semop | Op::Semtimedop => ipc::semop,
         Op::Msgsnd => ipc::msgsnd,
@@ -550,6 +556,7 @@ fn operation(op: Op) -> Operation {
         Op::Accept | Op::Accept4 => net::accept,
         Op::Connect => connect::connect,
         Op::Setsockopt => connect::setsockopt,
+        Op::Getsockopt => connect::getsockopt,
         Op::Socket => connect::socket,
         Op::Ptrace => thread::ptrace,
         Op::IoUringSetup => uring::io_uring_setup,

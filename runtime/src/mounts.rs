@@ -81,7 +81,7 @@ fn read() {
 
 /// What a file of the kernel's says; `None` if it cannot be opened. (std's functions for
 /// files look symbols up, which takes the loader's lock.)
-fn contents(path: &CStr) -> Option<Vec<u8>> {
+pub(crate) fn contents(path: &CStr) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     // SAFETY: a path of ours.
     let fd = unsafe {

@@ -3,6 +3,7 @@
 
 use io_uring::{opcode, types};
 
+use super::offloaded::wait_untried;
 use super::wait::{
     Direction, Naps, Place, Ready, hand_over, interrupted, readiness, socket_timeout,
 };
@@ -184,11 +185,33 @@ pub unsafe fn socket(c: &mut Call<'_>) -> Outcome {
     Outcome::Done(ret)
 }
 
+/// Whether an option of a socket connects it and waits until that is done: those that
+/// sctp_connectx(3) is made of (linux/sctp.h).
+fn connects(level: u64, option: u64) -> bool {
+    /// SCTP_SOCKOPT_CONNECTX_OLD, SCTP_SOCKOPT_CONNECTX and SCTP_SOCKOPT_CONNECTX3.
+    const OPTIONS: [u64; 3] = [107, 110, 111];
+    level as i32 == libc::IPPROTO_SCTP && OPTIONS.contains(&(option as u32 as u64))
+}
+
+/// getsockopt(2).
+///
+/// # Safety
+/// As [`connect`].
+pub unsafe fn getsockopt(c: &mut Call<'_>) -> Outcome {
+    if connects(c.a[1], c.a[2]) {
+        return wait_untried(c);
+    }
+    Outcome::Native
+}
+
 /// setsockopt(2): changed options must be read again.
 ///
 /// # Safety
 /// As [`connect`].
 pub unsafe fn setsockopt(c: &mut Call<'_>) -> Outcome {
+    if connects(c.a[1], c.a[2]) {
+        return wait_untried(c);
+    }
     /// SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW (asm-generic/socket.h).
     const NEW: [i32; 2] = [66, 67];
     const OLD: [i32; 3] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT];

@@ -335,3 +335,44 @@ pub unsafe fn mounting(c: &mut Call<'_>) -> Outcome {
     mounts::changed();
     outcome
 }
+
+/// From so many bytes on a getrandom(2) computes for milliseconds.
+const MANY_RANDOM_BYTES: u64 = 1 << 20;
+
+/// getrandom(2): waits while the kernel's generator is not seeded, shortly after boot.
+///
+/// # Safety
+/// As [`open`].
+pub unsafe fn getrandom(c: &mut Call<'_>) -> Outcome {
+    let [buffer, len, flags, ..] = c.a;
+    let nonblocking = libc::GRND_NONBLOCK as u64;
+    if len >= MANY_RANDOM_BYTES {
+        return hand_over(c);
+    }
+    if flags & nonblocking != 0 {
+        return Outcome::Native;
+    }
+    wait(c, || {
+        let args = [buffer, len, flags | nonblocking, 0, 0, 0];
+        // SAFETY: the guest's own call, not waiting.
+        let ret = unsafe { arch::syscall(libc::SYS_getrandom as u64, args) };
+        (ret != err(libc::EAGAIN)).then_some(ret)
+    })
+}
+
+/// bpf(2): a program's or a type's check may take seconds. A signal ends that with EAGAIN.
+///
+/// # Safety
+/// As [`open`].
+pub unsafe fn bpf(c: &mut Call<'_>) -> Outcome {
+    /// linux/bpf.h.
+    const PROG_LOAD: u32 = 5;
+    const BTF_LOAD: u32 = 18;
+    if !matches!(c.a[0] as u32, PROG_LOAD | BTF_LOAD) {
+        return Outcome::Native;
+    }
+    match offload::run_interruptible(c.guest, libc::SYS_bpf, c.a) {
+        Some(ret) => Outcome::Done(ret),
+        None => Outcome::Done(offload::run(c.guest, libc::SYS_bpf, c.a)),
+    }
+}

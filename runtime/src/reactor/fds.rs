@@ -323,6 +323,11 @@ pub fn table() -> &'static FdTable {
 }
 
 impl FdTable {
+    /// Its memory: where it begins, and its length.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.base.get() as usize, MAX * size_of::<FdState>())
+    }
+
     /// Bytes of address space that [`init`](Self::init) takes.
     pub fn size(&self) -> usize {
         if self.base.get().is_null() {
