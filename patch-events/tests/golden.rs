@@ -124,6 +124,11 @@ fn emit_hub() {
         kernel_tid: 4242,
     }
     .emit();
+    HubsLimited {
+        hubs: 2,
+        reason: "there can be no further kernel threads",
+    }
+    .emit();
     RingRefused { errno: 1 }.emit();
     FileMissing {
         path: "/proc/self/statm",
@@ -231,6 +236,7 @@ const GOLDEN: &[&str] = &[
      blocks there stops every thread",
     "INFO  gevent::hub: armed: the hub starts with the first thread",
     "INFO  gevent::hub: the hub runs on kernel thread 4242 and waits with io_uring",
+    "WARN  gevent::hub: 2 hubs run and no more: there can be no further kernel threads",
     "INFO  gevent::hub: there is no io_uring: error 1",
     "WARN  gevent::hub: /proc/self/statm cannot be opened: error 24",
     "WARN  gevent::hub: a descriptor cannot be watched and is looked at again and again: error 28",
