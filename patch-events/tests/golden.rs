@@ -124,6 +124,18 @@ fn emit_hub() {
         kernel_tid: 4242,
     }
     .emit();
+    HubsLimited {
+        hubs: 2,
+        reason: "there can be no further kernel threads",
+    }
+    .emit();
+    RingRefused { errno: 1 }.emit();
+    FileMissing {
+        path: "/proc/self/statm",
+        errno: 24,
+    }
+    .emit();
+    NotWatched { errno: 28 }.emit();
     Catching {}.emit();
     NotCatching {
         reason: "the kernel has no Syscall User Dispatch",
@@ -147,8 +159,10 @@ fn emit_hub() {
     }
     .emit();
     PoolFull { threads: 256 }.emit();
+    PoolMissing {}.emit();
     LocksGuarded { process: 77 }.emit();
     LocksNotGuarded { errno: 11 }.emit();
+    ClockNotWatched { errno: 24 }.emit();
     MemoryPassed {
         bytes: 2_000_000,
         limit: 1_000_000,
@@ -222,6 +236,10 @@ const GOLDEN: &[&str] = &[
      blocks there stops every thread",
     "INFO  gevent::hub: armed: the hub starts with the first thread",
     "INFO  gevent::hub: the hub runs on kernel thread 4242 and waits with io_uring",
+    "WARN  gevent::hub: 2 hubs run and no more: there can be no further kernel threads",
+    "INFO  gevent::hub: there is no io_uring: error 1",
+    "WARN  gevent::hub: /proc/self/statm cannot be opened: error 24",
+    "WARN  gevent::hub: a descriptor cannot be watched and is looked at again and again: error 28",
     "INFO  gevent::hub: calls that no patched site makes are caught",
     "WARN  gevent::hub: calls that no patched site makes are not caught: the kernel has no \
      Syscall User Dispatch",
@@ -231,8 +249,11 @@ const GOLDEN: &[&str] = &[
     "WARN  gevent::hub: thread 42 has kept the others from running for 120.0ms with its own code: \
      compute+0x10 in /bin/app < main+0x20 in /bin/app",
     "WARN  gevent::hub: all 256 threads of the offload pool are busy",
+    "WARN  gevent::hub: no thread can be made for the offload pool",
     "INFO  gevent::hub: process 77 marks the robust locks of threads if this process is killed",
     "WARN  gevent::hub: robust locks of threads are not marked if this process is killed: error 11",
+    "WARN  gevent::hub: waits until a time of day see within a second that the clock was set: \
+     error 24",
     "WARN  gevent::hub: 2000000 bytes of memory are resident, more than 1000000",
     "INFO  gevent::hub: 900000 bytes of memory are resident, less than 1000000 again",
     "WARN  gevent::hub: 3 events were lost on the way to you",

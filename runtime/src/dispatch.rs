@@ -31,7 +31,7 @@ use crate::monitor;
 use crate::ops::{self, Call, Op as Operation, Outcome};
 use crate::patching;
 use crate::proc_files;
-use crate::raw::{err, is_restart};
+use crate::raw::{self, err, is_restart};
 use crate::reactor::Reactor;
 use crate::reactor::fds;
 use crate::selection::{self, Selection};
@@ -291,7 +291,9 @@ unsafe fn start() -> bool {
         for nr in 0..wanted::TABLE_LEN {
             wanted::want(nr, false);
         }
-        if let Refusal::Because(reason) = refusal {
+        if let Refusal::Because(reason) = refusal
+            && raw::has_room(ROOM_TO_TELL)
+        {
             events::NotPatched { reason }.emit();
         }
         signal::restore_kernel_mask(mask);
@@ -299,6 +301,11 @@ unsafe fn start() -> bool {
     }
     true
 }
+
+/// Address space that the start of a hub takes besides the states of descriptors, with much
+/// to spare; and that telling of a refusal takes. In bytes.
+const ROOM: usize = 64 << 20;
+const ROOM_TO_TELL: usize = 1 << 20;
 
 /// Why the hub cannot start.
 enum Refusal {
@@ -329,6 +336,9 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     let first = processor::first();
     // SAFETY: as above.
     let again = unsafe { (*first.ctx.get()).rsp } != 0;
+    if !raw::has_room(ROOM + fds::table().size()) {
+        return Err("no address space for the hub".into());
+    }
     if !again {
         if !patching::ask(config.selection)
             .groups()
@@ -351,9 +361,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         let started = host::start(tid);
         wanted::want(libc::SYS_epoll_create1 as usize, false);
         wanted::want(libc::SYS_eventfd2 as usize, false);
-        if !started {
-            return Err("may's worker could not be started on this thread".into());
-        }
+        started?;
         if let Some(seed) = config.chaos {
             hub.begin_chaos(seed);
         }
@@ -497,8 +505,8 @@ pub(crate) fn operation_of(row: &syscalls::Syscall) -> Option<Operation> {
 /// The function of each operation.
 fn operation(op: Op) -> Operation {
     use ops::{
-        aio, connect, fd, futex, identity, ipc, lock, memory, net, offloaded, poll, process, sched,
-        send, signal, splice, thread, time, uring,
+        aio, connect, fd, futex, identity, ipc, lock, memory, net, offloaded, pages, poll, process,
+        sched, send, signal, splice, thread, time, uring,
     };
     match op {
         Op::Read => fd::read,
@@ -513,7 +521,13 @@ fn operation(op: Op) -> Operation {
         Op::Open | Op::Creat | Op::Openat | Op::Openat2 => offloaded::open,
         Op::Msync => offloaded::msync,
         Op::Membarrier => offloaded::membarrier,
-        Op::Mount | Op::Umount2 | Op::MoveMount => offloaded::mounting,
+        Op::Mount | Op::Umount2 | Op::MoveMount | Op::PivotRoot => offloaded::mounting,
+        Op::Getrandom => offloaded::getrandom,
+        Op::Bpf => offloaded::bpf,
+        Op::Madvise => pages::madvise,
+        Op::ProcessMadvise => pages::process_madvise,
+        Op::Mbind => pages::mbind,
+        Op::Mlockall => pages::mlockall,
         Op::Flock => lock::flock,
         Op::Semop | Op::Semtimedop => ipc::semop,
         Op::Msgsnd => ipc::msgsnd,
@@ -542,6 +556,7 @@ fn operation(op: Op) -> Operation {
         Op::Accept | Op::Accept4 => net::accept,
         Op::Connect => connect::connect,
         Op::Setsockopt => connect::setsockopt,
+        Op::Getsockopt => connect::getsockopt,
         Op::Socket => connect::socket,
         Op::Ptrace => thread::ptrace,
         Op::IoUringSetup => uring::io_uring_setup,

@@ -54,9 +54,15 @@ pub fn any_starting() -> bool {
     STARTER.load(Ordering::Relaxed) != 0
 }
 
-/// Starts may with its worker on the calling kernel thread. False if its threads
-/// could not be made as expected; then the program stays bare.
-pub fn start(kernel_tid: i32) -> bool {
+/// Starts may with its worker on the calling kernel thread.
+///
+/// # Errors
+/// Why its threads could not be made as expected; then the program stays bare.
+pub fn start(kernel_tid: i32) -> Result<(), &'static str> {
+    // may cannot be stopped half-way.
+    if !can_open(DESCRIPTORS) {
+        return Err("no descriptors are left for the hub");
+    }
     let segv = action(libc::SIGSEGV);
     let bus = action(libc::SIGBUS);
     MAKING.store(0, Ordering::Relaxed);
@@ -67,12 +73,32 @@ pub fn start(kernel_tid: i32) -> bool {
     restore_action(libc::SIGBUS, &bus);
     // SAFETY: the hub's context is written by `catch` on this thread.
     let worker = unsafe { *processor::first().ctx.get() };
-    if !spawned || worker.rsp == 0 {
-        return false;
+    if spawned && worker.rsp != 0 {
+        libc_threads::discount(2);
+        // SAFETY: the worker never ends, and only its timer thread runs beside us.
+        if unsafe { libc_threads::unlist(worker.fs) } {
+            return Ok(());
+        }
     }
-    libc_threads::discount(2);
-    // SAFETY: the worker never ends, and only its timer thread runs beside us.
-    unsafe { libc_threads::unlist(worker.fs) }
+    Err("may's worker could not be started on this thread")
+}
+
+/// What may opens (an epoll set and an eventfd), and a reactor at least (the same).
+const DESCRIPTORS: usize = 4;
+
+/// Whether that many descriptors can be opened.
+fn can_open(count: usize) -> bool {
+    let mut opened = [-1; DESCRIPTORS];
+    let mut all = true;
+    for fd in opened.iter_mut().take(count) {
+        // SAFETY: no pointers.
+        *fd = unsafe { syscall2(libc::SYS_eventfd2, 0, libc::EFD_CLOEXEC as u64) };
+        all &= *fd >= 0;
+    }
+    for fd in opened.into_iter().filter(|&fd| fd >= 0) {
+        raw::close(fd as i32);
+    }
+    all
 }
 
 /// Stack for may's start, in bytes: its scheduler is built on the stack, which may
@@ -87,10 +113,15 @@ fn spawn_hub() -> bool {
             .set_pool_capacity(1)
             .set_stack_size(HUB_STACK);
         may::config().set_worker_pin(false);
+        // may panics where a thread cannot be made. The message is not for the program's
+        // standard error.
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
         let outcome = std::panic::catch_unwind(|| {
             // SAFETY: the hub uses no `thread_local!` across a switch.
             unsafe { may::coroutine::Builder::new().spawn(|| -> () { hub().run() }) }.is_ok()
         });
+        std::panic::set_hook(hook);
         // SAFETY: the variable of the caller, which waits.
         unsafe { *(spawned as *mut bool) = outcome.unwrap_or(false) };
     }

@@ -63,7 +63,8 @@
 //! | [`catch`] | calls that no patched site makes |
 //! | [`lookup`] | the calls inside a look-up of a name |
 //! | [`guest`], [`hub`], [`host`], [`monitor`] | records, stacks, life; scheduling; may; preemption |
-//! | [`futex`], [`heir`], [`parking`], [`timer`] | the futex table; robust locks of a killed process; who sleeps on it; deadlines |
+//! | [`futex`], [`heir`], [`parking`] | the futex table; robust locks of a killed process; who sleeps on it |
+//! | [`timer`], [`deadline`] | pending deadlines; clocks that may be set |
 //! | [`reactor`], [`offload`], [`ground`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest, and what they stand on; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
 //! | [`chaos`] | scheduling at random, to find what depends on the order |
@@ -80,6 +81,7 @@ pub mod catch;
 pub mod chaos;
 pub mod config;
 pub mod control;
+pub mod deadline;
 pub mod debugger;
 pub mod dispatch;
 pub mod errno;

@@ -34,7 +34,7 @@ use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
-use crate::arch::{syscall0, syscall3, syscall4};
+use crate::arch::{syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
 use crate::guest::Guest;
 use crate::hub::{Hub, Processor, hub, processor};
@@ -308,8 +308,28 @@ fn work() {
 pub fn is_running(processor: &Processor) -> bool {
     let mut text = [0; proc_files::MAX];
     // "tid (name) state …", of which the name and what is before it are left out.
-    proc_files::read(File::Stat(processor.index()), &mut text)
-        .is_some_and(|text| text.starts_with(" R"))
+    match proc_files::read(File::Stat(processor.index()), &mut text) {
+        Some(text) => text.starts_with(" R"),
+        None => is_computing(processor.kernel_tid()),
+    }
+}
+
+/// Whether it is on a CPU, by its CPU time: where there is no file to ask.
+fn is_computing(kernel_tid: i32) -> bool {
+    /// CPUCLOCK_SCHED of a thread (linux/posix-timers_types.h).
+    const OF_THREAD: i32 = 6;
+    let time = || {
+        let mut ts = raw::ns_timespec(0);
+        let clock = !kernel_tid << 3 | OF_THREAD;
+        // SAFETY: the kernel writes a time span of ours.
+        let ret = unsafe { syscall2(libc::SYS_clock_gettime, clock as u64, &raw mut ts as u64) };
+        (ret == 0).then_some((ts.tv_sec, ts.tv_nsec))
+    };
+    let before = time();
+    let moment = raw::ns_timespec(50_000);
+    // SAFETY: a time span of ours.
+    unsafe { syscall2(libc::SYS_nanosleep, &raw const moment as u64, 0) };
+    time() != before
 }
 
 /// Kernel threads that are about to send the signal.

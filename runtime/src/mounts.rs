@@ -64,7 +64,10 @@ pub fn changed() {
 
 /// Host context.
 fn read() {
-    let list = contents(c"/proc/self/mountinfo");
+    // What was there a second ago is the best guess.
+    let Some(list) = contents(c"/proc/self/mountinfo") else {
+        return;
+    };
     let list = String::from_utf8_lossy(&list);
     let mut count = 0;
     for id in slow_ids(&list) {
@@ -76,9 +79,9 @@ fn read() {
     MOUNTS.count.set(count);
 }
 
-/// What a file of the kernel's says; nothing if it cannot be read. (std's functions for
+/// What a file of the kernel's says; `None` if it cannot be opened. (std's functions for
 /// files look symbols up, which takes the loader's lock.)
-fn contents(path: &CStr) -> Vec<u8> {
+pub(crate) fn contents(path: &CStr) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     // SAFETY: a path of ours.
     let fd = unsafe {
@@ -89,7 +92,7 @@ fn contents(path: &CStr) -> Vec<u8> {
         )
     };
     if fd < 0 {
-        return bytes;
+        return None;
     }
     loop {
         let have = bytes.len();
@@ -107,7 +110,7 @@ fn contents(path: &CStr) -> Vec<u8> {
         bytes.truncate(have + n.max(0) as usize);
         if n <= 0 {
             raw::close(fd as i32);
-            return bytes;
+            return Some(bytes);
         }
     }
 }

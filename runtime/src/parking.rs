@@ -8,11 +8,12 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::arch::{self, syscall3, syscall4};
+use crate::arch::{self, syscall, syscall3};
+use crate::deadline::Deadline;
 use crate::futex::{MATCH_ANY, TABLE};
 use crate::guest::{Guest, Reason};
 use crate::hub::hub;
-use crate::raw::{self, err};
+use crate::raw::err;
 
 const FOREIGN: usize = 1;
 
@@ -53,7 +54,7 @@ pub fn wake_owner(owner: *mut (), on_hub: bool) {
 }
 
 const PRIVATE_WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
-const PRIVATE_WAIT: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
+const PRIVATE_WAIT: u64 = (libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG) as u64;
 
 /// Wakes up to `n` waiters of a word in this process.
 pub fn wake(address: usize, n: u32) {
@@ -78,24 +79,20 @@ impl Sleeper {
         (self as *const Sleeper as usize | FOREIGN) as *mut ()
     }
 
-    /// Sleeps in the kernel until woken (0), the deadline in CLOCK_MONOTONIC
-    /// nanoseconds passes (-ETIMEDOUT) or a handler ran (-EINTR).
-    pub fn sleep(&self, deadline: Option<u64>) -> i64 {
+    /// Sleeps in the kernel until woken (0), the deadline, of CLOCK_MONOTONIC or
+    /// CLOCK_REALTIME, has come (-ETIMEDOUT) or a handler ran (-EINTR).
+    pub fn sleep(&self, deadline: Option<Deadline>) -> i64 {
+        let until = deadline.map(Deadline::timespec);
+        let until = until
+            .as_ref()
+            .map_or(0, |until| until as *const libc::timespec as u64);
+        let word = self.0.as_ptr() as u64;
+        let wait = PRIVATE_WAIT | clock_flag(deadline);
         while self.0.load(Ordering::Acquire) == 0 {
-            let left = match deadline {
-                None => None,
-                Some(deadline) => match deadline.saturating_sub(raw::now()) {
-                    0 => return err(libc::ETIMEDOUT),
-                    left => Some(raw::ns_timespec(left)),
-                },
-            };
-            let ts = left
-                .as_ref()
-                .map_or(0, |ts| ts as *const libc::timespec as u64);
-            // SAFETY: our own word and time span.
-            let ret =
-                unsafe { syscall4(libc::SYS_futex, self.0.as_ptr() as u64, PRIVATE_WAIT, 0, ts) };
-            if ret == err(libc::EINTR) {
+            let args = [word, wait, 0, until, 0, MATCH_ANY as u64];
+            // SAFETY: our own word and time.
+            let ret = unsafe { syscall(libc::SYS_futex as u64, args) };
+            if ret == err(libc::EINTR) || ret == err(libc::ETIMEDOUT) {
                 return ret;
             }
         }
@@ -103,8 +100,41 @@ impl Sleeper {
     }
 }
 
+/// What tells futex(2) which of its two clocks a deadline is of.
+pub fn clock_flag(deadline: Option<Deadline>) -> u64 {
+    match deadline {
+        Some(deadline) if deadline.may_move() => libc::FUTEX_CLOCK_REALTIME as u64,
+        _ => 0,
+    }
+}
+
 impl Default for Sleeper {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw;
+
+    #[test]
+    fn a_sleep_ends_at_a_time_of_either_clock() {
+        for clock in [libc::CLOCK_MONOTONIC, libc::CLOCK_REALTIME] {
+            let sleeper = Sleeper::new();
+            let deadline = Deadline::new(clock, raw::clock(clock) + 5_000_000);
+            assert_eq!(sleeper.sleep(Some(deadline)), err(libc::ETIMEDOUT));
+            assert!(deadline.has_come());
+            assert_eq!(sleeper.sleep(Some(deadline)), err(libc::ETIMEDOUT));
+        }
+    }
+
+    #[test]
+    fn a_sleeper_that_was_woken_does_not_sleep() {
+        let sleeper = Sleeper::new();
+        wake_owner(sleeper.owner(), false);
+        assert_eq!(sleeper.sleep(None), 0);
+        assert_eq!(sleeper.sleep(Some(Deadline::monotonic(0))), 0);
     }
 }

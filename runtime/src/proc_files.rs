@@ -16,6 +16,8 @@
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicI32, Ordering};
 
+use patch_events::events;
+
 use crate::arch::{syscall2, syscall4};
 use crate::hub::processor::MAX as MAX_PROCESSORS;
 use crate::private;
@@ -47,7 +49,7 @@ pub const MAX: usize = 1024;
 static FDS: [AtomicI32; 2 + MAX_PROCESSORS] = [const { AtomicI32::new(-1) }; 2 + MAX_PROCESSORS];
 
 /// Opens the files of the processor with that index. What cannot be opened reads as
-/// nothing.
+/// nothing, and is told of.
 pub fn open(index: usize, kernel_tid: i32) {
     let mut files = vec![File::Stat(index)];
     if index == 0 {
@@ -74,6 +76,12 @@ pub fn open(index: usize, kernel_tid: i32) {
         if fd >= 0 {
             let fd = private::keep(fd as i32);
             FDS[file.place()].store(fd, Ordering::Relaxed);
+        } else {
+            events::FileMissing {
+                path: path.trim_end_matches('\0'),
+                errno: -fd as i32,
+            }
+            .emit();
         }
     }
 }

@@ -254,23 +254,42 @@ pub fn write_all(fd: i32, mut bytes: &[u8]) {
 
 /// Anonymous private memory that costs nothing until it is touched, or `None`.
 pub fn reserve(len: usize) -> Option<*mut u8> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let args = [
+        0,
+        len as u64,
+        libc::PROT_NONE as u64,
+        flags as u64,
+        u64::MAX,
+        0,
+    ];
     // SAFETY: a new mapping at an address of the kernel's choice.
-    let p = unsafe {
-        crate::arch::syscall(
-            libc::SYS_mmap as u64,
-            [
-                0,
-                len as u64,
-                (libc::PROT_READ | libc::PROT_WRITE) as u64,
-                (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as u64,
-                u64::MAX,
-                0,
-            ],
-        )
-    };
+    let p = unsafe { syscall(libc::SYS_mmap as u64, args) };
     if (-4095..0).contains(&p) {
-        None
-    } else {
-        Some(p as *mut u8)
+        return None;
     }
+    let (at, len) = (p as u64, len as u64);
+    let access = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+    // Accessible from the first, it would be there as a whole where new memory is locked
+    // (MCL_FUTURE).
+    // SAFETY: our own new mapping.
+    unsafe {
+        syscall2(libc::SYS_munlock, at, len);
+        if syscall3(libc::SYS_mprotect, at, len, access) != 0 {
+            syscall2(libc::SYS_munmap, at, len);
+            return None;
+        }
+    }
+    Some(p as *mut u8)
+}
+
+/// Whether the process may map that many bytes more (RLIMIT_AS, overcommit). Our heap ends
+/// the process where it may not, so this is asked first.
+pub fn has_room(len: usize) -> bool {
+    let Some(at) = reserve(len) else {
+        return false;
+    };
+    // SAFETY: our own new mapping.
+    unsafe { syscall2(libc::SYS_munmap, at as u64, len as u64) };
+    true
 }

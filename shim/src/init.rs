@@ -57,9 +57,13 @@ fn is_linked_in() -> bool {
         })
 }
 
+/// Address space that loading takes, with much to spare: without it the program is to fail in
+/// its own way, if at all. In bytes.
+const ROOM: usize = 16 << 20;
+
 #[ctor::ctor(unsafe)]
 fn load() {
-    if !allowed() || is_linked_in() {
+    if !allowed() || is_linked_in() || !raw::has_room(ROOM) {
         return;
     }
     match config::init() {

@@ -40,6 +40,7 @@ int main(void)
 	FAILS(futex(&word, FUTEX_WAIT_BITSET_PRIVATE, 1, &past, NULL, 1), EAGAIN);
 	FAILS(futex(&word, FUTEX_WAIT_BITSET_PRIVATE, 0, NULL, NULL, 0), EINVAL);
 	FAILS(futex(&word, FUTEX_WAKE_BITSET_PRIVATE, 1, NULL, NULL, 0), EINVAL);
+	FAILS(futex(&word, FUTEX_WAIT_PRIVATE | FUTEX_CLOCK_REALTIME, 0, &past, NULL, 0), ENOSYS);
 	puts("timed out");
 	return 0;
 }

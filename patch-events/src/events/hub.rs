@@ -24,6 +24,28 @@ events! {
         reason: &'a str,
     } => "{hubs} hubs run and no more: {reason}";
 
+    /// The kernel lets the hub have no io_uring: it waits with epoll.
+    HUB INFO RingRefused {
+        /// Why: the errno.
+        errno: i32,
+    } => "there is no io_uring: error {errno}";
+
+    /// A file of proc(5) cannot be opened. Whether a thread computes or waits is told from
+    /// its CPU time instead; what else the file tells is not known.
+    HUB WARN FileMissing<'a> {
+        /// The file.
+        path: &'a str,
+        /// Why: the errno.
+        errno: i32,
+    } => "{path} cannot be opened: error {errno}";
+
+    /// The kernel watches no more descriptors for the hub (`fs.epoll.max_user_watches`, or
+    /// memory). Who waits for one looks every few milliseconds. Told once.
+    HUB WARN NotWatched {
+        /// Why: the errno.
+        errno: i32,
+    } => "a descriptor cannot be watched and is looked at again and again: error {errno}";
+
     /// From here on calls are caught too that no patched site makes.
     HUB INFO Catching {} => "calls that no patched site makes are caught";
 
@@ -71,6 +93,10 @@ events! {
         threads: usize,
     } => "all {threads} threads of the offload pool are busy";
 
+    /// The offload pool has no thread, and none can be made. Told once. Calls are tried
+    /// again and again if they can be; others stop the hub.
+    HUB WARN PoolMissing {} => "no thread can be made for the offload pool";
+
     /// Robust locks in shared memory that threads hold are marked by another process if
     /// this one is killed.
     HUB INFO LocksGuarded {
@@ -84,6 +110,13 @@ events! {
         /// Why: the errno.
         errno: i32,
     } => "robust locks of threads are not marked if this process is killed: error {errno}";
+
+    /// Nothing tells when the system's clock is set: a wait until a time of it looks every
+    /// second. Told once.
+    HUB WARN ClockNotWatched {
+        /// Why there is no descriptor for it: the errno.
+        errno: i32,
+    } => "waits until a time of day see within a second that the clock was set: error {errno}";
 
     /// The process uses more memory than it may.
     HUB WARN MemoryPassed {

@@ -21,6 +21,7 @@ use core::ptr;
 use core::sync::atomic::AtomicPtr;
 
 use crate::arch::Context;
+use crate::deadline::Deadline;
 use crate::frame::Frame;
 use crate::guest::sched::Scheduling;
 use crate::hub::{Hub, Processor, processor};
@@ -91,6 +92,8 @@ pub struct Guest {
     pub all_next: Cell<*const Guest>,
     /// The deadline of the present wait.
     pub timer: UnsafeCell<TimerNode>,
+    /// What that was made of. Meaningful while `timer_armed`.
+    pub until: Cell<Deadline>,
     /// Registers at the system call it is in.
     pub frame: Cell<*mut Frame>,
     /// Cleared and woken when it ends (CLONE_CHILD_CLEARTID, set_tid_address(2)).

@@ -61,6 +61,12 @@ impl Slab {
         false
     }
 
+    /// Its memory: where it begins, and its length.
+    pub fn memory(&self) -> (usize, usize) {
+        let len = self.capacity.get() * size_of::<Guest>();
+        (self.base.get() as usize, len)
+    }
+
     /// A record to fill in, with its `tid` set and everything else zero but
     /// `uses`. `None` when the range is full.
     pub fn take(&self) -> Option<&'static Guest> {

@@ -94,6 +94,12 @@ impl Stacks {
         unsafe { &mut (&mut *self.chunks.get())[..self.count.get()] }
     }
 
+    /// Its memory: where each part begins, and its length.
+    pub fn memory(&self) -> impl Iterator<Item = (usize, usize)> {
+        let parts = self.chunks().iter();
+        parts.map(|chunk| (chunk.base, chunk.slot_size * chunk.slots))
+    }
+
     /// Serves `mmap(NULL, size, prot, flags, …)` of a stack, or `None`: the
     /// kernel is to do it.
     pub fn map(&self, size: usize, prot: i32) -> Option<usize> {

@@ -34,9 +34,11 @@
 //! | [`recruit`] | how there come to be several |
 //! | `queue` | who can run, and who makes it so |
 //! | `park` | a guest leaves its processor and comes back |
+//! | `clock` | when who is parked is to wake |
 //! | `turn` | the loop, and sleep |
 #![allow(unsafe_code)]
 
+mod clock;
 pub mod everywhere;
 mod giant;
 mod park;

@@ -7,6 +7,7 @@ use core::sync::atomic::Ordering;
 
 use super::{Hub, Processor, processor};
 use crate::arch::switch;
+use crate::deadline::Deadline;
 use crate::guest::{Guest, Reason, State, life};
 use crate::heir;
 use crate::interrupt;
@@ -25,6 +26,17 @@ impl Hub {
         deadline: Option<u64>,
         interruptible: bool,
     ) -> Reason {
+        self.park_until(guest, deadline.map(Deadline::monotonic), interruptible)
+    }
+
+    /// As [`park`](Self::park), until a time of any clock: setting the clock makes the wait
+    /// longer or shorter.
+    pub fn park_until(
+        &self,
+        guest: &'static Guest,
+        until: Option<Deadline>,
+        interruptible: bool,
+    ) -> Reason {
         debug_assert!(ptr::eq(processor::here().current.get(), guest));
         if heir::is_wanted() {
             heir::look(guest);
@@ -32,6 +44,7 @@ impl Hub {
         if interruptible && self.has_signal(guest) {
             return Reason::Signal;
         }
+        let deadline = until.map(|until| self.first_look(guest, until));
         let limited = interruptible && guest.interrupt.is_armed();
         let deadline = if limited {
             match interrupt::limit(guest, deadline) {
@@ -42,18 +55,10 @@ impl Hub {
             deadline
         };
         if let Some(deadline) = deadline {
-            let node = guest.timer.get();
-            // SAFETY: the node is the guest's own and not in the heap now.
-            unsafe {
-                (*node).deadline = deadline;
-                (*node).owner = guest as *const Guest as *mut ();
-                (*self.timers.get()).insert(node);
-            }
-            guest.timer_armed.set(true);
-            if deadline < self.sleeps_until.get() {
-                // Who sleeps in the reactor would wake too late.
-                self.notify();
-            }
+            guest
+                .until
+                .set(until.unwrap_or(Deadline::monotonic(deadline)));
+            self.set_timer(guest, deadline);
         }
         guest.interruptible.set(interruptible);
         guest.busy.set(false);
@@ -131,13 +136,6 @@ impl Hub {
             signal::route(self);
         }
         guest.signal.deliverable()
-    }
-
-    pub(super) fn disarm(&self, guest: &Guest) {
-        if guest.timer_armed.replace(false) {
-            // SAFETY: `timer_armed` says that the node is in this heap.
-            unsafe { (*self.timers.get()).remove(guest.timer.get()) };
-        }
     }
 
     /// Takes the guest that runs next, if it may run without the host's looking for events

@@ -172,6 +172,10 @@ impl Hub {
             while let Some(node) = (*self.timers.get()).pop_expired(now) {
                 let guest = &*(*node).owner.cast::<Guest>();
                 guest.timer_armed.set(false);
+                if let Some(look) = self.next_look(guest) {
+                    self.set_timer(guest, look);
+                    continue;
+                }
                 self.wake(guest, Reason::Timeout);
             }
         }

@@ -189,7 +189,8 @@ pub fn run(guest: &'static Guest, nr: i64, args: [u64; 6]) -> i64 {
 
 /// As [`run`], for a call that waits for others: a signal for the guest ends it, and
 /// the result is then `-EINTR`. `None`: every thread of the pool is busy, perhaps with
-/// calls that wait for what the caller is about to do.
+/// calls that wait for what the caller is about to do; or there can be none
+/// ([`is_missing`]).
 pub fn run_interruptible(guest: &'static Guest, nr: i64, args: [u64; 6]) -> Option<i64> {
     let hub = guest.hub();
     let is_full = || {
@@ -205,8 +206,7 @@ pub fn run_interruptible(guest: &'static Guest, nr: i64, args: [u64; 6]) -> Opti
     let ticket = Ticket::default();
     let work = Work::Interruptible(nr as u64, args, &raw const ticket);
     if !start(guest, work, submit) {
-        // SAFETY: the guest's own call.
-        return Some(unsafe { arch::syscall(nr as u64, args) });
+        return None;
     }
     let mut interruptible = true;
     while guest.in_flight.get() {
@@ -217,6 +217,14 @@ pub fn run_interruptible(guest: &'static Guest, nr: i64, args: [u64; 6]) -> Opti
         }
     }
     Some(guest.result.get())
+}
+
+/// The pool has no thread, and the kernel made none when one was last wanted.
+static MISSING: AtomicBool = AtomicBool::new(false);
+
+/// Whether that is so: a call that nothing but the kernel can carry out stops the hub.
+pub fn is_missing() -> bool {
+    MISSING.load(Ordering::Relaxed)
 }
 
 /// Host context: ends the call that `guest` has handed over.
@@ -310,7 +318,10 @@ fn submit(pool: &'static Pool, request: Request) -> bool {
     if state.idle <= state.queue.len() && state.threads < most {
         add_thread(&mut state);
     }
+    MISSING.store(state.threads == 0, Ordering::Relaxed);
     if state.threads == 0 {
+        drop(state);
+        tell_missing();
         return false;
     }
     state.queue.push_back(request);
@@ -327,6 +338,14 @@ fn tell_full(threads: usize) {
     static TOLD: AtomicBool = AtomicBool::new(false);
     if !TOLD.swap(true, Ordering::Relaxed) {
         events::PoolFull { threads }.emit();
+    }
+}
+
+/// Host context.
+fn tell_missing() {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, Ordering::Relaxed) {
+        events::PoolMissing {}.emit();
     }
 }
 

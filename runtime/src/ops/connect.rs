@@ -3,12 +3,14 @@
 
 use io_uring::{opcode, types};
 
+use super::offloaded::wait_untried;
 use super::wait::{
     Direction, Naps, Place, Ready, hand_over, interrupted, readiness, socket_timeout,
 };
 use super::{Call, Outcome};
-use crate::arch::{syscall, syscall3};
+use crate::arch::{self, syscall, syscall3};
 use crate::guest::Reason;
+use crate::offload;
 use crate::raw::{self, err};
 use crate::reactor::fds;
 
@@ -26,6 +28,9 @@ pub unsafe fn connect(c: &mut Call<'_>) -> Outcome {
         || matches!(kind, libc::SOCK_DGRAM | libc::SOCK_RAW)
     {
         return Outcome::Native;
+    }
+    if family(c.a[1]) == Some(libc::AF_VSOCK as u16) {
+        return virtual_machine(c);
     }
     let Some(state) = fds::table().get(fd) else {
         return Outcome::Native;
@@ -75,6 +80,32 @@ pub unsafe fn connect(c: &mut Call<'_>) -> Outcome {
         }
         if c.hub.park(c.guest, Some(naps.next(deadline)), true) == Reason::Signal {
             return Outcome::Done(interrupted(deadline.is_some()));
+        }
+    }
+}
+
+/// The family of the address at `pointer`.
+fn family(pointer: u64) -> Option<u16> {
+    let mut family = 0u16;
+    // SAFETY: our variable; the guest's own argument, which the kernel would read.
+    let read = unsafe { arch::copy((&raw mut family).cast(), pointer as *const u8, 2) };
+    read.then_some(family)
+}
+
+/// A connect to another virtual machine. Asked again, such a socket begins anew instead of
+/// telling how the last attempt ended; so a thread of the pool makes the call.
+fn virtual_machine(c: &Call<'_>) -> Outcome {
+    let mut naps = Naps::default();
+    loop {
+        // A signal ends the wait for good, because it has a time-out: vsock(7).
+        if let Some(ret) = offload::run_interruptible(c.guest, c.frame.rax as i64, c.a) {
+            return Outcome::Done(ret);
+        }
+        if offload::is_missing() {
+            return Outcome::Native;
+        }
+        if c.hub.park(c.guest, Some(naps.next(None)), true) == Reason::Signal {
+            return Outcome::Done(err(libc::EINTR));
         }
     }
 }
@@ -154,11 +185,33 @@ pub unsafe fn socket(c: &mut Call<'_>) -> Outcome {
     Outcome::Done(ret)
 }
 
+/// Whether an option of a socket connects it and waits until that is done: those that
+/// sctp_connectx(3) is made of (linux/sctp.h).
+fn connects(level: u64, option: u64) -> bool {
+    /// SCTP_SOCKOPT_CONNECTX_OLD, SCTP_SOCKOPT_CONNECTX and SCTP_SOCKOPT_CONNECTX3.
+    const OPTIONS: [u64; 3] = [107, 110, 111];
+    level as i32 == libc::IPPROTO_SCTP && OPTIONS.contains(&(option as u32 as u64))
+}
+
+/// getsockopt(2).
+///
+/// # Safety
+/// As [`connect`].
+pub unsafe fn getsockopt(c: &mut Call<'_>) -> Outcome {
+    if connects(c.a[1], c.a[2]) {
+        return wait_untried(c);
+    }
+    Outcome::Native
+}
+
 /// setsockopt(2): changed options must be read again.
 ///
 /// # Safety
 /// As [`connect`].
 pub unsafe fn setsockopt(c: &mut Call<'_>) -> Outcome {
+    if connects(c.a[1], c.a[2]) {
+        return wait_untried(c);
+    }
     /// SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW (asm-generic/socket.h).
     const NEW: [i32; 2] = [66, 67];
     const OLD: [i32; 3] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT];

@@ -10,6 +10,7 @@ use core::pin::{Pin, pin};
 
 use super::{Call, Outcome};
 use crate::arch;
+use crate::deadline::Deadline;
 use crate::errno::Errno;
 use crate::frame::Frame;
 use crate::futex::{Direct, Kind, MATCH_ANY, PiLock, Shared, TABLE, WAITV_MAX, WaitEntry, Waiter};
@@ -58,6 +59,10 @@ fn run(caller: Caller, a: [u64; 6]) -> Outcome {
     let command = op as i32 & libc::FUTEX_CMD_MASK;
     if op as i32 & libc::FUTEX_PRIVATE_FLAG == 0 && super::memory::is_shared(address) {
         return shared(caller, command, a);
+    }
+    if op as i32 & libc::FUTEX_CLOCK_REALTIME != 0 && !takes_clock(command) {
+        // Refused, but that is for the kernel to say.
+        return Outcome::Native;
     }
     let on_hub = matches!(caller, Caller::Guest(_)) || parking::on_hub();
     let wake = |owner| parking::wake_owner(owner, on_hub);
@@ -162,6 +167,14 @@ fn run(caller: Caller, a: [u64; 6]) -> Outcome {
     })
 }
 
+/// Whether a command may say which clock its time-out is of.
+fn takes_clock(command: i32) -> bool {
+    matches!(
+        command,
+        libc::FUTEX_WAIT_BITSET | libc::FUTEX_WAIT_REQUEUE_PI | FUTEX_LOCK_PI2
+    )
+}
+
 /// A wake of the table's waiters and, where kernel threads of the program were
 /// there before the hub, of those that went to sleep in the kernel before it.
 fn wake_here_and_there(a: [u64; 6], bitset: u32, wake: impl FnMut(*mut ())) -> Result<u32, Errno> {
@@ -176,8 +189,8 @@ fn wake_here_and_there(a: [u64; 6], bitset: u32, wake: impl FnMut(*mut ())) -> R
     Ok(woken + more.max(0) as u32)
 }
 
-/// The deadline of a wait in CLOCK_MONOTONIC nanoseconds.
-pub(super) fn deadline(command: i32, op: u64, timeout: u64) -> Result<Option<u64>, i64> {
+/// The deadline of a wait: a span of CLOCK_MONOTONIC's for FUTEX_WAIT, else a time.
+pub(super) fn deadline(command: i32, op: u64, timeout: u64) -> Result<Option<Deadline>, i64> {
     if timeout == 0 {
         return Ok(None);
     }
@@ -185,13 +198,14 @@ pub(super) fn deadline(command: i32, op: u64, timeout: u64) -> Result<Option<u64
     let ts = unsafe { raw::get(timeout)? };
     let ns = raw::timespec_ns(&ts).ok_or(err(libc::EINVAL))?;
     if command == libc::FUTEX_WAIT {
-        return Ok(Some(raw::now().saturating_add(ns)));
+        return Ok(Some(Deadline::after(ns)));
     }
-    Ok(Some(if op as i32 & libc::FUTEX_CLOCK_REALTIME != 0 {
-        raw::now().saturating_add(ns.saturating_sub(raw::clock(libc::CLOCK_REALTIME)))
+    let clock = if op as i32 & libc::FUTEX_CLOCK_REALTIME != 0 {
+        libc::CLOCK_REALTIME
     } else {
-        ns
-    }))
+        libc::CLOCK_MONOTONIC
+    };
+    Ok(Some(Deadline::new(clock, ns)))
 }
 
 /// FUTEX_LOCK_PI2 (Linux 5.14), which the libc crate lacks.
@@ -202,7 +216,7 @@ const FUTEX_LOCK_PI2: i32 = 13;
 /// `enqueue` answers false if there is nothing to wait for.
 fn sleep(
     caller: Caller,
-    deadline: Option<u64>,
+    deadline: Option<Deadline>,
     enqueue: impl FnOnce(Pin<&Waiter>) -> Result<bool, Errno>,
 ) -> Result<Option<(Reason, Kind)>, i64> {
     match caller {
@@ -217,7 +231,7 @@ fn sleep(
                     return other.map(|_| None).map_err(Errno::to_ret);
                 }
             }
-            let reason = hub().park(guest, deadline, true);
+            let reason = hub().park_until(guest, deadline, true);
             let kind = waiter.kind();
             if TABLE.cancel(waiter) {
                 guest.in_flight.set(false);
@@ -246,7 +260,13 @@ fn sleep(
     }
 }
 
-fn wait(caller: Caller, address: usize, value: u32, bitset: u32, deadline: Option<u64>) -> i64 {
+fn wait(
+    caller: Caller,
+    address: usize,
+    value: u32,
+    bitset: u32,
+    deadline: Option<Deadline>,
+) -> i64 {
     let slept = sleep(caller, deadline, |waiter| {
         // SAFETY: pinned by `sleep`, which cancels it before it goes.
         unsafe { TABLE.enqueue(&Direct, address, value, bitset, waiter) }.map(|()| true)
@@ -262,7 +282,7 @@ fn wait(caller: Caller, address: usize, value: u32, bitset: u32, deadline: Optio
 
 /// An interrupted wait for a PI lock is always taken up again (signal(7)); its
 /// time-out is absolute, so it starts over.
-fn lock_pi(caller: Caller, address: usize, deadline: Option<u64>) -> i64 {
+fn lock_pi(caller: Caller, address: usize, deadline: Option<Deadline>) -> i64 {
     loop {
         let slept = sleep(caller, deadline, |waiter| {
             // SAFETY: pinned by `sleep`, which cancels it before it goes.
@@ -284,7 +304,7 @@ fn wait_requeue_pi(
     address: usize,
     value: u32,
     target: usize,
-    deadline: Option<u64>,
+    deadline: Option<Deadline>,
 ) -> i64 {
     let slept = sleep(caller, deadline, |waiter| {
         // SAFETY: pinned by `sleep`, which cancels it before it goes.
@@ -351,11 +371,11 @@ fn shared(caller: Caller, command: i32, a: [u64; 6]) -> Outcome {
     } else {
         a[5]
     };
-    let until = end.map(raw::ns_timespec);
+    let until = end.map(Deadline::timespec);
     let timeout = until
         .as_ref()
         .map_or(0, |until| until as *const libc::timespec as u64);
-    let wait = libc::FUTEX_WAIT_BITSET as u64;
+    let wait = libc::FUTEX_WAIT_BITSET as u64 | parking::clock_flag(end);
     let args = [a[0], wait, a[2], timeout, 0, bitset];
     let ret = match offload::run_interruptible(guest, libc::SYS_futex, args) {
         Some(ret) => ret,
@@ -376,7 +396,7 @@ const NAP: u64 = 2_000_000;
 
 /// A wait for a shared word while the pool has no thread for it: ends as if woken for
 /// nothing after a while, which every user of a futex must expect (futex(2)).
-fn look_now_and_then(guest: &'static Guest, args: [u64; 6], end: Option<u64>) -> i64 {
+fn look_now_and_then(guest: &'static Guest, args: [u64; 6], end: Option<Deadline>) -> i64 {
     let past = raw::ns_timespec(0);
     let mut look = args;
     look[3] = &raw const past as u64;
@@ -385,14 +405,11 @@ fn look_now_and_then(guest: &'static Guest, args: [u64; 6], end: Option<u64>) ->
     if ret != err(libc::ETIMEDOUT) {
         return ret;
     }
-    let nap = raw::now().saturating_add(NAP);
-    match guest
-        .hub()
-        .park(guest, Some(end.map_or(nap, |end| end.min(nap))), true)
-    {
+    let nap = raw::now().saturating_add(end.map_or(NAP, |end| end.left().min(NAP)));
+    match guest.hub().park(guest, Some(nap), true) {
         Reason::Signal if end.is_some() => raw::ERESTARTNOHAND,
         Reason::Signal => ERESTARTSYS,
-        _ if end.is_some_and(|end| end <= raw::now()) => err(libc::ETIMEDOUT),
+        _ if end.is_some_and(Deadline::has_come) => err(libc::ETIMEDOUT),
         _ => 0,
     }
 }
@@ -520,7 +537,7 @@ pub unsafe fn futex_waitv(c: &mut Call<'_>) -> Outcome {
         Err(e) => e.to_ret(),
         Ok(Some(index)) => index as i64,
         Ok(None) => {
-            let reason = c.hub.park(guest, deadline, true);
+            let reason = c.hub.park_until(guest, deadline, true);
             match (TABLE.cancel_all(pinned), reason) {
                 (Some(index), _) => index as i64,
                 (None, Reason::Timeout) => err(libc::ETIMEDOUT),

@@ -5,7 +5,7 @@
 //! queue is readable would be known without a thread, but too late for that.)
 #![allow(unsafe_code)]
 
-use super::offloaded::wait;
+use super::offloaded::{wait, wait_untried};
 use super::{Call, Outcome};
 use crate::arch::{self, syscall};
 use crate::raw::{self, err};
@@ -64,7 +64,7 @@ pub unsafe fn semop(c: &mut Call<'_>) -> Outcome {
         return Outcome::Native;
     }
     let Some(tries) = tries.get_mut(..count) else {
-        return wait(c, || None);
+        return wait_untried(c);
     };
     // SAFETY: our array; the guest's own argument.
     let readable = unsafe {
@@ -81,7 +81,7 @@ pub unsafe fn semop(c: &mut Call<'_>) -> Outcome {
     }
     if patient < count {
         // Which of them would wait decides whether the call does.
-        return wait(c, || None);
+        return wait_untried(c);
     }
     for try_ in tries.iter_mut() {
         try_[2] |= nowait;

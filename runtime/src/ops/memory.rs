@@ -101,11 +101,16 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
     }
     let shared = flags & libc::MAP_TYPE as u64 != libc::MAP_PRIVATE as u64;
     let code = prot & libc::PROT_EXEC as u64 != 0 && flags & libc::MAP_ANONYMOUS as u64 == 0;
-    if !shared && !code {
+    let reads = flags & (libc::MAP_POPULATE | libc::MAP_LOCKED) as u64 != 0;
+    if !shared && !code && !reads {
         return Outcome::Native;
     }
-    // SAFETY: the guest's own call, unchanged.
-    let addr = unsafe { arch::syscall(c.frame.rax, c.a) };
+    let addr = if reads {
+        offload::run(c.guest, libc::SYS_mmap, c.a)
+    } else {
+        // SAFETY: the guest's own call, unchanged.
+        unsafe { arch::syscall(c.frame.rax, c.a) }
+    };
     if !(-4095..0).contains(&addr) {
         if shared {
             note_shared(addr as usize, addr as usize + len as usize);

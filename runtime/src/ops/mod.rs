@@ -15,6 +15,7 @@ pub mod lock;
 pub mod memory;
 pub mod net;
 pub mod offloaded;
+pub mod pages;
 pub mod poll;
 pub mod process;
 pub mod sched;

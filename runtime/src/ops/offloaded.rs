@@ -72,23 +72,51 @@ const LONGEST_NAP: u64 = 10_000_000;
 
 /// A call that waits for others: `attempt` makes it without waiting, and answers `None`
 /// if it would. Then the kernel waits, on a thread of the pool. With every thread busy,
-/// perhaps with calls that wait for this very guest, the tries go on after naps.
+/// perhaps with calls that wait for this very guest, or no thread at all, the tries go on
+/// after naps.
 pub(super) fn wait(c: &Call<'_>, mut attempt: impl FnMut() -> Option<i64>) -> Outcome {
     let mut nap = FIRST_NAP;
     loop {
         if let Some(ret) = attempt() {
             return Outcome::Done(ret);
         }
-        match offload::run_interruptible(c.guest, c.frame.rax as i64, c.a) {
-            Some(ret) if ret == err(libc::EINTR) => return Outcome::Done(interrupted(c)),
-            Some(ret) => return Outcome::Done(ret),
-            None => {}
+        if let Some(ret) = on_pool(c).or_else(|| rest(c, &mut nap)) {
+            return Outcome::Done(ret);
         }
-        if c.hub.park(c.guest, Some(raw::now() + nap), true) == Reason::Signal {
-            return Outcome::Done(interrupted(c));
-        }
-        nap = (nap * 2).min(LONGEST_NAP);
     }
+}
+
+/// As [`wait`], for a call that cannot be tried: without any thread it stops the hub.
+pub(super) fn wait_untried(c: &Call<'_>) -> Outcome {
+    let mut nap = FIRST_NAP;
+    loop {
+        if let Some(ret) = on_pool(c) {
+            return Outcome::Done(ret);
+        }
+        if offload::is_missing() {
+            return Outcome::Native;
+        }
+        if let Some(ret) = rest(c, &mut nap) {
+            return Outcome::Done(ret);
+        }
+    }
+}
+
+/// The call on a thread of the pool; `None` if none takes it.
+fn on_pool(c: &Call<'_>) -> Option<i64> {
+    let ret = offload::run_interruptible(c.guest, c.frame.rax as i64, c.a)?;
+    Some(if ret == err(libc::EINTR) {
+        interrupted(c)
+    } else {
+        ret
+    })
+}
+
+/// A nap, and the next one's length; the call's result if a signal ends it.
+fn rest(c: &Call<'_>, nap: &mut u64) -> Option<i64> {
+    let reason = c.hub.park(c.guest, Some(raw::now() + *nap), true);
+    *nap = (*nap * 2).min(LONGEST_NAP);
+    (reason == Reason::Signal).then(|| interrupted(c))
 }
 
 unsafe fn always(c: &mut Call<'_>) -> Outcome {
@@ -306,4 +334,45 @@ pub unsafe fn mounting(c: &mut Call<'_>) -> Outcome {
     let outcome = hand_over(c);
     mounts::changed();
     outcome
+}
+
+/// From so many bytes on a getrandom(2) computes for milliseconds.
+const MANY_RANDOM_BYTES: u64 = 1 << 20;
+
+/// getrandom(2): waits while the kernel's generator is not seeded, shortly after boot.
+///
+/// # Safety
+/// As [`open`].
+pub unsafe fn getrandom(c: &mut Call<'_>) -> Outcome {
+    let [buffer, len, flags, ..] = c.a;
+    let nonblocking = libc::GRND_NONBLOCK as u64;
+    if len >= MANY_RANDOM_BYTES {
+        return hand_over(c);
+    }
+    if flags & nonblocking != 0 {
+        return Outcome::Native;
+    }
+    wait(c, || {
+        let args = [buffer, len, flags | nonblocking, 0, 0, 0];
+        // SAFETY: the guest's own call, not waiting.
+        let ret = unsafe { arch::syscall(libc::SYS_getrandom as u64, args) };
+        (ret != err(libc::EAGAIN)).then_some(ret)
+    })
+}
+
+/// bpf(2): a program's or a type's check may take seconds. A signal ends that with EAGAIN.
+///
+/// # Safety
+/// As [`open`].
+pub unsafe fn bpf(c: &mut Call<'_>) -> Outcome {
+    /// linux/bpf.h.
+    const PROG_LOAD: u32 = 5;
+    const BTF_LOAD: u32 = 18;
+    if !matches!(c.a[0] as u32, PROG_LOAD | BTF_LOAD) {
+        return Outcome::Native;
+    }
+    match offload::run_interruptible(c.guest, libc::SYS_bpf, c.a) {
+        Some(ret) => Outcome::Done(ret),
+        None => Outcome::Done(offload::run(c.guest, libc::SYS_bpf, c.a)),
+    }
 }

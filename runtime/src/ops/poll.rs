@@ -8,6 +8,7 @@ use super::{Call, Outcome};
 use crate::arch::{self, syscall, syscall3};
 use crate::guest::Reason;
 use crate::raw::{self, ERESTARTNOHAND, err};
+use crate::reactor;
 use crate::reactor::fds::{self, FdWaiter};
 use crate::signal;
 
@@ -45,7 +46,10 @@ fn wait_any(
             Ok(()) => {}
             // Never changes, as a regular file.
             Err(e) if e == err(libc::EPERM) => {}
-            Err(_) => {
+            Err(e) => {
+                if reactor::is_full(e) {
+                    c.hub.call(c.guest, || reactor::tell_full(e));
+                }
                 let end = raw::now().saturating_add(nap);
                 until = Some(deadline.map_or(end, |deadline| deadline.min(end)));
             }

@@ -3,6 +3,7 @@
 
 use super::{Call, Outcome};
 use crate::arch::{syscall, syscall2};
+use crate::deadline::Deadline;
 use crate::guest::Reason;
 use crate::raw::{self, ERESTARTNOHAND, err};
 
@@ -13,9 +14,10 @@ fn span(pointer: u64) -> Result<u64, i64> {
     raw::timespec_ns(&ts).ok_or(err(libc::EINVAL))
 }
 
-fn sleep_until(c: &Call<'_>, deadline: u64, left: u64) -> i64 {
-    match c.hub.park(c.guest, Some(deadline), true) {
-        Reason::Signal => interrupted(left, deadline.saturating_sub(raw::now())),
+/// Sleeps; at `left`, if not null, an interrupted sleep says what is left.
+fn sleep_until(c: &Call<'_>, deadline: Deadline, left: u64) -> i64 {
+    match c.hub.park_until(c.guest, Some(deadline), true) {
+        Reason::Signal => interrupted(left, deadline.left()),
         _ => 0,
     }
 }
@@ -37,7 +39,7 @@ fn interrupted(left: u64, rest: u64) -> i64 {
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn nanosleep(c: &mut Call<'_>) -> Outcome {
     match span(c.a[0]) {
-        Ok(ns) => Outcome::Done(sleep_until(c, raw::now().saturating_add(ns), c.a[1])),
+        Ok(ns) => Outcome::Done(sleep_until(c, Deadline::after(ns), c.a[1])),
         Err(e) => Outcome::Done(e),
     }
 }
@@ -67,34 +69,54 @@ pub unsafe fn clock_nanosleep(c: &mut Call<'_>) -> Outcome {
         Ok(ns) => ns,
         Err(e) => return Outcome::Done(e),
     };
-    if !absolute && !counts {
-        return Outcome::Done(sleep_until(c, raw::now().saturating_add(ns), c.a[3]));
+    if counts {
+        return Outcome::Done(sleep_while_counting(c, clock, absolute, ns));
     }
+    // The clock that such a timer counts in while the machine is awake.
+    let clock = match clock {
+        libc::CLOCK_REALTIME_ALARM => libc::CLOCK_REALTIME,
+        libc::CLOCK_BOOTTIME_ALARM => libc::CLOCK_BOOTTIME,
+        clock => clock,
+    };
+    let deadline = if absolute {
+        Deadline::new(clock, ns)
+    } else if c.a[0] as i32 == libc::CLOCK_REALTIME {
+        // No span of it changes when it is set (clock_nanosleep(2)).
+        Deadline::after(ns)
+    } else {
+        Deadline::new(clock, raw::clock(clock).saturating_add(ns))
+    };
+    if deadline.has_come() {
+        // A program that calls this in a loop waits for somebody.
+        c.hub.yield_now(c.guest);
+        return Outcome::Done(0);
+    }
+    let left = if absolute { 0 } else { c.a[3] };
+    Outcome::Done(sleep_until(c, deadline, left))
+}
+
+/// A sleep by a clock that counts CPU time, and may stand still: looks at it again after
+/// each wait.
+fn sleep_while_counting(c: &Call<'_>, clock: i32, absolute: bool, ns: u64) -> i64 {
     let until = if absolute {
         ns
     } else {
         read(clock).saturating_add(ns)
     };
-    // The clock may be set meanwhile, or stand still: look at it again after each wait.
     let mut slept = false;
     loop {
         let left = until.saturating_sub(read(clock));
         if left == 0 {
             if !slept {
-                // A program that calls this in a loop waits for somebody.
                 c.hub.yield_now(c.guest);
             }
-            return Outcome::Done(0);
+            return 0;
         }
         slept = true;
-        let nap = match clock {
-            libc::CLOCK_MONOTONIC => left,
-            _ if counts => left.clamp(SHORTEST_NAP, LONGEST_OF_CPU),
-            _ => left.min(LONGEST_NAP),
-        };
-        if sleep_until(c, raw::now().saturating_add(nap), 0) != 0 {
+        let nap = left.clamp(SHORTEST_NAP, LONGEST_NAP);
+        if sleep_until(c, Deadline::after(nap), 0) != 0 {
             let left = if absolute { 0 } else { c.a[3] };
-            return Outcome::Done(interrupted(left, until.saturating_sub(read(clock))));
+            return interrupted(left, until.saturating_sub(read(clock)));
         }
     }
 }
@@ -114,12 +136,9 @@ fn takes(clock: i32) -> bool {
     unsafe { syscall(libc::SYS_clock_nanosleep as u64, a) == 0 }
 }
 
-/// Longest wait between two looks at a clock that may be set, in nanoseconds.
-const LONGEST_NAP: u64 = raw::NS_PER_S;
-
 /// Longest and shortest wait between two looks at a clock that counts CPU time, which
 /// runs slower than others, or faster where several threads run.
-const LONGEST_OF_CPU: u64 = 50_000_000;
+const LONGEST_NAP: u64 = 50_000_000;
 const SHORTEST_NAP: u64 = 1_000_000;
 
 /// A clock in nanoseconds.

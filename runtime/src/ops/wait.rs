@@ -7,12 +7,16 @@ use core::cell::Cell;
 use crate::arch::syscall;
 use crate::guest::Reason;
 use crate::raw::{self, ERESTARTSYS, err};
+use crate::reactor;
 use crate::reactor::fds::{self, FdState, FdWaiter, Kind};
 use crate::reactor::ring::Entry;
 
 /// How many operations on a descriptor are handed over untried after a try that
 /// would have blocked.
 const UNTRIED: i8 = -32;
+
+/// The wait between two looks at a descriptor that cannot be watched, in nanoseconds.
+const NAP: u64 = 2_000_000;
 
 /// Which way data goes; says which socket time-out counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,17 +85,26 @@ pub fn readiness(c: &Call<'_>, place: &Place, events: u32, deadline: Option<u64>
     let Some(state) = fds::table().get(fd) else {
         return Ready::Never;
     };
+    let mut until = deadline;
     // SAFETY: the reference ends with the statement.
-    if unsafe { c.hub.reactor() }.arm(fd).is_err() {
-        return Ready::Never;
+    match unsafe { c.hub.reactor() }.arm(fd) {
+        Ok(()) => {}
+        // Nothing tells, so the caller looks again.
+        Err(e) if reactor::is_full(e) => {
+            c.hub.call(c.guest, || reactor::tell_full(e));
+            let nap = raw::now() + NAP;
+            until = Some(deadline.map_or(nap, |deadline| deadline.min(nap)));
+        }
+        Err(_) => return Ready::Never,
     }
     let waiter = FdWaiter::new(c.guest, fd, events);
     // SAFETY: unlinked before this frame goes.
     unsafe { state.link(&waiter) };
-    let reason = c.hub.park(c.guest, deadline, true);
+    let reason = c.hub.park(c.guest, until, true);
     waiter.unlink();
     place.at.set(waiter.fd());
     match reason {
+        Reason::Timeout if until != deadline => Ready::Yes,
         Reason::Timeout => Ready::Timeout,
         Reason::Signal => Ready::Signal,
         Reason::Event | Reason::None => Ready::Yes,

@@ -3,12 +3,15 @@
 
 use super::{Wait, fds, quiet_the_bell, ring_the_bell};
 use crate::arch::{syscall, syscall1, syscall4};
+use crate::deadline;
 use crate::hub::Hub;
 use crate::private;
 use crate::raw::{self, err};
 
 /// `data` of the bell.
 const BELL: u64 = u64::MAX;
+/// `data` of the descriptor that tells of steps of the clock.
+const CLOCK: u64 = u64::MAX - 1;
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
 
@@ -28,6 +31,8 @@ const ALL: u32 = (libc::EPOLLIN
 /// An epoll instance of ours.
 pub struct EpollSet {
     fd: i32,
+    /// Tells of steps of the clock; -1 before somebody waits for a time of it.
+    clock: i32,
 }
 
 impl EpollSet {
@@ -40,6 +45,7 @@ impl EpollSet {
         } else {
             Ok(EpollSet {
                 fd: private::keep(fd as i32),
+                clock: -1,
             })
         }
     }
@@ -52,6 +58,7 @@ impl EpollSet {
     /// Closes it.
     pub fn close(&self) {
         private::close(self.fd);
+        private::close(self.clock);
     }
 
     fn control(&self, op: i32, fd: i32, events: u32, data: u64) -> i64 {
@@ -71,6 +78,31 @@ impl EpollSet {
     /// Registers the bell.
     pub fn watch_bell(&self, bell: i32) {
         self.control(libc::EPOLL_CTL_ADD, bell, libc::EPOLLIN as u32, BELL);
+    }
+
+    /// See [`Reactor::watch_clock`](super::Reactor::watch_clock).
+    pub fn watch_clock(&mut self) -> Result<(), i64> {
+        if self.clock >= 0 {
+            return Ok(());
+        }
+        let clock = deadline::watch()?;
+        let ret = self.control(libc::EPOLL_CTL_ADD, clock, libc::EPOLLIN as u32, CLOCK);
+        if ret != 0 {
+            private::close(clock);
+            return Err(ret);
+        }
+        self.clock = clock;
+        Ok(())
+    }
+
+    /// See [`Reactor::watches_clock`](super::Reactor::watches_clock).
+    pub fn watches_clock(&self) -> bool {
+        self.clock >= 0
+    }
+
+    /// See [`Reactor::clock_seen`](super::Reactor::clock_seen).
+    pub fn clock_seen(&self) {
+        deadline::seen(self.clock);
     }
 
     /// See [`Reactor::arm`](super::Reactor::arm).
@@ -123,6 +155,10 @@ pub fn take(hub: &Hub, fd: i32, mut events: Events, mut n: i64) {
                     // It is for who sleeps there, or is just about to.
                     ring_the_bell();
                 }
+                continue;
+            }
+            if data == CLOCK {
+                hub.clock_was_set();
                 continue;
             }
             if let Some(state) = fds::table().get(data as u32 as i32)

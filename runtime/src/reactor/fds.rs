@@ -323,6 +323,20 @@ pub fn table() -> &'static FdTable {
 }
 
 impl FdTable {
+    /// Its memory: where it begins, and its length.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.base.get() as usize, MAX * size_of::<FdState>())
+    }
+
+    /// Bytes of address space that [`init`](Self::init) takes.
+    pub fn size(&self) -> usize {
+        if self.base.get().is_null() {
+            MAX * size_of::<FdState>()
+        } else {
+            0
+        }
+    }
+
     /// Reserves its memory; false if there is no address space.
     pub fn init(&self) -> bool {
         if self.base.get().is_null() {

@@ -19,13 +19,16 @@ pub mod epoll;
 pub mod fds;
 pub mod ring;
 
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use patch_events::events;
 
 use crate::arch::{syscall2, syscall3};
 use crate::config::LoopKind;
 use crate::guest::Guest;
 use crate::hub::Hub;
 use crate::private;
+use crate::raw::err;
 use epoll::{EpollSet, Events};
 use ring::{Entry, Ring};
 
@@ -70,21 +73,19 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    /// Opens the reactor that `kind` asks for; `Auto` takes io_uring if the kernel
-    /// lets us, else epoll. `several`: more than one kernel thread will use it. `Err` is
-    /// `-errno`.
+    /// Opens the reactor that `kind` asks for, or with epoll if the kernel lets us have no
+    /// io_uring. `several`: more than one kernel thread will use it. `Err` is `-errno`.
     pub fn open(kind: LoopKind, several: bool) -> Result<Self, i64> {
         let epoll = EpollSet::open()?;
         let ring = match kind {
             LoopKind::Epoll => None,
-            LoopKind::IoUring => match Ring::open(epoll.fd(), several) {
+            LoopKind::IoUring | LoopKind::Auto => match Ring::open(epoll.fd(), several) {
                 Ok(ring) => Some(ring),
                 Err(e) => {
-                    epoll.close();
-                    return Err(e);
+                    events::RingRefused { errno: -e as i32 }.emit();
+                    None
                 }
             },
-            LoopKind::Auto => Ring::open(epoll.fd(), several).ok(),
         };
         // SAFETY: no pointers.
         let bell = unsafe {
@@ -123,6 +124,22 @@ impl Reactor {
             ring.watch_epoll();
         }
         self.epoll.arm(fd)
+    }
+
+    /// Tells the hub from now on when CLOCK_REALTIME is set. `Err(-errno)`: there is no
+    /// descriptor for it.
+    pub fn watch_clock(&mut self) -> Result<(), i64> {
+        self.epoll.watch_clock()
+    }
+
+    /// The hub knows that it was set, and is to be told when it is again.
+    pub fn clock_seen(&self) {
+        self.epoll.clock_seen();
+    }
+
+    /// Whether [`watch_clock`](Self::watch_clock) has succeeded.
+    pub fn watches_clock(&self) -> bool {
+        self.epoll.watches_clock()
     }
 
     /// Whether operations can be handed over.
@@ -200,6 +217,19 @@ fn enter<R>(hub: &Hub, wait: Wait, call: impl FnOnce() -> R) -> R {
         call()
     } else {
         hub.unlocked(call)
+    }
+}
+
+/// Whether [`Reactor::arm`] failed because the kernel has no room for one descriptor more.
+pub fn is_full(e: i64) -> bool {
+    e == err(libc::ENOSPC) || e == err(libc::ENOMEM)
+}
+
+/// Host context: says so, once.
+pub fn tell_full(e: i64) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, Ordering::Relaxed) {
+        events::NotWatched { errno: -e as i32 }.emit();
     }
 }
 

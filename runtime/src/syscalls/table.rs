@@ -79,10 +79,9 @@ const OPEN: &str = "A FIFO's open and those on slow file systems are handed over
 const FD: &str = "Handed over on network and FUSE file systems; a local one stops the hub while its disk is read.";
 const DUP: &str =
     "If the number was the last of a socket with `SO_LINGER`, the hub stops while that sends.";
-const RANGE: &str = "Reads, copies or frees every page of the range: long if the range is large.";
-const NODES: &str = "Copies pages between memory nodes: long if the range is large.";
+const ADVICE: &str =
+    "Handed over where pages are read, moved or written, and from 32 MiB where they are freed.";
 const OTHER: &str = "Brings in pages of the other process, from a file or swap.";
-const SCTP: &str = "`SCTP_SOCKOPT_CONNECTX*` waits for the association of a blocking socket.";
 const SHARED: &str =
     "Concerns the kernel thread, so every guest on the hub, and what is handed over for them.";
 const CPU_TIME: &str =
@@ -101,7 +100,7 @@ table! {
     6 lstat File Offloaded[Path] Uninterrupted PATH;
     7 poll Select Virtual(Poll, parks) RestartBlock "";
     8 lseek File Offloaded[Descriptor] Uninterrupted FD;
-    9 mmap Sys Virtual(Mmap) Uninterrupted "`MAP_POPULATE` and a locked address space read the whole range and stop the hub.";
+    9 mmap Sys Offloaded(Mmap) Uninterrupted "Handed over with `MAP_POPULATE` and `MAP_LOCKED`; a locked address space reads the whole range and stops the hub.";
     10 mprotect Sys Virtual(Mprotect) Uninterrupted "";
     11 munmap Sys Virtual(Munmap) Uninterrupted "";
     12 brk Sys Native Uninterrupted "";
@@ -120,7 +119,7 @@ table! {
     25 mremap Sys Native Uninterrupted "";
     26 msync File Offloaded(Msync) Uninterrupted "";
     27 mincore Sys Native Uninterrupted "";
-    28 madvise Sys MayBlock Uninterrupted RANGE;
+    28 madvise Sys Offloaded(Madvise) Uninterrupted ADVICE;
     29 shmget Sys Native Uninterrupted "";
     30 shmat Sys Virtual(Shmat) Uninterrupted "";
     31 shmctl Sys Native Uninterrupted "";
@@ -146,8 +145,8 @@ table! {
     51 getsockname Socket Native Uninterrupted "";
     52 getpeername Socket Native Uninterrupted "";
     53 socketpair Socket Native Uninterrupted "";
-    54 setsockopt Socket Virtual(Setsockopt) SocketTimeout SCTP;
-    55 getsockopt Socket MayBlock SocketTimeout SCTP;
+    54 setsockopt Socket Offloaded(Setsockopt) SocketTimeout "";
+    55 getsockopt Socket Offloaded(Getsockopt) SocketTimeout "";
     56 clone Thread Virtual(Clone) Always VFORK;
     // gevent has os.fork in its os group; here one group has the whole life of a child.
     57 fork Subprocess Virtual(Fork) Always "";
@@ -229,7 +228,7 @@ table! {
     133 mknod File Offloaded[Path] Uninterrupted PATH;
     134 uselib File Offloaded[Path] Uninterrupted PATH;
     135 personality Sys Native Uninterrupted SHARED;
-    136 ustat File MayBlock Uninterrupted "Reads the superblock of the device.";
+    136 ustat File Offloaded[Always] Uninterrupted "";
     137 statfs File Offloaded[Path] Uninterrupted PATH;
     138 fstatfs File Offloaded[Descriptor] Uninterrupted FD;
     139 sysfs File Native Uninterrupted "";
@@ -242,13 +241,13 @@ table! {
     146 sched_get_priority_max Thread Native Uninterrupted "";
     147 sched_get_priority_min Thread Native Uninterrupted "";
     148 sched_rr_get_interval Thread Virtual(SchedRrGetInterval) Uninterrupted "";
-    149 mlock Sys MayBlock Uninterrupted RANGE;
+    149 mlock Sys Offloaded[Always] Uninterrupted "";
     150 munlock Sys Native Uninterrupted "";
-    151 mlockall Sys MayBlock Uninterrupted RANGE;
+    151 mlockall Sys Offloaded(Mlockall) Uninterrupted "The stacks of threads are not locked.";
     152 munlockall Sys Native Uninterrupted "";
     153 vhangup Sys Native Uninterrupted "";
     154 modify_ldt Sys Native Uninterrupted "";
-    155 pivot_root File MayBlock Uninterrupted "Looks up two paths.";
+    155 pivot_root File Offloaded(PivotRoot) Uninterrupted "";
     156 _sysctl Sys Native Uninterrupted GONE;
     157 prctl Thread Virtual(Prctl) Uninterrupted "";
     158 arch_prctl Thread Native Uninterrupted SHARED;
@@ -268,8 +267,8 @@ table! {
     172 iopl Sys Native Uninterrupted SHARED;
     173 ioperm Sys Native Uninterrupted SHARED;
     174 create_module Sys Native Uninterrupted GONE;
-    175 init_module Sys MayBlock OnSaRestart "Runs the module's initialisation.";
-    176 delete_module Sys MayBlock Never "Runs the module's exit.";
+    175 init_module Sys Offloaded[Always] OnSaRestart "";
+    176 delete_module Sys Offloaded[Always] Never "";
     177 get_kernel_syms Sys Native Uninterrupted GONE;
     178 query_module Sys Native Uninterrupted GONE;
     179 quotactl File Offloaded[Always] Uninterrupted "";
@@ -311,7 +310,7 @@ table! {
     213 epoll_create Select Native Uninterrupted "";
     214 epoll_ctl_old Select Native Uninterrupted GONE;
     215 epoll_wait_old Select Native Uninterrupted GONE;
-    216 remap_file_pages Sys MayBlock Uninterrupted RANGE;
+    216 remap_file_pages Sys Offloaded[Always] Uninterrupted "";
     217 getdents64 File Offloaded[Descriptor] Uninterrupted FD;
     218 set_tid_address Thread Virtual(SetTidAddress) Uninterrupted "";
     219 restart_syscall Signal MayBlock RestartBlock "Goes on with an interrupted sleep or wait; made by the kernel, for calls that already run in it.";
@@ -332,7 +331,7 @@ table! {
     234 tgkill Thread Virtual(Tgkill) Uninterrupted "";
     235 utimes File Offloaded[Path] Uninterrupted PATH;
     236 vserver Sys Native Uninterrupted GONE;
-    237 mbind Sys MayBlock Uninterrupted NODES;
+    237 mbind Sys Offloaded(Mbind) Uninterrupted "";
     238 set_mempolicy Sys Native Uninterrupted SHARED;
     239 get_mempolicy Sys Native Uninterrupted "";
     240 mq_open Queue Native Uninterrupted "";
@@ -341,17 +340,17 @@ table! {
     243 mq_timedreceive Queue Offloaded(MqTimedreceive) OnSaRestart "";
     244 mq_notify Queue Native Uninterrupted "";
     245 mq_getsetattr Queue Native Uninterrupted "";
-    246 kexec_load Sys MayBlock Uninterrupted "Copies a whole kernel.";
+    246 kexec_load Sys Offloaded[Always] Uninterrupted "";
     247 waitid Subprocess Virtual(Waitid, parks) OnSaRestart "";
-    248 add_key Sys MayBlock OnSaRestart "Trusted and encrypted keys wait for the TPM or for another key's construction.";
-    249 request_key Sys MayBlock OnSaRestart "Waits for a program of user space to make the key.";
-    250 keyctl Sys MayBlock OnSaRestart "Waits for a key under construction, for the TPM, for a public-key operation.";
+    248 add_key Sys MayBlock OnSaRestart "Trusted and encrypted keys wait for the TPM or for another key's construction. Keyrings are a kernel thread's own, so no other one can make the call.";
+    249 request_key Sys MayBlock OnSaRestart "Waits for a program of user space to make the key, and is of a kernel thread's own keyrings too.";
+    250 keyctl Sys MayBlock OnSaRestart "Waits for a key under construction, for the TPM, for a public-key operation, and is of a kernel thread's own keyrings too.";
     251 ioprio_set Thread Virtual(IoprioSet) Uninterrupted "";
     252 ioprio_get Thread Virtual(IoprioGet) Uninterrupted "";
     253 inotify_init File Native Uninterrupted "";
     254 inotify_add_watch File Offloaded[PathAt] Uninterrupted PATH;
     255 inotify_rm_watch File Native Uninterrupted "";
-    256 migrate_pages Sys MayBlock Uninterrupted NODES;
+    256 migrate_pages Sys Offloaded[Always] Uninterrupted "";
     257 openat File Offloaded(Openat) OnSaRestart OPEN;
     258 mkdirat File Offloaded[PathAt] Uninterrupted PATH;
     259 mknodat File Offloaded[PathAt] Uninterrupted PATH;
@@ -374,7 +373,7 @@ table! {
     276 tee Os Virtual(Tee, parks) OnSaRestart "";
     277 sync_file_range File Offloaded[Always] Uninterrupted "";
     278 vmsplice Os Virtual(Vmsplice, parks) OnSaRestart "";
-    279 move_pages Sys MayBlock Uninterrupted NODES;
+    279 move_pages Sys Offloaded[Always] Uninterrupted "";
     280 utimensat File Offloaded[PathAt] Uninterrupted PATH;
     281 epoll_pwait Select Virtual(EpollPwait, parks) Never "";
     282 signalfd Signal Native Uninterrupted "";
@@ -408,19 +407,19 @@ table! {
     310 process_vm_readv Sys Virtual(ProcessVmReadv) Uninterrupted OTHER;
     311 process_vm_writev Sys Virtual(ProcessVmWritev) Uninterrupted OTHER;
     312 kcmp Sys Virtual(Kcmp) Uninterrupted "";
-    313 finit_module Sys MayBlock OnSaRestart "Reads the module and runs its initialisation.";
+    313 finit_module Sys Offloaded[Always] OnSaRestart "";
     314 sched_setattr Thread Virtual(SchedSetattr) Uninterrupted "";
     315 sched_getattr Thread Virtual(SchedGetattr) Uninterrupted "";
     316 renameat2 File Offloaded[Always] Uninterrupted "";
     317 seccomp Sys Virtual(Seccomp) Uninterrupted SHARED;
-    318 getrandom Sys MayBlock OnSaRestart "Waits while the kernel's generator isn't seeded yet, shortly after boot.";
+    318 getrandom Sys Offloaded(Getrandom) OnSaRestart "";
     319 memfd_create File Native Uninterrupted "";
-    320 kexec_file_load Sys MayBlock Uninterrupted "Reads and copies a whole kernel.";
-    321 bpf Sys MayBlock Uninterrupted "The verifier of `BPF_PROG_LOAD` and the runs of `BPF_PROG_TEST_RUN` may take seconds.";
+    320 kexec_file_load Sys Offloaded[Always] Uninterrupted "";
+    321 bpf Sys Offloaded(Bpf) Uninterrupted "The runs of `BPF_PROG_TEST_RUN`, which see who asks for them, stop the hub.";
     322 execveat Subprocess Virtual(Execveat) Always "";
     323 userfaultfd Sys Native Uninterrupted "";
     324 membarrier Thread Offloaded(Membarrier) Uninterrupted "";
-    325 mlock2 Sys MayBlock Uninterrupted RANGE;
+    325 mlock2 Sys Offloaded[Always] Uninterrupted "";
     326 copy_file_range File Offloaded[Always] Uninterrupted "";
     327 preadv2 Os Virtual(Preadv2, parks) SocketTimeout "";
     328 pwritev2 Os Virtual(Pwritev2, parks) SocketTimeout "";
@@ -449,7 +448,7 @@ table! {
     437 openat2 File Offloaded(Openat2) OnSaRestart OPEN;
     438 pidfd_getfd Os Native Uninterrupted "";
     439 faccessat2 File Offloaded[PathAt] Uninterrupted PATH;
-    440 process_madvise Sys MayBlock Uninterrupted RANGE;
+    440 process_madvise Sys Offloaded(ProcessMadvise) Uninterrupted ADVICE;
     441 epoll_pwait2 Select Virtual(EpollPwait2, parks) Never "";
     442 mount_setattr File Offloaded[PathAt] Uninterrupted PATH;
     443 quotactl_fd File Offloaded[Always] Uninterrupted "";
@@ -457,7 +456,7 @@ table! {
     445 landlock_add_rule Sys Native Uninterrupted "";
     446 landlock_restrict_self Sys Virtual(LandlockRestrictSelf) Uninterrupted SHARED;
     447 memfd_secret File Native Uninterrupted "";
-    448 process_mrelease Sys MayBlock Uninterrupted "Frees the memory of a killed process: long if that is large.";
+    448 process_mrelease Sys Offloaded[Always] Uninterrupted "";
     449 futex_waitv Thread Virtual(FutexWaitv, parks) OnSaRestart "";
     450 set_mempolicy_home_node Sys Native Uninterrupted "";
     451 cachestat File Native Uninterrupted "";

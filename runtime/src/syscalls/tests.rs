@@ -88,12 +88,18 @@ fn only_waits_park() {
 
 /// Calls that wait for a disk alone, or for what a test cannot have: no cell of the
 /// matrix can make them wait for a known time.
-const WITHOUT_CELL: [&str; 8] = [
+const WITHOUT_CELL: [&str; 14] = [
     "pread64",
     "preadv",
     "pwrite64",
     "pwritev",
     "fallocate",
+    "getsockopt",
+    "setsockopt",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "getrandom",
     "open_by_handle_at",
     "swapoff",
     "syslog",
@@ -133,7 +139,8 @@ fn every_call_that_waits_has_a_cell_in_the_matrix() {
         .collect();
     let missing: Vec<_> = waits.difference(&covered).collect();
     assert!(missing.is_empty(), "no cell for {missing:?}");
-    let others: Vec<_> = covered.difference(&waits).collect();
+    let may_wait = |name: &String| TABLE.iter().any(|call| call.parks && call.name == *name);
+    let others: Vec<_> = covered.iter().filter(|name| !may_wait(name)).collect();
     assert!(
         others.is_empty(),
         "cells for what does not wait: {others:?}"

@@ -2,6 +2,7 @@
 
 mod calls;
 mod hub;
+mod limits;
 mod probes;
 mod program;
 mod selection;
