@@ -62,6 +62,7 @@
 //! | [`futex`], [`heir`], [`parking`], [`timer`] | the futex table; robust locks of a killed process; who sleeps on it; deadlines |
 //! | [`reactor`], [`offload`], [`ground`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest, and what they stand on; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
+//! | [`cpu_time`] | how long each guest used the processor |
 //! | [`chaos`] | scheduling at random, to find what depends on the order |
 //! | [`heap_lock`] | what a fork holds |
 //! | [`trace`], [`probes`] | what guests leave for the events; probe points for tracers |
@@ -76,6 +77,7 @@ pub mod catch;
 pub mod chaos;
 pub mod config;
 pub mod control;
+pub mod cpu_time;
 pub mod debugger;
 pub mod dispatch;
 pub mod errno;

@@ -21,6 +21,7 @@ use core::ptr;
 use core::sync::atomic::AtomicPtr;
 
 use crate::arch::Context;
+use crate::cpu_time::Usage;
 use crate::frame::Frame;
 use crate::guest::sched::Scheduling;
 use crate::hub::{Hub, Processor, processor};
@@ -123,6 +124,8 @@ pub struct Guest {
     pub interrupt: Interruption,
     /// How it is scheduled, as far as it was told.
     pub sched: Scheduling,
+    /// How long it used the processor.
+    pub cpu: Usage,
     /// Mask, pending signals and alternate stack.
     pub signal: SignalState,
 }

@@ -1,7 +1,7 @@
 //! Sleeping and yielding.
 #![allow(unsafe_code)]
 
-use super::{Call, Outcome};
+use super::{Call, Outcome, cpu_clock};
 use crate::arch::{syscall, syscall2};
 use crate::guest::Reason;
 use crate::raw::{self, ERESTARTNOHAND, err};
@@ -50,6 +50,10 @@ pub unsafe fn clock_nanosleep(c: &mut Call<'_>) -> Outcome {
     let clock = c.a[0] as i32;
     let absolute = c.a[1] & libc::TIMER_ABSTIME as u64 != 0;
     let counts = clock == libc::CLOCK_PROCESS_CPUTIME_ID || clock < 0;
+    // Nobody may wait for a time that he alone uses.
+    let other = cpu_clock::guest_of(c.hub, c.guest, clock)
+        .filter(|guest| clock < 0 && !core::ptr::eq(*guest, c.guest))
+        .map(|guest| guest.tid.get());
     let sleeps = match clock {
         libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME | libc::CLOCK_TAI => {
             true
@@ -58,11 +62,20 @@ pub unsafe fn clock_nanosleep(c: &mut Call<'_>) -> Outcome {
         // time that has passed does not wait.
         libc::CLOCK_REALTIME_ALARM | libc::CLOCK_BOOTTIME_ALARM => takes(clock),
         // CPU time of this process or of another. (A thread's own is refused.)
-        _ => counts && takes(clock),
+        _ => counts && (other.is_some() || takes(clock)),
     };
     if !sleeps {
-        return Outcome::Native;
+        let known = cpu_clock::for_the_kernel(c, clock);
+        let [_, flags, time, left, ..] = c.a;
+        // SAFETY: the guest's own call, which the kernel refuses.
+        return Outcome::Done(unsafe {
+            syscall(
+                libc::SYS_clock_nanosleep as u64,
+                [known as u64, flags, time, left, 0, 0],
+            )
+        });
     }
+    let read = |clock| read(c, clock, other);
     let ns = match span(c.a[2]) {
         Ok(ns) => ns,
         Err(e) => return Outcome::Done(e),
@@ -122,8 +135,14 @@ const LONGEST_NAP: u64 = raw::NS_PER_S;
 const LONGEST_OF_CPU: u64 = 50_000_000;
 const SHORTEST_NAP: u64 = 1_000_000;
 
-/// A clock in nanoseconds.
-fn read(clock: i32) -> u64 {
+/// A clock in nanoseconds; that of the guest `other`, if it is another guest's.
+fn read(c: &Call<'_>, clock: i32, other: Option<i32>) -> u64 {
+    if let Some(tid) = other {
+        return match c.hub.find(tid) {
+            Some(guest) => cpu_clock::used(c.guest, guest),
+            None => u64::MAX,
+        };
+    }
     let mut ts = raw::ns_timespec(0);
     // SAFETY: the kernel writes a time span of ours.
     let ret = unsafe { syscall2(libc::SYS_clock_gettime, clock as u64, &raw mut ts as u64) };
