@@ -32,8 +32,8 @@ UNUSED static struct held what_is_held(void)
 	return held;
 }
 
-/* Mappings that may come and go: heaps of malloc's, a stack that is kept. */
-#define MAPPINGS_MORE 8
+/* Mappings that may come and go: heaps of malloc's, stacks that are kept or of helpers. */
+#define MAPPINGS_MORE 48
 /* What a thousand leaked records or kilobytes would exceed. */
 #define RESIDENT_MORE_KIB 768
 

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+enum { GENERATIONS = 40 };
 static char directory[] = "/tmp/leak-XXXXXX";
 static char path[100];
 
@@ -147,7 +148,7 @@ static void connections(void)
 static void generations(void)
 {
 	struct held third = { 0 };
-	for (int number = 1; number <= 40; number++) {
+	for (int number = 1; number <= GENERATIONS; number++) {
 		pid_t pid = fork();
 		if (pid != 0) {
 			wait_for(pid);
@@ -160,8 +161,10 @@ static void generations(void)
 			third = what_is_held();
 	}
 	struct held last = what_is_held();
+	/* The stacks of a parent's further hubs stay with its child. */
+	int stacks = getenv("GEVENT_SHIM_HUBS") ? 4 * GENERATIONS : 0;
 	CHECK(last.descriptors <= third.descriptors);
-	CHECK(last.mappings <= third.mappings + MAPPINGS_MORE);
+	CHECK(last.mappings <= third.mappings + MAPPINGS_MORE + stacks);
 	CHECK(last.resident_kib <= third.resident_kib + RESIDENT_MORE_KIB);
 	_exit(0);
 }

@@ -42,6 +42,16 @@ pub(super) fn for_the_kernel(c: &Call<'_>, id: i32) -> i32 {
     }
 }
 
+/// The clock for a timer by the clock `id`: with several hubs a guest's time passes on any of
+/// their kernel threads, and only the process's passes with all of them.
+pub(super) fn for_a_timer(c: &Call<'_>, id: i32) -> i32 {
+    if processor::several() && guest_of(c.hub, c.guest, id).is_some() {
+        libc::CLOCK_PROCESS_CPUTIME_ID
+    } else {
+        for_the_kernel(c, id)
+    }
+}
+
 /// Nanoseconds of CPU time that `guest` has used, for `caller`, which runs.
 pub(super) fn used(caller: &Guest, guest: &Guest) -> u64 {
     let here = processor::here();

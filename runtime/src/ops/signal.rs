@@ -298,7 +298,7 @@ const _: () = assert!(size_of::<Event>() == 64);
 /// As [`rt_sigaction`].
 pub unsafe fn timer_create(c: &mut Call<'_>) -> Outcome {
     let [clock, event, to, ..] = c.a;
-    let clock = cpu_clock::for_the_kernel(c, clock as i32) as u64;
+    let clock = cpu_clock::for_a_timer(c, clock as i32) as u64;
     // SAFETY: the guest's own call, by a clock that the kernel knows.
     let by_the_kernel = || unsafe { arch::syscall3(libc::SYS_timer_create, clock, event, to) };
     if event == 0 {

@@ -87,7 +87,7 @@ const SHARED: &str =
     "Concerns the kernel thread, so every guest on the hub, and what is handed over for them.";
 const CPU_TIME: &str = "The CPU time of a guest is what the hub counts, without its own work between guests; a program that calls the vDSO past libc gets the kernel thread's.";
 const RUSAGE: &str = "Of `RUSAGE_THREAD`, the two times are the guest's, divided as the kernel thread's are, and the rest is the kernel thread's.";
-const CPU_TIMER: &str = "A timer by the CPU time of one thread counts the kernel thread's, so that of every guest on the hub.";
+const CPU_TIMER: &str = "A timer by the CPU time of one thread counts the kernel thread's, so that of every guest on the hub; with several hubs it counts the process's.";
 const DIRTY: &str = "Synchronous and direct writes, and those to network and FUSE file systems, are handed over; others stop the hub while too much of the page cache is dirty.";
 const VFORK: &str = "With `CLONE_VFORK` the hub stops until the child executes a program or exits.";
 const GONE: &str = "`ENOSYS`: the kernel no longer has it, or never had it.";

@@ -26,7 +26,10 @@ fn fibonacci(n: u32) -> u64 {
 }
 
 fn is_prime(n: &u32) -> bool {
-    *n > 1 && (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0)
+    *n > 1
+        && (2..)
+            .take_while(|d| d * d <= *n)
+            .all(|d| !n.is_multiple_of(d))
 }
 
 fn everything() {
