@@ -505,8 +505,8 @@ pub(crate) fn operation_of(row: &syscalls::Syscall) -> Option<Operation> {
 /// The function of each operation.
 fn operation(op: Op) -> Operation {
     use ops::{
-        aio, connect, fd, futex, identity, ipc, lock, memory, net, offloaded, pages, poll, process,
-        sched, send, signal, splice, thread, time, uring,
+        aio, connect, cpu_clock, fd, futex, identity, ipc, lock, memory, net, offloaded, pages,
+        poll, process, sched, send, signal, splice, thread, time, uring,
     };
     match op {
         Op::Read => fd::read,
@@ -571,6 +571,9 @@ fn operation(op: Op) -> Operation {
         Op::Nanosleep => time::nanosleep,
         Op::ClockNanosleep => time::clock_nanosleep,
         Op::SchedYield => time::sched_yield,
+        Op::ClockGettime => cpu_clock::clock_gettime,
+        Op::ClockGetres | Op::ClockSettime => cpu_clock::clock_about,
+        Op::Getrusage => cpu_clock::getrusage,
         Op::Wait4 => process::wait4,
         Op::Waitid => process::waitid,
         Op::Execve | Op::Execveat => process::exec,

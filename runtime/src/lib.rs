@@ -67,6 +67,7 @@
 //! | [`timer`], [`deadline`] | pending deadlines; clocks that may be set |
 //! | [`reactor`], [`offload`], [`ground`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest, and what they stand on; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
+//! | [`cpu_time`] | how long each guest used the processor |
 //! | [`chaos`] | scheduling at random, to find what depends on the order |
 //! | [`heap_lock`] | what a fork holds |
 //! | [`trace`], [`probes`] | what guests leave for the events; probe points for tracers |
@@ -81,6 +82,7 @@ pub mod catch;
 pub mod chaos;
 pub mod config;
 pub mod control;
+pub mod cpu_time;
 pub mod deadline;
 pub mod debugger;
 pub mod dispatch;

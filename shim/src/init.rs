@@ -134,6 +134,10 @@ fn arm_once(config: &Config) -> bool {
         events::ThreadGroupOff { groups: &groups }.emit();
         return false;
     }
+    if let Some(reason) = program::checked_by() {
+        events::NotPatched { reason }.emit();
+        return false;
+    }
     warn_of_contradictions(selection.groups());
     if let Some(size) = config.stack_size {
         set_default_stack(size);

@@ -1,4 +1,5 @@
-//! The program that was started: what it is called, and what it hands to its children.
+//! The program that was started: what it is called, what it is checked by, and what it hands to
+//! its children.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr, OsString, c_char};
@@ -20,6 +21,35 @@ pub fn file_names() -> Vec<OsString> {
     paths
         .filter_map(|path| Some(path.file_name()?.to_owned()))
         .collect()
+}
+
+/// Functions of the run-time libraries that keep a record of each thread of their own, with
+/// its stack and what it did. They make threads in a way of their own, and take the change
+/// from one guest to another for one thread's doing.
+const CHECKERS: [(&CStr, &str); 4] = [
+    (c"__asan_init", "the program is checked by AddressSanitizer"),
+    (
+        c"__hwasan_init",
+        "the program is checked by HWAddressSanitizer",
+    ),
+    (c"__msan_init", "the program is checked by MemorySanitizer"),
+    (c"__tsan_init", "the program is checked by ThreadSanitizer"),
+];
+
+/// What Valgrind preloads into what it runs.
+const VALGRIND: &str = "vgpreload_";
+
+/// What watches the program's threads so closely that they must be the kernel's.
+pub fn checked_by() -> Option<&'static str> {
+    let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+    if preloaded.to_string_lossy().contains(VALGRIND) {
+        return Some("the program runs in Valgrind");
+    }
+    let found = CHECKERS.iter().find(|(function, _)| {
+        // SAFETY: a look-up by name among all loaded objects.
+        unsafe { !libc::dlsym(libc::RTLD_DEFAULT, function.as_ptr()).is_null() }
+    });
+    found.map(|(_, reason)| *reason)
 }
 
 unsafe extern "C" {

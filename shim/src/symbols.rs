@@ -3,10 +3,20 @@
 //!
 //! `pthread_setname_np` and `pthread_getname_np` reach another thread through
 //! `/proc/self/task`, where the kernel has no entry for a guest.
+//!
+//! `clock_gettime` and `clock_getres` ask the kernel's own page (vdso(7)), which makes the
+//! call itself where it can't answer: no site of ours sees it. For clocks of CPU time the
+//! call is made from libc instead; all others go on to libc, a comparison later.
+//!
+//! # Synchronization
+//! Where libc's two functions are is written once, at load or by whoever comes first; all
+//! who write write the same.
 #![allow(unsafe_code)]
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem::transmute;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::OnceLock;
 
 use gevent_runtime::dispatch::guest_of;
@@ -25,12 +35,13 @@ struct Real {
 
 static REAL: OnceLock<Real> = OnceLock::new();
 
+fn next(name: &CStr) -> *mut libc::c_void {
+    // SAFETY: a look-up by name in the objects after ours.
+    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
+}
+
 fn real() -> &'static Real {
     REAL.get_or_init(|| {
-        let next = |name: &CStr| {
-            // SAFETY: a look-up by name in the objects after ours.
-            unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
-        };
         // SAFETY: null or libc's functions of these types (pthread_setname_np(3)).
         unsafe {
             Real {
@@ -48,6 +59,91 @@ fn real() -> &'static Real {
 /// Looks libc's functions up, while that may still take locks and memory.
 pub fn init() {
     real();
+    GET_TIME.get();
+    GET_RESOLUTION.get();
+}
+
+/// A function of libc's about a clock.
+type OfClock = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int;
+
+/// Where such a function is.
+struct Place {
+    name: &'static CStr,
+    at: AtomicPtr<libc::c_void>,
+}
+
+static GET_TIME: Place = Place::new(c"clock_gettime");
+static GET_RESOLUTION: Place = Place::new(c"clock_getres");
+
+impl Place {
+    const fn new(name: &'static CStr) -> Self {
+        Place {
+            name,
+            at: AtomicPtr::new(null_mut()),
+        }
+    }
+
+    #[inline]
+    fn get(&self) -> Option<OfClock> {
+        let mut at = self.at.load(Ordering::Relaxed);
+        if at.is_null() {
+            at = self.look_up();
+        }
+        // SAFETY: null or libc's function of this type (clock_gettime(2)).
+        unsafe { transmute::<*mut libc::c_void, Option<OfClock>>(at) }
+    }
+
+    #[cold]
+    fn look_up(&self) -> *mut libc::c_void {
+        let at = next(self.name);
+        self.at.store(at, Ordering::Relaxed);
+        at
+    }
+}
+
+/// Whether a clock counts CPU time, of a thread or of another process, or is a device's:
+/// what the kernel's page does not answer.
+#[inline]
+fn is_counted(clock: libc::clockid_t) -> bool {
+    clock < 0 || clock == libc::CLOCK_THREAD_CPUTIME_ID
+}
+
+/// # Safety
+/// As the function's.
+#[inline]
+unsafe fn about_clock(
+    place: &Place,
+    nr: libc::c_long,
+    clock: libc::clockid_t,
+    to: *mut libc::timespec,
+) -> c_int {
+    // SAFETY: the caller's own call.
+    unsafe {
+        match place.get() {
+            Some(real) if !is_counted(clock) => real(clock, to),
+            _ => libc::syscall(nr, clock, to) as c_int,
+        }
+    }
+}
+
+/// clock_gettime(2).
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, to: *mut libc::timespec) -> c_int {
+    // SAFETY: the caller's own call.
+    unsafe { about_clock(&GET_TIME, libc::SYS_clock_gettime, clock, to) }
+}
+
+/// clock_getres(2).
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn clock_getres(clock: libc::clockid_t, to: *mut libc::timespec) -> c_int {
+    // SAFETY: the caller's own call.
+    unsafe { about_clock(&GET_RESOLUTION, libc::SYS_clock_getres, clock, to) }
 }
 
 /// pthread_setname_np(3).

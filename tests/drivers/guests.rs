@@ -3,6 +3,10 @@
 //!
 //! Several parts of names may be given, where `libtest_mimic` alone takes one; an
 //! option's value must be joined to it by `=`.
+//!
+//! `GEVENT_TESTS_REPEAT=N` runs each program N times preloaded, and each has to do what the
+//! one bare run did. With `GEVENT_TESTS_CHAOS=SEED` the first is scheduled from that seed,
+//! the second from the next.
 
 use gevent_tests::guest::{Built, Guest};
 use gevent_tests::library;
@@ -16,6 +20,22 @@ use std::sync::{Arc, OnceLock};
 
 /// How many hubs a program is run with.
 const HUBS: [usize; 2] = [1, 2];
+
+/// Guest programs that Cargo builds: name and executable.
+const BUILT_BY_CARGO: [(&str, &str); 2] = [
+    ("rust_parking_lot", env!("CARGO_BIN_EXE_rust_parking_lot")),
+    ("rust_rayon", env!("CARGO_BIN_EXE_rust_rayon")),
+];
+
+/// Reports of a repeated program that are told in full.
+const TOLD: usize = 3;
+
+/// The number in a variable of the tests' own.
+fn setting(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    let number = value.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name}={value:?}: not a number")))
+}
 
 /// A guest program with what its tests share: one executable and one bare run.
 struct Subject {
@@ -35,10 +55,13 @@ impl Subject {
         built.as_ref().map_err(Clone::clone)
     }
 
-    fn run(&self, mode: &Mode) -> Result<Outcome, String> {
+    fn run(&self, mode: &Mode, seed: Option<u64>) -> Result<Outcome, String> {
         let directives = &self.guest.directives;
         let mut command = self.built()?.command();
         mode.apply(&mut command);
+        if let Some(seed) = seed {
+            command.env("GEVENT_SHIM_CHAOS", seed.to_string());
+        }
         if mode.is_preloaded() {
             let settings = directives.settings.iter();
             command.envs(settings.filter_map(|setting| setting.split_once('=')));
@@ -58,13 +81,14 @@ impl Subject {
 
     fn bare(&self) -> Result<&Outcome, String> {
         let bare = self.bare.get_or_init(|| {
-            let outcome = self.run(&Mode::Bare)?;
+            let outcome = self.run(&Mode::Bare, None)?;
             oracle::check_bare(&outcome, self.demands(None, 1))?;
             Ok(outcome)
         });
         bare.as_ref().map_err(Clone::clone)
     }
 
+    /// Runs it preloaded as often as is asked for.
     fn check_preloaded(&self, event_loop: EventLoop, hubs: usize) -> Result<(), String> {
         let mode = Mode::Preloaded {
             library: library::find()?,
@@ -72,11 +96,35 @@ impl Subject {
             hubs,
         };
         let demands = self.demands(Some(event_loop), hubs);
+        let times = setting("GEVENT_TESTS_REPEAT").unwrap_or(1);
+        let seed = setting("GEVENT_TESTS_CHAOS");
+        let mut failed = 0;
+        let mut reports = String::new();
+        for time in 0..times {
+            let seed = seed.map(|seed| seed.wrapping_add(time));
+            let Err(report) = self.check_once(&mode, demands, seed) else {
+                continue;
+            };
+            failed += 1;
+            if failed <= TOLD {
+                let number = (times > 1).then(|| format!("run {} of {times}:\n", time + 1));
+                let seed = seed.map(|seed| format!("with GEVENT_SHIM_CHAOS={seed}:\n"));
+                reports.extend([number.unwrap_or_default(), seed.unwrap_or_default(), report]);
+                reports.push('\n');
+            }
+        }
+        match failed {
+            0 => Ok(()),
+            _ if times > 1 => Err(format!("{reports}{failed} of {times} runs failed")),
+            _ => Err(reports),
+        }
+    }
+
+    fn check_once(&self, mode: &Mode, demands: Demands, seed: Option<u64>) -> Result<(), String> {
         if self.guest.directives.preloaded_only {
-            oracle::check_alone(&self.run(&mode)?, demands)
+            oracle::check_alone(&self.run(mode, seed)?, demands)
         } else {
-            let bare = self.bare()?;
-            oracle::compare(bare, &self.run(&mode)?, demands)
+            oracle::compare(self.bare()?, &self.run(mode, seed)?, demands)
         }
     }
 }
@@ -88,8 +136,13 @@ fn main() -> ExitCode {
     let (driver, parts) = parts.split_at(parts.len().min(1));
     let arguments = Arguments::from_iter(driver.iter().chain(&options));
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
-    let guests = match Guest::discover(&sources) {
-        Ok(guests) => guests,
+    let built = BUILT_BY_CARGO
+        .iter()
+        .map(|(name, executable)| Guest::built_by_cargo(&sources, name, executable));
+    let guests = Guest::discover(&sources)
+        .and_then(|guests| Ok((guests, built.collect::<std::io::Result<Vec<_>>>()?)));
+    let guests = match guests {
+        Ok((guests, built)) => guests.into_iter().chain(built),
         Err(error) => {
             eprintln!("cannot list {}: {error}", sources.display());
             return ExitCode::FAILURE;

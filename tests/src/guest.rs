@@ -80,6 +80,11 @@ impl Directives {
     }
 }
 
+fn read_directives(source: &Path) -> io::Result<Directives> {
+    Directives::parse(&std::fs::read_to_string(source)?)
+        .map_err(|what| io::Error::other(format!("{}: {what}", source.display())))
+}
+
 fn number<T: FromStr>(word: &str, text: &str) -> Result<T, String> {
     text.parse()
         .map_err(|_| format!("directive {word:?} wants a number"))
@@ -94,6 +99,8 @@ pub struct Guest {
     pub source: PathBuf,
     /// What it asks of the harness.
     pub directives: Directives,
+    /// Its executable, if Cargo built it.
+    pub executable: Option<PathBuf>,
 }
 
 impl Guest {
@@ -112,17 +119,30 @@ impl Guest {
             else {
                 continue;
             };
-            let text = std::fs::read_to_string(&source)?;
-            let directives = Directives::parse(&text)
-                .map_err(|what| io::Error::other(format!("{}: {what}", source.display())))?;
             guests.push(Self {
                 name: stem.to_owned(),
+                directives: read_directives(&source)?,
                 source,
-                directives,
+                executable: None,
             });
         }
         guests.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(guests)
+    }
+
+    /// A program of the directory `crates` in `directory`, which Cargo built because it uses a
+    /// crate.
+    ///
+    /// # Errors
+    /// As [`discover`](Self::discover).
+    pub fn built_by_cargo(directory: &Path, name: &str, executable: &str) -> io::Result<Self> {
+        let source = directory.join("crates").join(name).with_extension("rs");
+        Ok(Self {
+            name: name.to_owned(),
+            directives: read_directives(&source)?,
+            source,
+            executable: Some(executable.into()),
+        })
     }
 
     /// Compiles the program, and its object if it has one, into `directory`; see [`compile::build`].
@@ -130,6 +150,12 @@ impl Guest {
     /// # Errors
     /// What the compiler said, or why it could not be run.
     pub fn build(&self, directory: &Path) -> io::Result<Built> {
+        if let Some(executable) = self.executable.clone() {
+            return Ok(Built {
+                executable,
+                object: None,
+            });
+        }
         let executable = directory.join(&self.name);
         compile::build(
             &self.source,

@@ -66,9 +66,6 @@ pub fn catching_available() -> bool {
     unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, OFF, 0, 0, 0) == 0 }
 }
 
-/// The variable of the tests' own whose value preloaded programs are scheduled at random from.
-const CHAOS: &str = "GEVENT_TESTS_CHAOS";
-
 /// The variable of the tests' own that says how many hubs preloaded programs run.
 const HUBS: &str = "GEVENT_TESTS_HUBS";
 
@@ -122,9 +119,6 @@ impl Mode {
                     .env("GEVENT_SHIM_LOOP", event_loop.name());
                 if *hubs != 1 {
                     command.env("GEVENT_SHIM_HUBS", hubs.to_string());
-                }
-                if let Some(seed) = std::env::var_os(CHAOS) {
-                    command.env("GEVENT_SHIM_CHAOS", seed);
                 }
             }
         }

@@ -205,6 +205,7 @@ pub fn adopt(hub: &'static Hub, tid: i32) -> Option<&'static Guest> {
             &raw mut size as u64,
         );
     }
+    processor::first().cpu.begin(&guest.cpu);
     guest.name.set(name);
     guest.clear_child_tid.set(clear as *mut u32);
     guest.robust_list.set(robust);

@@ -21,6 +21,7 @@ use core::ptr;
 use core::sync::atomic::AtomicPtr;
 
 use crate::arch::Context;
+use crate::cpu_time::Usage;
 use crate::deadline::Deadline;
 use crate::frame::Frame;
 use crate::guest::sched::Scheduling;
@@ -126,6 +127,8 @@ pub struct Guest {
     pub interrupt: Interruption,
     /// How it is scheduled, as far as it was told.
     pub sched: Scheduling,
+    /// How long it used the processor.
+    pub cpu: Usage,
     /// Mask, pending signals and alternate stack.
     pub signal: SignalState,
 }

@@ -2,7 +2,8 @@
 //!
 //! A record's place gives the guest's thread id and the other way round, so
 //! `tgkill` finds its target without a table. Ids lie above every id the kernel
-//! gives (pid_max is at most 2^22) and below 2^30 (FUTEX_TID_MASK). A record
+//! gives (pid_max is at most 2^22) and below 2^28: the ids of CPU-time clocks have room
+//! for no more (and FUTEX_TID_MASK has two bits more). A record
 //! that is used again gives another id, so that a stale id is not found.
 //!
 //! # Synchronization
@@ -20,8 +21,8 @@ const FIRST_TID: i32 = 1 << 22;
 /// How many records the range may hold; ids are `FIRST_TID + index` plus a
 /// multiple of this.
 const MAX: usize = 1 << 22;
-/// Multiples of `MAX` that fit below 2^30.
-const ROUNDS: u32 = 254;
+/// Multiples of `MAX` that fit below 2^28.
+const ROUNDS: u32 = 63;
 
 /// See the file's first lines.
 pub struct Slab {
@@ -134,7 +135,7 @@ mod tests {
         let a = slab.take().unwrap();
         a.state.set(State::Ready);
         let first = a.tid.get();
-        assert!((FIRST_TID..1 << 30).contains(&first));
+        assert!((FIRST_TID..1 << 28).contains(&first));
         assert!(ptr::eq(slab.find(first).unwrap(), a));
         slab.put(a);
         assert!(slab.find(first).is_none());

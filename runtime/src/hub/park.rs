@@ -157,7 +157,9 @@ impl Hub {
         // A stretch goes on when its guest does.
         let in_section = here.in_section.load(Ordering::Relaxed);
         here.in_section.store(false, Ordering::Relaxed);
-        match self.next_at_once(here) {
+        let next = self.next_at_once(here);
+        here.cpu.pass_on(&guest.cpu);
+        match next {
             Some(next) if ptr::eq(next, guest) => {}
             Some(next) => {
                 here.hand_over(next);
@@ -194,6 +196,7 @@ impl Hub {
         here.dead.set(guest);
         loop {
             here.current.set(ptr::null());
+            here.cpu.pass_on(&guest.cpu);
             let next = if here.turns.get() > 0 {
                 self.pop_ready(here)
             } else {

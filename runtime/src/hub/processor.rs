@@ -22,6 +22,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsiz
 
 use super::queue::RunQueue;
 use crate::arch::{self, Context, syscall3, syscall4, watched_syscall};
+use crate::cpu_time::Meter;
 use crate::guest::Guest;
 use crate::monitor;
 use crate::signal::OfThread;
@@ -44,6 +45,8 @@ pub struct Processor {
     pub shared_child: Cell<bool>,
     /// What signals need for a kernel thread.
     pub signal: OfThread,
+    /// How long guests use it.
+    pub cpu: Meter,
     kernel_tid: AtomicI32,
     pub(super) in_shim: AtomicBool,
     pub(super) in_section: AtomicBool,
@@ -163,6 +166,7 @@ impl Processor {
             ctx: UnsafeCell::new(Context { rsp: 0, fs: 0 }),
             shared_child: Cell::new(false),
             signal: OfThread::new(),
+            cpu: Meter::new(),
             kernel_tid: AtomicI32::new(0),
             in_shim: AtomicBool::new(false),
             in_section: AtomicBool::new(false),

@@ -84,6 +84,7 @@ impl Hub {
             if let Some(next) = self.pop_ready(here) {
                 here.turns.set(here.turns.get().saturating_sub(1));
                 here.hand_over(next);
+                here.cpu.resume();
                 // SAFETY: a guest in the run queue has a context that may go on.
                 unsafe { switch(here.ctx.get(), next.ctx.get()) };
             }

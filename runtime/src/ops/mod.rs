@@ -6,6 +6,7 @@
 
 pub mod aio;
 pub mod connect;
+pub mod cpu_clock;
 pub mod fd;
 pub mod futex;
 pub mod identity;

@@ -4,7 +4,7 @@
 //! our own arrives through the kernel.
 #![allow(unsafe_code)]
 
-use super::{Call, Outcome};
+use super::{Call, Outcome, cpu_clock};
 use crate::arch::{self, syscall0};
 use crate::guest::{Guest, Reason};
 use crate::hub::processor;
@@ -298,25 +298,28 @@ const _: () = assert!(size_of::<Event>() == 64);
 /// As [`rt_sigaction`].
 pub unsafe fn timer_create(c: &mut Call<'_>) -> Outcome {
     let [clock, event, to, ..] = c.a;
+    let clock = cpu_clock::for_a_timer(c, clock as i32) as u64;
+    // SAFETY: the guest's own call, by a clock that the kernel knows.
+    let by_the_kernel = || unsafe { arch::syscall3(libc::SYS_timer_create, clock, event, to) };
     if event == 0 {
-        return Outcome::Native;
+        return Outcome::Done(by_the_kernel());
     }
-    let Some(mut event) = get::<Event>(event) else {
+    let Some(mut described) = get::<Event>(event) else {
         return done(libc::EFAULT);
     };
-    if event.notify != libc::SIGEV_THREAD_ID || !(1..=LAST).contains(&event.signal) {
-        return Outcome::Native;
+    if described.notify != libc::SIGEV_THREAD_ID || !(1..=LAST).contains(&described.signal) {
+        return Outcome::Done(by_the_kernel());
     }
-    let guest = event.tid;
+    let guest = described.tid;
     if c.hub.find(guest).is_none() {
-        return Outcome::Native;
+        return Outcome::Done(by_the_kernel());
     }
-    signal::force(bit(event.signal));
+    signal::force(bit(described.signal));
     let mut timer = 0i32;
     // SAFETY: an event and an id of ours.
     let ret = unsafe {
-        event.tid = processor::first().kernel_tid();
-        let event = &raw const event as u64;
+        described.tid = processor::first().kernel_tid();
+        let event = &raw const described as u64;
         arch::syscall3(libc::SYS_timer_create, clock, event, &raw mut timer as u64)
     };
     if ret != 0 {

@@ -1,7 +1,7 @@
 //! Sleeping and yielding.
 #![allow(unsafe_code)]
 
-use super::{Call, Outcome};
+use super::{Call, Outcome, cpu_clock};
 use crate::arch::{syscall, syscall2};
 use crate::deadline::Deadline;
 use crate::guest::Reason;
@@ -52,6 +52,10 @@ pub unsafe fn clock_nanosleep(c: &mut Call<'_>) -> Outcome {
     let clock = c.a[0] as i32;
     let absolute = c.a[1] & libc::TIMER_ABSTIME as u64 != 0;
     let counts = clock == libc::CLOCK_PROCESS_CPUTIME_ID || clock < 0;
+    // Nobody may wait for a time that he alone uses.
+    let other = cpu_clock::guest_of(c.hub, c.guest, clock)
+        .filter(|guest| clock < 0 && !core::ptr::eq(*guest, c.guest))
+        .map(|guest| guest.tid.get());
     let sleeps = match clock {
         libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME | libc::CLOCK_TAI => {
             true
@@ -60,17 +64,26 @@ pub unsafe fn clock_nanosleep(c: &mut Call<'_>) -> Outcome {
         // time that has passed does not wait.
         libc::CLOCK_REALTIME_ALARM | libc::CLOCK_BOOTTIME_ALARM => takes(clock),
         // CPU time of this process or of another. (A thread's own is refused.)
-        _ => counts && takes(clock),
+        _ => counts && (other.is_some() || takes(clock)),
     };
     if !sleeps {
-        return Outcome::Native;
+        let known = cpu_clock::for_the_kernel(c, clock);
+        let [_, flags, time, left, ..] = c.a;
+        // SAFETY: the guest's own call, which the kernel refuses.
+        return Outcome::Done(unsafe {
+            syscall(
+                libc::SYS_clock_nanosleep as u64,
+                [known as u64, flags, time, left, 0, 0],
+            )
+        });
     }
     let ns = match span(c.a[2]) {
         Ok(ns) => ns,
         Err(e) => return Outcome::Done(e),
     };
     if counts {
-        return Outcome::Done(sleep_while_counting(c, clock, absolute, ns));
+        let read = || read(c, clock, other);
+        return Outcome::Done(sleep_while_counting(c, read, absolute, ns));
     }
     // The clock that such a timer counts in while the machine is awake.
     let clock = match clock {
@@ -96,16 +109,16 @@ pub unsafe fn clock_nanosleep(c: &mut Call<'_>) -> Outcome {
 }
 
 /// A sleep by a clock that counts CPU time, and may stand still: looks at it again after
-/// each wait.
-fn sleep_while_counting(c: &Call<'_>, clock: i32, absolute: bool, ns: u64) -> i64 {
+/// each wait. `read` gives its time now, in nanoseconds.
+fn sleep_while_counting(c: &Call<'_>, read: impl Fn() -> u64, absolute: bool, ns: u64) -> i64 {
     let until = if absolute {
         ns
     } else {
-        read(clock).saturating_add(ns)
+        read().saturating_add(ns)
     };
     let mut slept = false;
     loop {
-        let left = until.saturating_sub(read(clock));
+        let left = until.saturating_sub(read());
         if left == 0 {
             if !slept {
                 c.hub.yield_now(c.guest);
@@ -116,7 +129,7 @@ fn sleep_while_counting(c: &Call<'_>, clock: i32, absolute: bool, ns: u64) -> i6
         let nap = left.clamp(SHORTEST_NAP, LONGEST_NAP);
         if sleep_until(c, Deadline::after(nap), 0) != 0 {
             let left = if absolute { 0 } else { c.a[3] };
-            return interrupted(left, until.saturating_sub(read(clock)));
+            return interrupted(left, until.saturating_sub(read()));
         }
     }
 }
@@ -141,8 +154,14 @@ fn takes(clock: i32) -> bool {
 const LONGEST_NAP: u64 = 50_000_000;
 const SHORTEST_NAP: u64 = 1_000_000;
 
-/// A clock in nanoseconds.
-fn read(clock: i32) -> u64 {
+/// A clock in nanoseconds; that of the guest `other`, if it is another guest's.
+fn read(c: &Call<'_>, clock: i32, other: Option<i32>) -> u64 {
+    if let Some(tid) = other {
+        return match c.hub.find(tid) {
+            Some(guest) => cpu_clock::used(c.guest, guest),
+            None => u64::MAX,
+        };
+    }
     let mut ts = raw::ns_timespec(0);
     // SAFETY: the kernel writes a time span of ours.
     let ret = unsafe { syscall2(libc::SYS_clock_gettime, clock as u64, &raw mut ts as u64) };

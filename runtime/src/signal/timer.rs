@@ -4,59 +4,161 @@
 //! The kernel signals the kernel thread that all guests share; the timer's id,
 //! which comes with the signal, tells which guest is meant.
 //!
+//! The table is open: an entry is looked for from the place that its id gives, up to a free
+//! one. The kernel counts ids up, so entries rarely meet.
+//!
 //! # Synchronization
-//! As [`super`]. The signal handler reads the table while our code may be writing
-//! an entry: an entry's guest is written before its timer.
+//! As [`super`]. The signal handler reads the table while our code may be writing it: an
+//! entry's guest is written before its timer, and an entry that moves is in its new place
+//! before it leaves the old one.
 
-use core::cell::Cell;
-use core::sync::atomic::{Ordering, compiler_fence};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
-/// Timers of this kind a program may have.
-const MAX: usize = 256;
-/// Timer of an entry that is free.
-const FREE: i32 = -1;
+/// Entries of the table, a power of two; memory is used for those alone that are.
+const ENTRIES: usize = 1 << 17;
+/// Timers of this kind a program may have: more than RLIMIT_SIGPENDING commonly allows.
+const MAX: usize = ENTRIES / 2;
+
+/// Timer of an entry that is free, and of one that is being written.
+const FREE: u32 = 0;
+const CHANGING: u32 = u32::MAX;
 
 struct Table {
-    timer: [Cell<i32>; MAX],
-    guest: [Cell<i32>; MAX],
+    /// The timer's id and one.
+    timer: [AtomicU32; ENTRIES],
+    guest: [AtomicI32; ENTRIES],
+    used: AtomicUsize,
 }
 
-// SAFETY: see Synchronization.
-#[allow(unsafe_code)]
-unsafe impl Sync for Table {}
-
 static TABLE: Table = Table {
-    timer: [const { Cell::new(FREE) }; MAX],
-    guest: [const { Cell::new(0) }; MAX],
+    timer: [const { AtomicU32::new(FREE) }; ENTRIES],
+    guest: [const { AtomicI32::new(0) }; ENTRIES],
+    used: AtomicUsize::new(0),
 };
+
+const fn key(timer: i32) -> u32 {
+    (timer as u32).wrapping_add(1)
+}
+
+/// Where an entry is looked for first.
+const fn home(key: u32) -> usize {
+    key as usize % ENTRIES
+}
+
+const fn after(at: usize) -> usize {
+    (at + 1) % ENTRIES
+}
+
+impl Table {
+    fn key_at(&self, at: usize) -> u32 {
+        self.timer[at].load(Ordering::Acquire)
+    }
+
+    /// The entry of a timer, or the free one where it would be. The table is never full.
+    fn seek(&self, key: u32) -> usize {
+        let mut at = home(key);
+        while !matches!(self.key_at(at), FREE) && self.key_at(at) != key {
+            at = after(at);
+        }
+        at
+    }
+
+    fn write(&self, at: usize, key: u32, guest: i32) {
+        self.timer[at].store(CHANGING, Ordering::Relaxed);
+        self.guest[at].store(guest, Ordering::Release);
+        self.timer[at].store(key, Ordering::Release);
+    }
+
+    /// Frees an entry, after moving those behind it up that were to be there.
+    fn remove(&self, mut hole: usize) {
+        let mut at = after(hole);
+        while self.key_at(at) != FREE {
+            let key = self.key_at(at);
+            let distance = |from: usize, to: usize| to.wrapping_sub(from) % ENTRIES;
+            if distance(home(key), at) >= distance(hole, at) {
+                self.write(hole, key, self.guest[at].load(Ordering::Relaxed));
+                hole = at;
+            }
+            at = after(at);
+        }
+        self.timer[hole].store(FREE, Ordering::Release);
+    }
+}
 
 /// Remembers whom a timer signals. False: no room.
 pub fn add_timer(timer: i32, guest: i32) -> bool {
-    let Some(at) = TABLE.timer.iter().position(|t| t.get() == FREE) else {
+    let used = TABLE.used.load(Ordering::Relaxed);
+    if used == MAX || timer < 0 {
         return false;
-    };
-    TABLE.guest[at].set(guest);
-    compiler_fence(Ordering::SeqCst);
-    TABLE.timer[at].set(timer);
+    }
+    let key = key(timer);
+    TABLE.write(TABLE.seek(key), key, guest);
+    TABLE.used.store(used + 1, Ordering::Release);
     true
 }
 
 /// Forgets a timer.
 pub fn remove_timer(timer: i32) {
-    if let Some(entry) = TABLE.timer.iter().find(|t| t.get() == timer) {
-        entry.set(FREE);
+    let used = TABLE.used.load(Ordering::Relaxed);
+    if used == 0 || timer < 0 {
+        return;
+    }
+    let at = TABLE.seek(key(timer));
+    if TABLE.key_at(at) != FREE {
+        TABLE.remove(at);
+        TABLE.used.store(used - 1, Ordering::Release);
     }
 }
 
 /// Id of the guest that a timer signals.
 pub(super) fn owner(timer: i32) -> Option<i32> {
-    let at = TABLE.timer.iter().position(|t| t.get() == timer)?;
-    Some(TABLE.guest[at].get())
+    if TABLE.used.load(Ordering::Acquire) == 0 || timer < 0 {
+        return None;
+    }
+    let at = TABLE.seek(key(timer));
+    (TABLE.key_at(at) != FREE).then(|| TABLE.guest[at].load(Ordering::Acquire))
 }
 
 /// In a forked child, which inherits no timers.
 pub(super) fn clear() {
-    for entry in &TABLE.timer {
-        entry.set(FREE);
+    if TABLE.used.swap(0, Ordering::Relaxed) != 0 {
+        for timer in &TABLE.timer {
+            timer.store(FREE, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One test: the table is one for the process.
+    #[test]
+    fn entries_that_meet_are_found_after_others_go() {
+        let far = ENTRIES as i32;
+        // Four that are to be in the same place, and two behind them.
+        let timers = [7, 7 + far, 7 + 2 * far, 8, 9, 7 + 3 * far];
+        for (guest, timer) in timers.into_iter().enumerate() {
+            assert!(add_timer(timer, guest as i32));
+        }
+        for gone in [1, 0, 3] {
+            remove_timer(timers[gone]);
+            remove_timer(timers[gone]);
+            assert_eq!(owner(timers[gone]), None);
+        }
+        for left in [2, 4, 5] {
+            assert_eq!(owner(timers[left]), Some(left as i32));
+        }
+        assert_eq!(owner(-1), None);
+        // The last places and the first ones follow each other.
+        for timer in [far - 3, 2 * far - 3, far - 2, far - 1, 0] {
+            assert!(add_timer(timer, timer));
+        }
+        remove_timer(far - 3);
+        for timer in [2 * far - 3, far - 2, far - 1, 0] {
+            assert_eq!(owner(timer), Some(timer));
+        }
+        clear();
+        assert_eq!(owner(7 + 2 * far), None);
     }
 }

@@ -84,8 +84,9 @@ const ADVICE: &str =
 const OTHER: &str = "Brings in pages of the other process, from a file or swap.";
 const SHARED: &str =
     "Concerns the kernel thread, so every guest on the hub, and what is handed over for them.";
-const CPU_TIME: &str =
-    "The CPU time of a thread is the kernel thread's, so that of every guest on the hub.";
+const CPU_TIME: &str = "The CPU time of a guest is what the hub counts, without its own work between guests; a program that calls the vDSO past libc gets the kernel thread's.";
+const RUSAGE: &str = "Of `RUSAGE_THREAD`, the two times are the guest's, divided as the kernel thread's are, and the rest is the kernel thread's.";
+const CPU_TIMER: &str = "A timer by the CPU time of one thread counts the kernel thread's, so that of every guest on the hub; with several hubs it counts the process's.";
 const DIRTY: &str = "Synchronous and direct writes, and those to network and FUSE file systems, are handed over; others stop the hub while too much of the page cache is dirty.";
 const VFORK: &str = "With `CLONE_VFORK` the hub stops until the child executes a program or exits.";
 const GONE: &str = "`ENOSYS`: the kernel no longer has it, or never had it.";
@@ -190,7 +191,7 @@ table! {
     95 umask File Native Uninterrupted "";
     96 gettimeofday Time Native Uninterrupted "";
     97 getrlimit Sys Native Uninterrupted "";
-    98 getrusage Sys Native Uninterrupted CPU_TIME;
+    98 getrusage Thread Virtual(Getrusage) Uninterrupted RUSAGE;
     99 sysinfo Sys Native Uninterrupted "";
     100 times Time Native Uninterrupted "";
     101 ptrace Subprocess Virtual(Ptrace) Always "With several hubs the caller stays on one: a tracer is a kernel thread.";
@@ -316,14 +317,14 @@ table! {
     219 restart_syscall Signal MayBlock RestartBlock "Goes on with an interrupted sleep or wait; made by the kernel, for calls that already run in it.";
     220 semtimedop Queue Offloaded(Semtimedop) Never "";
     221 fadvise64 File Offloaded[Descriptor] Uninterrupted "";
-    222 timer_create Signal Virtual(TimerCreate) Uninterrupted "";
+    222 timer_create Signal Virtual(TimerCreate) Uninterrupted CPU_TIMER;
     223 timer_settime Time Native Uninterrupted "";
     224 timer_gettime Time Native Uninterrupted "";
     225 timer_getoverrun Time Native Uninterrupted "";
     226 timer_delete Signal Virtual(TimerDelete) Uninterrupted "";
-    227 clock_settime Time Native Uninterrupted "";
-    228 clock_gettime Time Native Uninterrupted CPU_TIME;
-    229 clock_getres Time Native Uninterrupted "";
+    227 clock_settime Thread Virtual(ClockSettime) Uninterrupted "";
+    228 clock_gettime Thread Virtual(ClockGettime) Uninterrupted CPU_TIME;
+    229 clock_getres Thread Virtual(ClockGetres) Uninterrupted "";
     230 clock_nanosleep Time Virtual(ClockNanosleep, parks) RestartBlock "";
     231 exit_group Thread Virtual(ExitGroup) Uninterrupted "";
     232 epoll_wait Select Virtual(EpollWait, parks) Never "";

@@ -25,6 +25,11 @@ pub const SCENARIOS: &[Scenario] = &[
         end: End::Exit(0),
         run: core,
     },
+    Scenario {
+        name: "real_gdb_core_of_a_thread",
+        end: End::Exit(0),
+        run: core_of_a_thread,
+    },
 ];
 
 /// gdb, told to source the project's script.
@@ -97,25 +102,28 @@ fn parked(mode: &Mode) -> Result<Outcome, String> {
     functions_of(&outcome)
 }
 
-/// The backtraces of parked threads in a core. Where the system gives cores to a program
-/// of its own, there is none to look at.
-fn core(mode: &Mode) -> Result<Outcome, String> {
+/// What gdb prints for `commands` about the core that `program` leaves in `directory`. `None`
+/// where the system gives cores to a program of its own: there is none to look at.
+fn look_at_core(
+    mode: &Mode,
+    directory: &Path,
+    program: &Path,
+    command: &str,
+) -> Result<Option<Outcome>, String> {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern")
         .map_err(|error| error.to_string())?;
     if pattern.trim() != "core" {
-        return Ok(told("every thread has a backtrace\n".to_owned()));
+        return Ok(None);
     }
-    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let program = parked_program(directory.path())?;
     let mut shell = Command::new("sh");
     shell
         .args(["-c", "ulimit -c unlimited && exec \"$0\""])
-        .arg(&program)
-        .current_dir(directory.path());
+        .arg(program)
+        .current_dir(directory);
     mode.apply(&mut shell);
     run::run(&mut shell, Duration::from_secs(60), false)
         .map_err(|error| format!("the program: {error}"))?;
-    let core = std::fs::read_dir(directory.path())
+    let core = std::fs::read_dir(directory)
         .map_err(|error| error.to_string())?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
@@ -126,12 +134,46 @@ fn core(mode: &Mode) -> Result<Outcome, String> {
         .ok_or("there is no core")?;
     let mut gdb = gdb();
     Mode::Bare.apply(&mut gdb);
-    gdb.args(["-ex", all_backtraces(mode)])
-        .arg(&program)
-        .arg(&core);
-    let outcome = run::run(&mut gdb, Duration::from_secs(120), false)
-        .map_err(|error| format!("gdb: {error}"))?;
-    functions_of(&outcome)
+    gdb.args(["-ex", command]).arg(program).arg(&core);
+    run::run(&mut gdb, Duration::from_secs(120), false)
+        .map(Some)
+        .map_err(|error| format!("gdb: {error}"))
+}
+
+/// The backtraces of parked threads in a core.
+fn core(mode: &Mode) -> Result<Outcome, String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let program = parked_program(directory.path())?;
+    match look_at_core(mode, directory.path(), &program, all_backtraces(mode))? {
+        Some(outcome) => functions_of(&outcome),
+        None => Ok(told("every thread has a backtrace\n".to_owned())),
+    }
+}
+
+/// The place where a thread died, in its core: what gdb shows without being told anything.
+fn core_of_a_thread(mode: &Mode) -> Result<Outcome, String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let program = directory.path().join("program");
+    compile::build(&fixture("crashes_in_thread.c"), &[], &program)
+        .map_err(|error| error.to_string())?;
+    let Some(outcome) = look_at_core(mode, directory.path(), &program, "bt")? else {
+        return Ok(told("the place is named\n".to_owned()));
+    };
+    let said = &outcome.stdout;
+    let signal = said.contains("terminated with signal SIGSEGV");
+    let place = |frame: &str, function: &str| {
+        let own = |line: &str| line.starts_with(frame) && line.contains(function);
+        said.lines().any(own)
+    };
+    if signal
+        && place("#0 ", "follows_pointer (")
+        && place("#1 ", "looks_around (")
+        && place("#2 ", "works (")
+    {
+        Ok(told("the place is named\n".to_owned()))
+    } else {
+        Err(format!("gdb saw\n{said}\n{}", outcome.stderr))
+    }
 }
 
 /// The program's own functions in the backtrace, innermost first.

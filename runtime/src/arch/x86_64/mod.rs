@@ -8,6 +8,7 @@ mod signal;
 mod slots;
 mod syscall;
 mod thread;
+mod ticks;
 mod tls;
 mod user;
 mod watched;
@@ -22,6 +23,7 @@ pub use signal::{Interrupted, SigFrame, Ucontext, stack_pointer};
 pub use slots::{find as find_slot, find_or_make as find_or_make_slot, is_slot};
 pub use syscall::{syscall, syscall0, syscall1, syscall2, syscall3, syscall4};
 pub use thread::{spawn_process, spawn_thread};
+pub use ticks::ticks;
 pub use tls::{
     current_processor, current_word, set_current_word, set_processor_of, set_word_of,
     word_distance, word_of,
