@@ -26,7 +26,7 @@
 //! | write | [`engine`], [`patch`] | the only file that writes code |
 //!
 //! [`arm`] runs them in order and knows what is patched; [`backtrace`] names where a
-//! thread is.
+//! thread is; `plugin` loads who is told and may object.
 //!
 //! # What is never patched
 //! The return from a signal handler; this library itself; the kernel's own pages.
