@@ -20,6 +20,7 @@ use patch_events::{ask_all, events, target};
 
 use crate::arm;
 use crate::backtrace;
+use crate::plugin;
 use crate::program;
 use crate::symbols;
 
@@ -104,6 +105,12 @@ fn arm_once(config: &Config) -> bool {
     {
         complain(&error);
         return false;
+    }
+    for path in &config.plugins {
+        if let Err(error) = plugin::load(path) {
+            complain(&error);
+            return false;
+        }
     }
     trace::init();
     trace::sample::set_namer(backtrace::name);
