@@ -114,6 +114,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
         // SAFETY: no arguments.
         if unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64 {
             // The child of a vfork, on its parent's TCB.
+            trace::program::about_to_exec(frame);
             frame.run_native();
             return;
         }
@@ -227,6 +228,10 @@ unsafe fn bare_call(frame: &mut Frame) {
     match nr {
         libc::SYS_exit_group => {
             trace::finish(None);
+            frame.run_native();
+        }
+        libc::SYS_execve | libc::SYS_execveat if phase() == Phase::Bare => {
+            trace::before_exec(None, frame);
             frame.run_native();
         }
         libc::SYS_futex if phase() == Phase::Running => {
