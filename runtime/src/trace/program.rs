@@ -10,6 +10,7 @@
 //! is written once, at start-up.
 #![allow(unsafe_code)]
 
+use core::ffi::CStr;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -141,6 +142,12 @@ fn is_first(path: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Why no library is loaded beside the program at `path`, or beside the interpreter of the
+/// script there, in words that fit behind "it". `None` as well if that can't be told.
+pub fn why_no_library(path: &CStr) -> Option<&'static str> {
+    why_not(libc::AT_FDCWD as i64 as u64, path.as_ptr() as u64).map(Why::in_words)
 }
 
 /// Reads up to `into`'s length at an address that may be bad. How much there was.
