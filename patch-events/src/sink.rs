@@ -287,10 +287,7 @@ impl Subscriber for Sink {
             return;
         }
         match self.put() {
-            Ok(()) => {
-                self.lost = 0;
-                self.complained = false;
-            }
+            Ok(()) => self.lost = 0,
             Err(error) => {
                 self.lost += self.count;
                 self.complain(&error.to_string());
