@@ -1,10 +1,12 @@
 //! What the events say is what the program did.
 
+mod bad_input;
 mod calls;
 mod every;
 mod hub;
 mod patching;
 mod plugins;
+mod privileged;
 mod probes;
 mod program;
 mod selection;
