@@ -102,7 +102,7 @@ fn process() -> i32 {
 
 #[inline]
 fn on(bit: u8) -> bool {
-    ON.load(Ordering::Relaxed) & bit != 0
+    cfg!(feature = "events") && ON.load(Ordering::Relaxed) & bit != 0
 }
 
 /// Switches the bits of `mask` to those of `on`.
