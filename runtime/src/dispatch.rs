@@ -149,7 +149,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
         match unsafe { operation(&mut call) } {
             Outcome::Done(ret) if is_restart(ret) => {
                 if trace::waits() {
-                    trace::call::returned(guest, nr, a, err(libc::EINTR));
+                    trace::call::returned(guest, nr, frame, err(libc::EINTR));
                 }
                 if !signal::deliver_interrupted(guest, frame, ret) {
                     if guest.interrupt.is_armed()
@@ -184,7 +184,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
         return;
     }
     if trace::waits() {
-        trace::call::returned(guest, nr, frame.args(), frame.rax as i64);
+        trace::call::returned(guest, nr, frame, frame.rax as i64);
     }
     // Not between a vfork's being prepared and made: whoever ran then would take the
     // child for gone.
