@@ -196,6 +196,33 @@ fn a_plugin_is_told_what_is_told_by_a_thread_that_is_no_guest() {
 }
 
 #[test]
+fn the_plugin_in_the_readme_does_what_is_said_there() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, section) = readme.split_once("### Plugins").unwrap();
+    let (_, code) = section.split_once("```c\n").unwrap();
+    let (code, _) = code.split_once("```").unwrap();
+    // Parameters that it does not use are only warned of.
+    let plugin = library(
+        "readme",
+        &format!("#pragma GCC diagnostic ignored \"-Wunused-parameter\"\n{code}"),
+    );
+    let program = build("sleeper", SLEEPER);
+    let output = run(
+        &program,
+        &[("GEVENT_SHIM_PLUGINS", plugin.to_str().unwrap())],
+    );
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stdout, b"guest\n");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "Vetoed: poll must not be patched: it was taken out of its group\n\
+         Vetoed: the group queue must not be patched: readme.so: queues are shared with old \
+         programs\n"
+    );
+}
+
+#[test]
 fn a_plugin_has_a_filter_of_its_own() {
     let program = build("sleeper", SLEEPER);
     let directory = tempfile::tempdir().unwrap();
