@@ -87,6 +87,23 @@ fn catching_that_begins_and_ends() {
 }
 
 #[test]
+fn hubs_that_are_too_many() {
+    let program = build(
+        "starts_a_hub",
+        "static void *body(void *arg) { return arg; }
+         int main(void) { pthread_join(start(body, 0), 0); return 0; }",
+    );
+    let settings = [("GEVENT_SHIM_HUBS", "2"), ("GEVENT_SHIM_CATCH", "1")];
+    let events = told(&program, "gevent::hub=info", &settings);
+    assert_eq!(one(&events, "HubsLimited")["fields"]["hubs"], 1);
+    assert_eq!(named(&events, "HubStarted").len(), 1);
+    // As many as were asked for.
+    let events = told(&program, "gevent::hub=info", &settings[..1]);
+    assert!(named(&events, "HubsLimited").is_empty());
+    assert_eq!(named(&events, "HubStarted").len(), 2);
+}
+
+#[test]
 fn a_pool_that_is_full() {
     let program = build(
         "fills_the_pool",
