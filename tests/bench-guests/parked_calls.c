@@ -30,7 +30,7 @@ static void play(int me)
 		must("pthread_mutex_unlock", pthread_mutex_unlock(&mutex));
 		if (me == 0) {
 			each[burst] = (now_ns() - start) / (2.0 * rounds);
-			usleep(10000);
+			usleep(20000);
 		}
 	}
 }

@@ -9,7 +9,9 @@ use crate::summary::{Spread, median, text_or_dash};
 /// Far above what any of the programs needs on a slow machine.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Runs of each side in one turn; the least counts, where less than a nanosecond matters.
-const RUNS: usize = 6;
+const RUNS: usize = 4;
+/// Tries of a run whose events nobody had the time to write, on a machine that is busy.
+const TRIES: usize = 5;
 
 /// One comparison: a value of each side for every turn.
 pub struct Row {
@@ -30,22 +32,22 @@ const COMPARED: [(&str, Side, Side, Printed); 4] = [
         ("passthrough", &["2000", "recv"], "ns_per_call"),
     ),
     (
-        "no events in the build, events off: a call that waits, ns (least of bursts)",
+        "no events in the build, events off: two calls, of which one waits, ns (least of bursts)",
         Side::WithoutEvents,
         Side::Preloaded,
-        ("parked_calls", &["101", "2000"], "least"),
+        ("parked_calls", &["51", "2000"], "least"),
     ),
     (
-        "events off, each call told: a call that waits, ns (least of bursts)",
+        "events off, each call that waits told: the same two calls, ns (least of bursts)",
         Side::Preloaded,
         Side::Calls,
-        ("parked_calls", &["31", "2000"], "least"),
+        ("parked_calls", &["31", "1000"], "least"),
     ),
     (
-        "events off, each call told: a call that waits, ns (median of bursts)",
+        "events off, each call that waits told: the same two calls, ns (median of bursts)",
         Side::Preloaded,
         Side::Calls,
-        ("parked_calls", &["31", "2000"], "median"),
+        ("parked_calls", &["31", "1000"], "median"),
     ),
 ];
 
@@ -74,7 +76,19 @@ pub fn measure(runner: &Runner, pairs: usize) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-fn one(runner: &Runner, (program, arguments, value): Printed, side: Side) -> Result<f64, String> {
+fn one(runner: &Runner, printed: Printed, side: Side) -> Result<f64, String> {
+    let mut tries = (0..TRIES).map(|_| once(runner, printed, side));
+    let last = tries.find(|value| !matches!(value, Ok(None)));
+    let value = last.unwrap_or(Ok(None))?;
+    value.ok_or_else(|| format!("events were lost in each of {TRIES} runs"))
+}
+
+/// `None`: not every call was told.
+fn once(
+    runner: &Runner,
+    (program, arguments, value): Printed,
+    side: Side,
+) -> Result<Option<f64>, String> {
     let file = runner.events();
     if side == Side::Calls {
         // It is not there the first time.
@@ -91,11 +105,14 @@ fn one(runner: &Runner, (program, arguments, value): Printed, side: Side) -> Res
             .count();
         let calls = values.get("calls")? as usize;
         // A thread that finds it its turn need not wait.
-        if told.contains("events were lost") || count < calls * 9 / 10 {
+        if told.contains("events were lost") {
+            return Ok(None);
+        }
+        if count < calls * 9 / 10 {
             return Err(format!("of {calls} calls {count} were told"));
         }
     }
-    values.get(value)
+    values.get(value).map(Some)
 }
 
 /// The table of all rows.
