@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::channel;
+use crate::channel::{self, Listener};
 use crate::destination::{FILE_VARIABLE, Target};
 use crate::filter::Filter;
 use crate::format::Format;
@@ -94,7 +94,7 @@ pub fn install(
             }
         })?,
     };
-    listen(filter, Box::new(sink))
+    begin(filter, Box::new(sink), true)
 }
 
 /// Asks everybody who listens whether the program may be patched with these groups.
@@ -104,7 +104,7 @@ pub fn install(
 pub fn ask_all(groups: &str) -> Result<(), String> {
     let asked = channel::with_listeners(|all| {
         all.iter_mut()
-            .try_for_each(|one| one.will_patch_all(groups))
+            .try_for_each(|one| one.subscriber.will_patch_all(groups))
     });
     // Nobody who is busy objects.
     asked.unwrap_or(Ok(()))
@@ -118,24 +118,29 @@ pub fn ask_all(groups: &str) -> Result<(), String> {
 pub fn ask_group(group: &str, items: &mut [(&'static str, bool)]) -> Result<(), String> {
     let asked = channel::with_listeners(|all| {
         all.iter_mut()
-            .try_for_each(|one| one.will_patch_group(group, items))
+            .try_for_each(|one| one.subscriber.will_patch_group(group, items))
     });
     asked.unwrap_or(Ok(()))
 }
 
 /// From now on gives every event that passes `filter` to `listener`, beside those who
-/// listen already. The first call decides on the filter. As [`install`].
+/// listen already, and asks it before something is patched. As [`install`].
 ///
 /// # Errors
 /// See [`InstallError`].
 pub fn listen(filter: &Filter, listener: Box<dyn Subscriber>) -> Result<(), InstallError> {
+    begin(filter, listener, false)
+}
+
+fn begin(filter: &Filter, subscriber: Box<dyn Subscriber>, main: bool) -> Result<(), InstallError> {
+    let first = !channel::is_open();
     if !channel::open() {
         return Err(InstallError::Memory);
     }
-    if listen::filter().is_none() {
-        listen::set_filter(filter.clone());
+    if first {
         tracing::subscriber::set_global_default(Front).map_err(|_| InstallError::Installed)?;
     }
-    channel::subscribe(listener);
+    let place = listen::add(filter, main);
+    channel::subscribe(Listener { place, subscriber });
     Ok(())
 }

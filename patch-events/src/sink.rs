@@ -250,6 +250,9 @@ impl Sink {
         let descriptor = self.descriptor.as_ref().ok_or(Errno::BADF)?;
         let fd = descriptor.get()?;
         if !self.formatter.format().is_array() {
+            if let Descriptor::File { regular: true, .. } = descriptor {
+                fits(fstat(fd)?.st_size as u64, self.gathered.len())?;
+            }
             return write_whole(self.write, fd, &self.gathered);
         }
         match descriptor {
@@ -284,10 +287,7 @@ impl Subscriber for Sink {
             return;
         }
         match self.put() {
-            Ok(()) => {
-                self.lost = 0;
-                self.complained = false;
-            }
+            Ok(()) => self.lost = 0,
             Err(error) => {
                 self.lost += self.count;
                 self.complain(&error.to_string());
@@ -295,6 +295,15 @@ impl Subscriber for Sink {
         }
         self.gathered.clear();
         self.count = 0;
+    }
+}
+
+/// Whether the process's limit lets `bytes` be written to a file behind `size` others. Not
+/// asked, the kernel would send SIGXFSZ, which ends the program.
+fn fits(size: u64, bytes: usize) -> io::Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if size.saturating_add(bytes as u64) > limit => Err(Errno::FBIG.into()),
+        _ => Ok(()),
     }
 }
 
@@ -334,6 +343,7 @@ fn add_elements(fd: BorrowedFd<'_>, elements: &[u8]) -> io::Result<()> {
     if at == 0 {
         bytes[0] = b'[';
     }
+    fits(at, bytes.len())?;
     let mut done = 0;
     while done < bytes.len() {
         match rustix::io::pwrite(fd, &bytes[done..], at + done as u64) {

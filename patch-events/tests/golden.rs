@@ -110,6 +110,11 @@ fn emit_warnings() {
     }
     .emit();
     StaysPatched { call: "close" }.emit();
+    ProgramNotPatched {
+        program: "/bin/tool",
+        reason: "is statically linked",
+    }
+    .emit();
     SitesRefused {
         object: LIBC,
         count: 1,
@@ -232,6 +237,7 @@ const GOLDEN: &[&str] = &[
     "WARN  gevent::patch: the group socket is on without select: waiting for several sockets stops \
      every thread",
     "WARN  gevent::patch: close stays patched: threads cannot be cooperative without it",
+    "WARN  gevent::patch: /bin/tool runs as it is: it is statically linked",
     "WARN  gevent::patch: 1 site of /usr/lib/x86_64-linux-gnu/libc.so.6 cannot be patched: what \
      blocks there stops every thread",
     "INFO  gevent::hub: armed: the hub starts with the first thread",

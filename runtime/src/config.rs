@@ -23,6 +23,7 @@ pub use settings::{SETTINGS, Setting};
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -118,6 +119,8 @@ pub struct Config {
     pub max_memory: Option<u64>,
     /// Which events are told.
     pub events: EventsConfig,
+    /// Libraries that are told of events and may object.
+    pub plugins: Vec<PathBuf>,
     /// Where a control socket is made.
     pub control: Option<PathTemplate>,
     /// Whether a summary is printed at the end.
@@ -148,6 +151,7 @@ impl Config {
             format: Format::Text,
             target: Target::Stderr,
         },
+        plugins: Vec::new(),
         control: None,
         summary: false,
         dump_signal: None,
@@ -237,10 +241,11 @@ where
     for (setting, value) in SETTINGS.iter().zip(&values.known) {
         if let Some(value) = value {
             let read = match setting.needs {
-                Some(needed) if !values.has(needed) => {
-                    Err(ConfigError::useless(setting.name, value, needed))
+                [] => setting.read(value, &mut config),
+                needed if needed.iter().any(|name| values.has(name)) => {
+                    setting.read(value, &mut config)
                 }
-                _ => setting.read(value, &mut config),
+                needed => Err(ConfigError::useless(setting.name, value, needed)),
             };
             errors.extend(read.err());
         }

@@ -114,6 +114,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
         // SAFETY: no arguments.
         if unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64 {
             // The child of a vfork, on its parent's TCB.
+            trace::program::about_to_exec(frame);
             frame.run_native();
             return;
         }
@@ -148,7 +149,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
         match unsafe { operation(&mut call) } {
             Outcome::Done(ret) if is_restart(ret) => {
                 if trace::waits() {
-                    trace::call::returned(guest, nr, a, err(libc::EINTR));
+                    trace::call::returned(guest, nr, frame, err(libc::EINTR));
                 }
                 if !signal::deliver_interrupted(guest, frame, ret) {
                     if guest.interrupt.is_armed()
@@ -183,7 +184,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
         return;
     }
     if trace::waits() {
-        trace::call::returned(guest, nr, frame.args(), frame.rax as i64);
+        trace::call::returned(guest, nr, frame, frame.rax as i64);
     }
     // Not between a vfork's being prepared and made: whoever ran then would take the
     // child for gone.
@@ -227,6 +228,10 @@ unsafe fn bare_call(frame: &mut Frame) {
     match nr {
         libc::SYS_exit_group => {
             trace::finish(None);
+            frame.run_native();
+        }
+        libc::SYS_execve | libc::SYS_execveat if phase() == Phase::Bare => {
+            trace::before_exec(None, frame);
             frame.run_native();
         }
         libc::SYS_futex if phase() == Phase::Running => {

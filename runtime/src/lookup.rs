@@ -12,10 +12,9 @@
 //! calls the table of operations has [`by_place`] instead of the operation.
 #![allow(unsafe_code)]
 
-use patch_events::events;
+use patch_events::{channel, events};
 
 use crate::arch;
-use crate::config;
 use crate::dispatch;
 use crate::group::{Group, GroupSet};
 use crate::guest::Guest;
@@ -105,7 +104,7 @@ pub fn enter() -> Option<Lookup> {
     let guest = dispatch::current_guest()?;
     let sp = arch::stack_pointer();
     is_inside(guest, sp);
-    let listens = config::get().events.filter.is_some() && !processor::here().shared_child.get();
+    let listens = channel::is_open() && !processor::here().shared_child.get();
     Some(Lookup {
         guest,
         outer: guest.lookup.replace(sp),

@@ -16,10 +16,19 @@
 
 use crate::guest::Guest;
 
+/// A probe point, in a build that has any.
+macro_rules! probe {
+    ($name:ident, $($argument:expr),+) => {
+        if cfg!(feature = "events") {
+            probe::probe_lazy!(gevent, $name, $($argument),+);
+        }
+    };
+}
+
 /// A guest leaves the CPU in its present call.
 #[inline(always)]
 pub fn park(guest: &Guest) {
-    probe::probe_lazy!(gevent, park, guest.tid.get(), number(guest));
+    probe!(park, guest.tid.get(), number(guest));
 }
 
 #[cold]
@@ -31,23 +40,23 @@ fn number(guest: &Guest) -> u64 {
 /// A parked guest becomes runnable.
 #[inline(always)]
 pub fn wake(guest: &Guest) {
-    probe::probe_lazy!(gevent, wake, guest.tid.get());
+    probe!(wake, guest.tid.get());
 }
 
 /// A guest is made.
 #[inline(always)]
 pub fn spawn(guest: &Guest, creator: &Guest) {
-    probe::probe_lazy!(gevent, spawn, guest.tid.get(), creator.tid.get());
+    probe!(spawn, guest.tid.get(), creator.tid.get());
 }
 
 /// A guest ends.
 #[inline(always)]
 pub fn exit(guest: &Guest) {
-    probe::probe_lazy!(gevent, exit, guest.tid.get());
+    probe!(exit, guest.tid.get());
 }
 
 /// A site leads to us from now on. The address is where it is in the process.
 #[inline(always)]
 pub fn patch(address: u64) {
-    probe::probe_lazy!(gevent, patch, address);
+    probe!(patch, address);
 }

@@ -3,6 +3,7 @@
 //! that are opened later.
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,9 +16,11 @@ use patch_events::{Address, events, target};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use tracing::Level;
 
 use crate::cache::{self, Cache};
 use crate::engine::{Engine, InstallError, Installed, Target, relocate};
+use crate::functions::Functions;
 use crate::image::{Image, ImageError, Layout};
 use crate::maps::{self, Kind, Mapping, Object};
 use crate::patch::{PAGE, WriteError};
@@ -98,7 +101,7 @@ pub fn arm_thread_creation() -> Result<u32, ArmError> {
         let loaded = Loaded::new(object)?;
         let plan = loaded.plan(Wanted::ThreadCreation, &[], Cache::open().as_ref());
         if let Some(&(addr, refusal)) = plan.missed().next() {
-            return Err(ArmError::Site(addr, refusal));
+            return Err(ArmError::Site(addr.wrapping_add(loaded.bias), refusal));
         }
         sites += install(&mut state, &loaded, &plan, &mappings)?;
     }
@@ -168,54 +171,19 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
         let done = Loaded::new(object).and_then(|loaded| {
             let plan = loaded.plan(Wanted::All, &live, cache.as_ref());
             let missed = plan.missed().count() as u32;
-            let path = object.path.to_string_lossy();
-            for &(addr, refusal) in plan.missed() {
-                events::Refused {
-                    object: &path,
-                    address: Address(addr),
-                    symbol: None,
-                    reason: &refusal.to_string(),
-                }
-                .emit();
-                if object.kind != Kind::Other {
-                    return Err(ArmError::Site(addr, refusal));
-                }
+            let told = Told::new(&object.path, &loaded, &plan);
+            told.refusals();
+            if object.kind != Kind::Other
+                && let Some(&(addr, refusal)) = plan.missed().next()
+            {
+                return Err(ArmError::Site(addr.wrapping_add(loaded.bias), refusal));
             }
-            if !plan.windows.is_empty() {
-                events::WillPatchObject {
-                    object: &path,
-                    sites: plan.windows.len(),
-                }
-                .emit();
-            }
+            told.begin();
             let sites = install(state, &loaded, &plan, &mappings)?;
             if sites == 0 && object.kind == Kind::Libc {
                 return Err(ArmError::NoSites);
             }
-            for window in plan.windows.iter().take(sites as usize) {
-                probes::patch(window.site.wrapping_add(loaded.bias));
-                events::DidPatchSite::emit_with(|| events::DidPatchSite {
-                    object: &path,
-                    address: Address(window.site.wrapping_add(loaded.bias)),
-                    symbol: None,
-                    mechanism: "jump to a stub",
-                });
-            }
-            if missed > 0 {
-                events::SitesRefused {
-                    object: &path,
-                    count: missed as usize,
-                }
-                .emit();
-            }
-            if sites > 0 {
-                events::DidPatchObject {
-                    object: &path,
-                    patched: sites as usize,
-                    refused: missed as usize,
-                }
-                .emit();
-            }
+            told.end(sites);
             Ok(missed)
         });
         match done {
@@ -268,19 +236,15 @@ pub fn on_exec_mapping(addr: usize, len: usize) {
         // SAFETY: its text has been replaced by another mapping.
         unsafe { relocate::forget(installed) };
     }
-    match patch_mapping(&mut state, mapped.clone()) {
-        Ok(sites) => tracing::debug!(
-            target: target::PATCH,
-            "patched {sites} sites of the object opened at {addr:#x}"
-        ),
-        Err(error) => tracing::info!(
+    if let Err(error) = patch_mapping(&mut state, mapped) {
+        tracing::info!(
             target: target::PATCH,
             "left the object opened at {addr:#x} unpatched: {error}"
-        ),
+        );
     }
 }
 
-fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<u32, ArmError> {
+fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<(), ArmError> {
     let mappings = maps::read().map_err(ArmError::Maps)?;
     let mapping = mappings
         .iter()
@@ -318,7 +282,99 @@ fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<u32, ArmError>
             .collect(),
         refused: plan.refused,
     };
-    install(state, &loaded, &here, &mappings)
+    let told = Told::new(&mapping.path, &loaded, &here);
+    told.refusals();
+    told.begin();
+    let sites = install(state, &loaded, &here, &mappings)?;
+    told.end(sites);
+    Ok(())
+}
+
+/// What is told of one object.
+struct Told<'a> {
+    path: Cow<'a, str>,
+    bias: u64,
+    plan: &'a Plan,
+    /// The names of its functions, if anybody is to be told them.
+    functions: Functions,
+}
+
+impl<'a> Told<'a> {
+    fn new(path: &'a Path, loaded: &Loaded<'_>, plan: &'a Plan) -> Told<'a> {
+        let told = |level| patch_events::wants(target::PATCH, level);
+        let refused = plan.missed().next().is_some() && told(Level::WARN);
+        let patched = !plan.windows.is_empty() && told(Level::TRACE);
+        let functions = if refused || patched {
+            // Without the file there are no names.
+            let file = maps::read_file(path).unwrap_or_default();
+            Functions::of_bytes(&file)
+        } else {
+            Functions::default()
+        };
+        Told {
+            path: path.to_string_lossy(),
+            bias: loaded.bias,
+            plan,
+            functions,
+        }
+    }
+
+    fn symbol(&self, site: u64) -> Option<&str> {
+        self.functions.at(site).map(|(_, name)| name)
+    }
+
+    fn refusals(&self) {
+        for &(site, refusal) in self.plan.missed() {
+            events::Refused {
+                object: &self.path,
+                address: Address(site.wrapping_add(self.bias)),
+                symbol: self.symbol(site),
+                reason: &refusal.to_string(),
+            }
+            .emit();
+        }
+    }
+
+    fn begin(&self) {
+        if !self.plan.windows.is_empty() {
+            events::WillPatchObject {
+                object: &self.path,
+                sites: self.plan.windows.len(),
+            }
+            .emit();
+        }
+    }
+
+    /// That many sites now lead to us.
+    fn end(&self, sites: u32) {
+        let sites = sites as usize;
+        for window in self.plan.windows.iter().take(sites) {
+            let address = window.site.wrapping_add(self.bias);
+            probes::patch(address);
+            events::DidPatchSite::emit_with(|| events::DidPatchSite {
+                object: &self.path,
+                address: Address(address),
+                symbol: self.symbol(window.site),
+                mechanism: "jump to a stub",
+            });
+        }
+        let missed = self.plan.missed().count();
+        if missed > 0 {
+            events::SitesRefused {
+                object: &self.path,
+                count: missed,
+            }
+            .emit();
+        }
+        if sites > 0 {
+            events::DidPatchObject {
+                object: &self.path,
+                patched: sites,
+                refused: missed,
+            }
+            .emit();
+        }
+    }
 }
 
 /// Patches the windows of `plan`, one installation per executable segment.

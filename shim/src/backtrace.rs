@@ -11,9 +11,10 @@ use std::sync::{Mutex, PoisonError};
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder};
 use gevent_runtime::trace::sample::{Sample, bytes, memory};
-use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SymbolKind};
+use object::{LittleEndian, Object, ObjectSection};
 
 use crate::arm;
+use crate::functions::Functions;
 use crate::image::Layout;
 use crate::maps::{self, Mapping};
 
@@ -29,8 +30,7 @@ struct Text {
     /// From the file's addresses to those in the process.
     bias: u64,
     path: PathBuf,
-    /// Its functions by address, in the file's addresses.
-    functions: Vec<(Range<u64>, String)>,
+    functions: Functions,
 }
 
 /// What is mapped, as far as it was looked at.
@@ -174,22 +174,11 @@ impl Objects {
                 ..ExplicitModuleSectionInfo::default()
             },
         ));
-        let mut functions: Vec<_> = elf
-            .symbols()
-            .chain(elf.dynamic_symbols())
-            .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.address() != 0)
-            .filter_map(|symbol| {
-                let range = symbol.address()..symbol.address() + symbol.size().max(1);
-                Some((range, symbol.name().ok()?.to_owned()))
-            })
-            .collect();
-        functions.sort_by_key(|(range, _)| range.start);
-        functions.dedup_by(|a, b| a.0 == b.0);
         self.texts.push(Text {
             range,
             bias,
             path: mapping.path.clone(),
-            functions,
+            functions: Functions::of(&elf),
         });
         Some(())
     }
@@ -200,19 +189,11 @@ impl Objects {
         };
         let object = file_name(&text.path);
         let here = address.wrapping_sub(text.bias);
-        match function(&text.functions, here) {
-            Some((range, name)) => format!("{name}+{:#x} in {object}", here - range.start),
+        match text.functions.at(here) {
+            Some((start, name)) => format!("{name}+{:#x} in {object}", here - start),
             None => format!("{object}+{here:#x}"),
         }
     }
-}
-
-/// The function that holds an address of its file.
-fn function(functions: &[(Range<u64>, String)], at: u64) -> Option<&(Range<u64>, String)> {
-    let after = functions.partition_point(|(range, _)| range.start <= at);
-    functions[..after]
-        .last()
-        .filter(|(range, _)| range.contains(&at))
 }
 
 fn file_name(path: &Path) -> String {
@@ -238,14 +219,6 @@ fn follows_call(address: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_function_holds_its_addresses_alone() {
-        let functions = [(10..20, "a".to_owned()), (30..31, "b".to_owned())];
-        let name = |at| function(&functions, at).map(|(_, name)| name.as_str());
-        let names = [9, 10, 19, 20, 30, 31].map(name);
-        assert_eq!(names, [None, Some("a"), Some("a"), None, Some("b"), None]);
-    }
 
     #[inline(never)]
     fn inner(sample: &mut Option<Sample>) {

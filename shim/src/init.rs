@@ -20,6 +20,7 @@ use patch_events::{ask_all, events, target};
 
 use crate::arm;
 use crate::backtrace;
+use crate::plugin;
 use crate::program;
 use crate::symbols;
 
@@ -98,6 +99,10 @@ pub(crate) fn arm(config: &Config) -> bool {
 
 fn arm_once(config: &Config) -> bool {
     let begin = Instant::now();
+    if !cfg!(feature = "events") && wants_events(config) {
+        complain(&"this library was built without events");
+        return false;
+    }
     if let Some(filter) = &config.events.filter
         && let Err(error) = patch_events::install(
             filter,
@@ -108,6 +113,12 @@ fn arm_once(config: &Config) -> bool {
     {
         complain(&error);
         return false;
+    }
+    for path in &config.plugins {
+        if let Err(error) = plugin::load(path) {
+            complain(&error);
+            return false;
+        }
     }
     trace::init();
     trace::sample::set_namer(backtrace::name);
@@ -165,6 +176,15 @@ fn arm_once(config: &Config) -> bool {
             false
         }
     }
+}
+
+/// Whether anything is asked for that is made of events.
+fn wants_events(config: &Config) -> bool {
+    config.events.filter.is_some()
+        || !config.plugins.is_empty()
+        || config.summary
+        || config.control.is_some()
+        || config.dump_signal.is_some()
 }
 
 /// Groups that need another one to be of use, and what follows without it.

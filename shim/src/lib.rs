@@ -26,7 +26,7 @@
 //! | write | [`engine`], [`patch`] | the only file that writes code |
 //!
 //! [`arm`] runs them in order and knows what is patched; [`backtrace`] names where a
-//! thread is.
+//! thread is; `plugin` loads who is told and may object.
 //!
 //! # What is never patched
 //! The return from a signal handler; this library itself; the kernel's own pages.
@@ -51,6 +51,7 @@ pub mod capi;
 pub mod cfi;
 mod debugger;
 pub mod engine;
+pub mod functions;
 pub mod guide;
 pub mod image;
 mod init;
@@ -59,6 +60,7 @@ pub mod maps;
 pub mod monkey;
 pub mod patch;
 pub mod plan;
+mod plugin;
 mod program;
 pub mod query;
 pub mod scan;

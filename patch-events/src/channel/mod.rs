@@ -36,6 +36,7 @@ use self::gate::Gate;
 use self::ring::{Ring, Slot};
 use crate::event::{Event, dated, now};
 use crate::events;
+use crate::listen;
 use crate::subscriber::Subscriber;
 
 /// Words of a record.
@@ -56,6 +57,22 @@ pub struct Record {
 /// Records the ring holds: 1 MiB, touched as it is used.
 const SLOTS: usize = 8192;
 
+/// Somebody who listens.
+pub(crate) struct Listener {
+    /// Where its filter is.
+    pub place: usize,
+    /// Who it is.
+    pub subscriber: Box<dyn Subscriber>,
+}
+
+impl Listener {
+    fn tell(&mut self, event: &Event) {
+        if listen::passes(self.place, event.target, event.level) {
+            self.subscriber.event(event);
+        }
+    }
+}
+
 struct Channel {
     ring: Ring<Record>,
     memory: *mut c_void,
@@ -69,7 +86,7 @@ unsafe impl Send for Channel {}
 unsafe impl Sync for Channel {}
 
 static CHANNEL: OnceLock<Channel> = OnceLock::new();
-static LISTENERS: Gate<Vec<Box<dyn Subscriber>>> = Gate::new(Vec::new());
+static LISTENERS: Gate<Vec<Listener>> = Gate::new(Vec::new());
 /// Emitted events go through the ring: there is a drain thread, or there soon will be.
 static QUEUED: AtomicBool = AtomicBool::new(false);
 static ASLEEP: AtomicBool = AtomicBool::new(false);
@@ -125,12 +142,12 @@ pub(crate) fn open() -> bool {
 }
 
 /// Adds somebody who listens.
-pub(crate) fn subscribe(listener: Box<dyn Subscriber>) {
+pub(crate) fn subscribe(listener: Listener) {
     LISTENERS.with(u64::MAX, |all| all.push(listener));
 }
 
 /// Runs `f` with everybody who listens. `None`: they are busy.
-pub(crate) fn with_listeners<R>(f: impl FnOnce(&mut Vec<Box<dyn Subscriber>>) -> R) -> Option<R> {
+pub(crate) fn with_listeners<R>(f: impl FnOnce(&mut Vec<Listener>) -> R) -> Option<R> {
     let before = ROLE.replace(Role::Tells);
     let result = LISTENERS.with(PATIENCE, f);
     ROLE.set(before);
@@ -187,8 +204,8 @@ pub(crate) fn deliver(event: Event) {
             drain();
             with_listeners(|all| {
                 for listener in all {
-                    listener.event(&event);
-                    listener.flush();
+                    listener.tell(&event);
+                    listener.subscriber.flush();
                 }
             });
         }
@@ -207,7 +224,7 @@ unsafe fn tell_all(event: &Event) {
     ROLE.set(Role::Tells);
     // SAFETY: the caller's contract.
     for listener in unsafe { LISTENERS.value() } {
-        listener.event(event);
+        listener.tell(event);
     }
     ROLE.set(Role::Drains);
 }
@@ -239,7 +256,7 @@ fn drain() -> bool {
     if any || dropped > 0 {
         // SAFETY: the lock is ours.
         for listener in unsafe { LISTENERS.value() } {
-            listener.flush();
+            listener.subscriber.flush();
         }
     }
     ROLE.set(before);

@@ -132,6 +132,14 @@ events! {
         call: &'a str,
     } => "{call} stays patched: threads cannot be cooperative without it";
 
+    /// The program starts, or becomes, one beside which the library cannot be loaded.
+    PATCH WARN ProgramNotPatched<'a> {
+        /// Its path, or the end of a long one.
+        program: &'a str,
+        /// Why.
+        reason: &'a str,
+    } => "{program} runs as it is: it {reason}";
+
     /// Sites of an object stay as they are: calls made there stop every thread.
     PATCH WARN SitesRefused<'a> {
         /// Path of the object.

@@ -37,7 +37,8 @@ impl ConfigError {
         }
     }
 
-    pub(super) fn useless(name: &str, value: &OsStr, needed: &str) -> ConfigError {
+    pub(super) fn useless(name: &str, value: &OsStr, needed: &[&str]) -> ConfigError {
+        let needed = needed.join(" or ");
         ConfigError {
             line: format!(
                 "{name}={}: has no effect unless {needed} is set",

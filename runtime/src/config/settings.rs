@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use patch_events::{InvalidFilter, InvalidPath, PathTemplate, Target};
@@ -24,8 +25,9 @@ pub struct Setting {
     pub default: &'static str,
     /// What it does, in sentences; Markdown's backticks may be in it.
     pub meaning: &'static str,
-    /// The setting without which this one has no effect.
-    pub needs: Option<&'static str>,
+    /// Settings without all of which this one has no effect; none for a setting that
+    /// always has one.
+    pub needs: &'static [&'static str],
     reads: Reads,
 }
 
@@ -68,7 +70,7 @@ macro_rules! settings {
         $constant:ident = $name:literal
             takes $takes:expr,
             if unset $default:literal,
-            $(needs $needs:ident,)?
+            $(needs $needs:ident $(or $other:ident)?,)?
             reads $kind:ident $reads:expr;
     )*) => {
         $(
@@ -86,12 +88,10 @@ macro_rules! settings {
             takes: $takes,
             default: $default,
             meaning: concat!($($meaning),+).trim_ascii(),
-            needs: settings!(@needs $($needs)?),
+            needs: &[$($needs $(, $other)?)?],
             reads: Reads::$kind($reads),
         }),*];
     };
-    (@needs) => { None };
-    (@needs $needs:ident) => { Some($needs) };
 }
 
 settings! {
@@ -242,7 +242,7 @@ settings! {
     MAX_BLOCKING_TIME = "GEVENT_SHIM_MAX_BLOCKING_TIME"
         takes "seconds from 0.001 to 3600, or 0 for never",
         if unset "0.1",
-        needs EVENTS,
+        needs EVENTS or PLUGINS,
         reads Word |text, config| {
             config.max_blocking_time = match seconds(text)? {
                 Duration::ZERO => None,
@@ -257,7 +257,7 @@ settings! {
     MAX_MEMORY = "GEVENT_SHIM_MAX_MEMORY"
         takes "bytes, or a number with K, M or G",
         if unset "no limit",
-        needs EVENTS,
+        needs EVENTS or PLUGINS,
         reads Word |text, config| {
             config.max_memory = Some(bytes(text).filter(|bytes| *bytes > 0)?);
             Some(())
@@ -281,6 +281,16 @@ settings! {
         needs EVENTS,
         reads Path |path, config| {
             config.events.target = Target::File(PathTemplate::new(path).ok()?);
+            Some(())
+        };
+
+    /// Libraries that are told of events and may object to patching; see the header
+    /// `gevent_plugin.h`. If one of them is of no use, the program runs as it is.
+    PLUGINS = "GEVENT_SHIM_PLUGINS"
+        takes "a list of paths with a slash in each, and commas or colons between them",
+        if unset "no plugin",
+        reads Path |list, config| {
+            config.plugins = paths(list)?;
             Some(())
         };
 
@@ -345,6 +355,18 @@ fn file_names(list: &OsStr) -> Option<Vec<OsString>> {
         .map(|name| name.trim_ascii())
         .map(|name| (!name.is_empty() && !name.contains(&b'/')).then(|| OsStr::from_bytes(name)))
         .map(|name| name.map(OsStr::to_owned))
+        .collect()
+}
+
+/// Paths with commas or colons between them. What has no slash the dynamic linker would
+/// look for elsewhere (dlopen(3)).
+fn paths(list: &OsStr) -> Option<Vec<PathBuf>> {
+    let paths = list.as_bytes().split(|byte| b",:".contains(byte));
+    paths
+        .map(|path| {
+            path.contains(&b'/')
+                .then(|| PathBuf::from(OsStr::from_bytes(path)))
+        })
         .collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 use proptest::prelude::*;
 
@@ -66,12 +67,13 @@ fn a_declaration_says_what_is_so() {
             SETTINGS.iter().filter(|other| other.name == *name).count(),
             1
         );
-        assert!(needs.is_none_or(|needed| SETTINGS.iter().any(|other| other.name == needed)));
+        let is_there = |needed: &&str| SETTINGS.iter().any(|other| other.name == *needed);
+        assert!(needs.iter().all(is_there));
         // Where the default is a value, it is the one that counts. Any words are a path.
         let mut config = Config::DEFAULT;
         if *takes != patch_events::InvalidPath::EXPECTED
             && !default.contains(' ')
-            && needs.is_none()
+            && needs.is_empty()
             && setting.read(OsStr::new(default), &mut config).is_ok()
         {
             assert_eq!(config, Config::DEFAULT, "{name}");
@@ -166,6 +168,26 @@ fn programs_are_chosen_by_name() {
     for bad in ["/bin/sh", "a,,b", ","] {
         assert!(line(&[(SKIP, bad)]).ends_with("expected a comma list of file names"));
     }
+}
+
+#[test]
+fn plugins() {
+    let paths = |list| ok(PLUGINS, list).plugins;
+    assert_eq!(paths("/a.so"), [Path::new("/a.so")]);
+    assert_eq!(
+        paths("./a b.so,/b.so:c/d.so"),
+        ["./a b.so", "/b.so", "c/d.so"].map(Path::new)
+    );
+    for bad in ["a.so", "/a.so,", "/a.so,,/b.so", ":"] {
+        assert!(line(&[(PLUGINS, bad)]).contains("a list of paths with a slash"));
+    }
+    // Whom an event is for is asked for by either.
+    assert!(of(&[(PLUGINS, "/a.so"), (MAX_MEMORY, "1G")]).is_ok());
+    assert_eq!(
+        line(&[(MAX_MEMORY, "1G")]),
+        "GEVENT_SHIM_MAX_MEMORY=\"1G\": has no effect unless GEVENT_SHIM_EVENTS or \
+         GEVENT_SHIM_PLUGINS is set"
+    );
 }
 
 #[test]

@@ -63,20 +63,27 @@ impl Hub {
         guest.interruptible.set(interruptible);
         guest.busy.set(false);
         guest.state.set(State::Parked);
-        let timed = trace::waits();
-        if timed {
-            guest.since.set(raw::now());
-        }
-        probes::park(guest);
-        self.switch_away(guest);
-        if timed {
-            trace::call::woke(guest);
+        if trace::waits() {
+            self.switch_away_timed(guest);
+        } else {
+            probes::park(guest);
+            self.switch_away(guest);
         }
         match guest.reason.get() {
             // The caller sees which of its deadlines it was by asking again.
             Reason::Timeout if limited && interrupt::limit(guest, None).is_err() => Reason::Signal,
             reason => reason,
         }
+    }
+
+    /// Switches a guest that parks away, and keeps how long that was.
+    #[cold]
+    #[inline(never)]
+    fn switch_away_timed(&self, guest: &'static Guest) {
+        guest.since.set(raw::now());
+        probes::park(guest);
+        self.switch_away(guest);
+        trace::call::woke(guest);
     }
 
     /// Lets the other runnable guests run first.

@@ -12,6 +12,7 @@ use crate::private;
 use crate::raw::{self, ERESTARTSYS};
 use crate::reactor::fds;
 use crate::signal;
+use crate::trace;
 
 const NOHANG: u64 = libc::WNOHANG as u64;
 
@@ -190,6 +191,7 @@ fn tell(info: u64, told: &ChildInfo) -> Result<(), i64> {
 /// # Safety
 /// As [`wait4`].
 pub unsafe fn exec(c: &mut Call<'_>) -> Outcome {
+    trace::before_exec(Some(c.guest), c.frame);
     monitor::hold();
     // One that is on its way reaches its handler here, if the guest does not block it.
     let old = signal::show_kernel_mask_of(c.guest);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use patch_events::{Record, WORDS, channel, events};
 
 use super::{calls, totals};
+use crate::frame::Frame;
 use crate::guest::Guest;
 use crate::raw;
 use crate::syscalls;
@@ -41,15 +42,17 @@ pub fn woke(guest: &Guest) {
 }
 
 /// `guest` returns from call `nr` with `ret`: leaves a record if it waited and calls
-/// are told.
-#[inline]
-pub fn returned(guest: &Guest, nr: u64, args: [u64; 6], ret: i64) {
+/// are told. The frame is read here alone: arguments that are gathered wherever this is
+/// called take longer than all else there.
+#[cold]
+#[inline(never)]
+pub fn returned(guest: &Guest, nr: u64, frame: &Frame, ret: i64) {
     let waited = guest.waited.replace(0);
     if waited != 0 && totals::are_kept() {
         totals::waited(nr, waited);
     }
     if waited != 0 && calls() {
-        leave(guest, nr, args, ret, waited);
+        leave(guest, nr, frame.args(), ret, waited);
     }
 }
 

@@ -10,6 +10,7 @@
 
 pub mod call;
 pub mod deadlock;
+pub mod program;
 pub mod sample;
 pub mod totals;
 pub mod watch;
@@ -37,8 +38,9 @@ const FORKS: u8 = 4;
 const STACKS: u8 = 8;
 const TIMES: u8 = 16;
 const TOTALS: u8 = 32;
+const PROGRAMS: u8 = 64;
 /// What the filter decides.
-const FILTERED: u8 = GUESTS | CALLS | FORKS | STACKS;
+const FILTERED: u8 = GUESTS | CALLS | FORKS | STACKS | PROGRAMS;
 
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
@@ -63,7 +65,8 @@ pub fn refresh() {
     let on = bit(target::GUEST, Level::DEBUG, GUESTS)
         | bit(target::CALL, Level::TRACE, CALLS)
         | bit(target::HUB, Level::INFO, FORKS)
-        | bit(target::GUEST, Level::TRACE, STACKS);
+        | bit(target::GUEST, Level::TRACE, STACKS)
+        | bit(target::PATCH, Level::WARN, PROGRAMS);
     set(FILTERED, on);
     CHANGED.store(true, Ordering::Relaxed);
     monitor::ring();
@@ -79,6 +82,7 @@ pub fn init() {
     refresh();
     if channel::is_open() {
         OWNER.store(process(), Ordering::Relaxed);
+        program::init();
     }
     if config::get().summary {
         totals::keep();
@@ -98,7 +102,7 @@ fn process() -> i32 {
 
 #[inline]
 fn on(bit: u8) -> bool {
-    ON.load(Ordering::Relaxed) & bit != 0
+    cfg!(feature = "events") && ON.load(Ordering::Relaxed) & bit != 0
 }
 
 /// Switches the bits of `mask` to those of `on`.
@@ -249,6 +253,13 @@ pub fn last_words() {
     }
 }
 
+/// The process becomes another program, if it can: what is left in the ring is told
+/// first. As [`finish`].
+pub fn before_exec(guest: Option<&'static Guest>, frame: &Frame) {
+    program::about_to_exec(frame);
+    flush(guest);
+}
+
 /// The process ends: what was left in the ring is told first, if that takes no longer
 /// than a moment. Guest mode, or where there is no guest.
 pub fn finish(guest: Option<&'static Guest>) {
@@ -258,6 +269,10 @@ pub fn finish(guest: Option<&'static Guest>) {
     {
         guest.hub().call(guest, totals::print);
     }
+    flush(guest);
+}
+
+fn flush(guest: Option<&'static Guest>) {
     if !channel::is_open() || OWNER.load(Ordering::Relaxed) != process() {
         return;
     }

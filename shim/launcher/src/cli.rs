@@ -143,7 +143,7 @@ fn run_command() -> Command {
                 .help("Write a timeline of every call that waits, for `gevent-shim report` or Perfetto")
                 .long_help(
                     "Write a timeline of every call that waits, for `gevent-shim report`, Perfetto \
-                     or chrome://tracing. The same as --events gevent=trace --events-format chrome \
+                     or chrome://tracing. The same as --events gevent=trace,gevent::patch=info --events-format chrome \
                      --events-file FILE; in FILE %p is the process id.",
                 ),
         )
@@ -369,7 +369,10 @@ fn wish(matches: &ArgMatches) -> run::Wish {
     if let Some(file) = path(matches, "trace") {
         let set = |name| settings.iter().any(|(other, _)| *other == name);
         if !set(config::settings::EVENTS) {
-            settings.push((config::settings::EVENTS, "gevent=trace".into()));
+            settings.push((
+                config::settings::EVENTS,
+                "gevent=trace,gevent::patch=info".into(),
+            ));
         }
         settings.push((config::settings::EVENTS_FORMAT, "chrome".into()));
         settings.push((config::settings::EVENTS_FILE, file.clone()));

@@ -4,7 +4,7 @@
 //! what is told is what happens.
 
 mod objects;
-mod program;
+pub mod program;
 
 use std::ffi::OsString;
 use std::fmt::Write;

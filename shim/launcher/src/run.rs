@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
+use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use gevent_runtime::config;
 use gevent_runtime::group::Group;
+use gevent_runtime::trace::program::why_no_library;
 
+use crate::doctor::program;
 use crate::{Ending, Failure, library};
 
 /// Exit statuses of env(1), nohup(1) and their like.
@@ -40,7 +43,7 @@ pub fn run(wish: &Wish) -> Ending {
     let library =
         library::find(wish.library.as_ref()).map_err(|line| Failure::with_status(line, FAILED))?;
     let environment = environment(wish, &library, std::env::vars_os());
-    let (_, errors) = config::check(&environment);
+    let (config, errors) = config::check(&environment);
     if let Some(error) = errors.first() {
         return Err(Failure::with_status(error, FAILED));
     }
@@ -57,6 +60,9 @@ pub fn run(wish: &Wish) -> Ending {
         // The kernel gave both as C strings.
         return Err(Failure::with_status("a word with a NUL byte", FAILED));
     };
+    if !config.disable {
+        warn_if_beyond_reach(&wish.command[0]);
+    }
     let error = exec(&words, &pairs);
     let status = match error.kind() {
         std::io::ErrorKind::NotFound => NOT_FOUND,
@@ -67,6 +73,28 @@ pub fn run(wish: &Wish) -> Ending {
         format_args!("cannot run {program}: {error}"),
         status,
     ))
+}
+
+/// Says on standard error if no library can be loaded beside the program, which runs as it
+/// is then.
+fn warn_if_beyond_reach(program: &OsStr) {
+    // What can't be found or read, exec says better.
+    let Ok(path) = program::locate(program) else {
+        return;
+    };
+    let why = CString::new(path.as_os_str().as_bytes())
+        .ok()
+        .and_then(|path| why_no_library(&path))
+        .map(str::to_owned)
+        .or_else(|| program::privileged(&path, &std::fs::metadata(&path).ok()?));
+    if let Some(why) = why {
+        let program = program.as_bytes().escape_ascii();
+        // Nobody is left to tell if that fails.
+        let _ = writeln!(
+            std::io::stderr(),
+            "gevent-shim: {program} runs as it is: it {why}"
+        );
+    }
 }
 
 /// The environment of the program.

@@ -40,6 +40,7 @@ use gevent_runtime::api::{GreenletExit, TimedOut};
 pub mod greenlet;
 pub mod group;
 pub mod hub;
+pub mod plugin;
 pub mod queue;
 pub mod sync;
 

@@ -9,6 +9,7 @@
 //! Prints Markdown on standard output, and what it is doing on standard error.
 
 mod echo;
+mod events;
 mod programs;
 mod run;
 mod summary;
@@ -24,7 +25,7 @@ use crate::run::Runner;
 const USAGE: &str = "\
 usage: ratios [options] [measurement ...]
 
-measurements: passthrough pingpong create-join startup memory max-threads echo
+measurements: passthrough pingpong create-join startup memory max-threads echo events
               (none named: all of them)
 options:
   --pairs N           runs of each side (5)
@@ -33,16 +34,19 @@ options:
   --threads N         threads that max-threads asks for (200000)
   --bare              without the library: only the bare sides
 environment:
-  GEVENT_SHIM_LIB     the library (libgevent_shim.so beside this build)";
+  GEVENT_SHIM_LIB     the library (libgevent_shim.so beside this build)
+  GEVENT_SHIM_LIB_WITHOUT_EVENTS
+                      the library without the feature events, for the measurement events";
 
 /// A measurement by the name on the command line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Measurement {
     Program(programs::Program),
     Echo,
+    Events,
 }
 
-const MEASUREMENTS: [(&str, Measurement); 7] = [
+const MEASUREMENTS: [(&str, Measurement); 8] = [
     (
         "passthrough",
         Measurement::Program(programs::Program::PassThrough),
@@ -62,6 +66,7 @@ const MEASUREMENTS: [(&str, Measurement); 7] = [
         Measurement::Program(programs::Program::MaxThreads),
     ),
     ("echo", Measurement::Echo),
+    ("events", Measurement::Events),
 ];
 
 /// What the command line asked for.
@@ -178,8 +183,9 @@ fn main() -> ExitCode {
         Ok(None)
     } else {
         library().map(Some)
-    }
-    .and_then(Runner::new);
+    };
+    let without_events = std::env::var_os("GEVENT_SHIM_LIB_WITHOUT_EVENTS").map(PathBuf::from);
+    let runner = runner.and_then(|library| Runner::new(library, without_events));
     let runner = match runner {
         Ok(runner) => runner,
         Err(error) => {
@@ -195,7 +201,7 @@ fn main() -> ExitCode {
         failed = true;
     };
     let mut rows = Vec::new();
-    let mut echo_wanted = false;
+    let (mut echo_wanted, mut events_wanted) = (false, false);
     for (name, measurement) in &options.chosen {
         eprintln!("ratios: {name}");
         match measurement {
@@ -206,6 +212,7 @@ fn main() -> ExitCode {
                 }
             }
             Measurement::Echo => echo_wanted = true,
+            Measurement::Events => events_wanted = true,
         }
     }
     if !rows.is_empty() {
@@ -221,6 +228,12 @@ fn main() -> ExitCode {
         }
         if !rows.is_empty() {
             println!("{}", echo::table(&rows));
+        }
+    }
+    if events_wanted && !options.bare_only {
+        match events::measure(&runner, options.pairs) {
+            Ok(rows) => println!("{}", events::table(&rows)),
+            Err(error) => fail("events", error),
         }
     }
     if failed {

@@ -18,18 +18,23 @@ pub enum Side {
     Preloaded,
     /// With the library and `GEVENT_SHIM_LOOP` set.
     PreloadedLoop(&'static str),
+    /// With the library as it is without the feature `events`.
+    WithoutEvents,
+    /// With the library, and each call told to the file of [`Runner::events`].
+    Calls,
 }
 
 /// The measured programs' directory and the library, if there is one.
 pub struct Runner {
     guests: PathBuf,
     library: Option<PathBuf>,
+    without_events: Option<PathBuf>,
 }
 
 impl Runner {
     /// Compiles the C programs that have changed. `library`: none, if only
-    /// bare sides are to run.
-    pub fn new(library: Option<PathBuf>) -> Result<Self, String> {
+    /// bare sides are to run. `without_events`: a build of it without events, if there is one.
+    pub fn new(library: Option<PathBuf>, without_events: Option<PathBuf>) -> Result<Self, String> {
         let guests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-guests");
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench-guests");
         std::fs::create_dir_all(&guests).map_err(|e| format!("{}: {e}", guests.display()))?;
@@ -41,6 +46,7 @@ impl Runner {
             "create_join",
             "parked",
             "passthrough",
+            "parked_calls",
         ] {
             let status = Command::new(&compiler)
                 .args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread", "-o"])
@@ -52,12 +58,40 @@ impl Runner {
                 return Err(format!("{name}.c does not compile: {status}"));
             }
         }
-        Ok(Self { guests, library })
+        Ok(Self {
+            guests,
+            library,
+            without_events,
+        })
     }
 
     /// Whether preloaded sides can run.
     pub fn preloads(&self) -> bool {
         self.library.is_some()
+    }
+
+    /// The file to which [`Side::Calls`] tells.
+    pub fn events(&self) -> PathBuf {
+        self.guests.join("events")
+    }
+
+    /// Makes sure that there are two builds, and that one of them has no events.
+    pub fn has_no_events(&self) -> Result<(), String> {
+        let path = self
+            .without_events
+            .as_ref()
+            .ok_or("there is no build without events: scripts/bench makes one")?;
+        if !self.preloads() {
+            return Err("it needs the library".into());
+        }
+        let mut command = self.command("/bin/true", Side::WithoutEvents);
+        command.env("GEVENT_SHIM_EVENTS", "all");
+        let output = command.output().map_err(|e| e.to_string())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said != "gevent-shim: this library was built without events\n" {
+            return Err(format!("{} has events: {said}", path.display()));
+        }
+        Ok(())
     }
 
     /// A command for a program, with nothing of the library inherited from
@@ -69,9 +103,17 @@ impl Runner {
                 command.env_remove(name);
             }
         }
+        let library = match side {
+            Side::Bare => None,
+            Side::WithoutEvents => self.without_events.as_ref(),
+            _ => self.library.as_ref(),
+        };
         if side != Side::Bare {
-            let library = self.library.as_ref().expect("callers ask preloads() first");
-            command.env("LD_PRELOAD", library);
+            command.env("LD_PRELOAD", library.expect("callers ask first"));
+        }
+        if side == Side::Calls {
+            command.env("GEVENT_SHIM_EVENTS", "gevent::call,gevent::hub=warn");
+            command.env("GEVENT_SHIM_EVENTS_FILE", self.events());
         }
         if let Side::PreloadedLoop(name) = side {
             command.env("GEVENT_SHIM_LOOP", name);

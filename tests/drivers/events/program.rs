@@ -27,6 +27,11 @@ pub fn run(program: &Path, settings: &[(&str, &str)]) -> Output {
 
 /// The same with arguments.
 pub fn run_with(program: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+    command(program, arguments, settings).output().unwrap()
+}
+
+/// What runs a program so.
+pub fn command(program: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     // Only the program is preloaded, not what bounds it.
     let mut command = Command::new("timeout");
     command.args(["-k", "2", "60", "env", "-u", "GEVENT_SHIM_LIB"]);
@@ -34,7 +39,7 @@ pub fn run_with(program: &Path, arguments: &[&str], settings: &[(&str, &str)]) -
     let settings = settings.iter();
     command.args(settings.map(|(name, value)| format!("{name}={value}")));
     command.arg(program).args(arguments);
-    command.output().unwrap()
+    command
 }
 
 /// What a successful run told with this filter, one JSON object an event.

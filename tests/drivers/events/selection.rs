@@ -1,9 +1,10 @@
 //! What is selected is cooperative, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::program::{build, named, run, run_with, told};
+use crate::waits::stopping;
 
 const GROUPS: [&str; 11] = [
     "socket",
@@ -76,87 +77,65 @@ fn a_single_call_can_be_left_out_and_be_all_there_is() {
     assert_eq!(of("thread,socket,-connect"), [0, 1, 0, 1, 0, -1]);
 }
 
-/// Makes the call of the first argument, for which it waits 300 ms, while another thread
-/// waits to run.
-const WAITS: &str = r#"
-static pthread_mutex_t mine = PTHREAD_MUTEX_INITIALIZER;
-static void *other(void *arg) { pthread_mutex_lock(&mine); return arg; }
-static pid_t in_300_ms(int fd)
-{
-	pid_t child = fork();
-	if (child == 0) {
-		usleep(300000);
-		_exit(fd >= 0 && write(fd, "x", 1) != 1);
-	}
-	return child;
+/// Groups whose calls wait.
+const WAITING: [&str; 9] = [
+    "socket",
+    "dns",
+    "time",
+    "select",
+    "os",
+    "subprocess",
+    "signal",
+    "queue",
+    "file",
+];
+
+#[test]
+fn a_group_left_out_is_native_and_the_rest_is_not() {
+    for out in WAITING {
+        let stopped = stopping(&[("GEVENT_SHIM_PATCH", &format!("-{out}"))]);
+        assert_eq!(stopped, BTreeSet::from([out.to_owned()]), "-{out}");
+    }
 }
-int main(int argc, char **argv)
-{
-	char byte;
-	int ends[2];
-	sigset_t usr1;
-	struct timespec ms300 = {0, 300000000};
-	struct timeval limit = {0, 300000};
-	struct pollfd none = {-1, 0, 0};
-	sigemptyset(&usr1);
-	sigaddset(&usr1, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &usr1, 0);
-	(void)argc;
-	pthread_mutex_lock(&mine);
-	start(other, 0);
-	sched_yield();
-	if (strcmp(argv[1], "socket") == 0) {
-		must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "socketpair");
-		setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-		must(recv(ends[0], &byte, 1, 0) == -1 && errno == EAGAIN, "recv");
-	} else if (strcmp(argv[1], "time") == 0) {
-		nanosleep(&ms300, 0);
-	} else if (strcmp(argv[1], "select") == 0) {
-		must(poll(&none, 1, 300) == 0, "poll");
-	} else if (strcmp(argv[1], "os") == 0) {
-		must(pipe(ends) == 0, "pipe");
-		in_300_ms(ends[1]);
-		must(read(ends[0], &byte, 1) == 1, "read");
-	} else if (strcmp(argv[1], "subprocess") == 0) {
-		pid_t child = in_300_ms(-1);
-		must(waitpid(child, 0, 0) == child, "waitpid");
-	} else if (strcmp(argv[1], "signal") == 0) {
-		must(sigtimedwait(&usr1, 0, &ms300) == -1 && errno == EAGAIN, "sigtimedwait");
-	}
-	_exit(0);
+
+#[test]
+fn a_group_alone_is_cooperative_and_the_rest_is_not() {
+    for alone in WAITING {
+        let stopped = stopping(&[("GEVENT_SHIM_PATCH", &format!("thread,{alone}"))]);
+        let rest = WAITING.into_iter().filter(|group| *group != alone);
+        let rest: BTreeSet<_> = rest.map(str::to_owned).collect();
+        assert_eq!(stopped, rest, "thread,{alone}");
+    }
 }
+
+/// Prints whether a thread is a guest: its id is above every id of the kernel's.
+const WHAT: &str = r#"
+static void *body(void *arg)
+{
+	puts(syscall(SYS_gettid) > 1 << 22 ? "guest" : "kernel thread");
+	return arg;
+}
+int main(void) { pthread_join(start(body, 0), 0); return 0; }
 "#;
 
 #[test]
-fn what_is_left_out_is_native_and_the_rest_is_not() {
-    let program = build("waits", WAITS);
-    let groups = ["socket", "time", "select", "os", "subprocess", "signal"];
-    for out in groups {
-        for group in groups {
-            let directory = tempfile::tempdir().unwrap();
-            let file = directory.path().join("events");
-            let output = run_with(
-                &program,
-                &[group],
-                &[
-                    ("GEVENT_SHIM_PATCH", &format!("-{out}")),
-                    ("GEVENT_SHIM_MAX_BLOCKING_TIME", "0.1"),
-                    // Its signal may come just when a native call begins to wait.
-                    ("GEVENT_SHIM_PREEMPT", "0"),
-                    ("GEVENT_SHIM_EVENTS", "gevent::hub=warn"),
-                    ("GEVENT_SHIM_EVENTS_FORMAT", "json"),
-                    ("GEVENT_SHIM_EVENTS_FILE", file.to_str().unwrap()),
-                ],
-            );
-            assert!(output.status.success(), "{group} without {out}: {output:?}");
-            let events = crate::program::read(&file);
-            let blocked = named(&events, "HubBlocked").len();
-            assert_eq!(
-                blocked,
-                usize::from(group == out),
-                "{group} without {out}: {events:?}"
-            );
-        }
+fn threads_are_guests_with_the_group_thread_and_need_no_other() {
+    let program = build("what", WHAT);
+    for (selection, what) in [
+        ("thread", "guest\n"),
+        ("-thread", "kernel thread\n"),
+        ("sys", "kernel thread\n"),
+        // Which thread one is has to be known in any case.
+        ("-sys", "guest\n"),
+        ("thread,sys", "guest\n"),
+    ] {
+        let output = run(&program, &[("GEVENT_SHIM_PATCH", selection)]);
+        assert!(output.status.success() && output.stderr.is_empty());
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            what,
+            "{selection}"
+        );
     }
 }
 

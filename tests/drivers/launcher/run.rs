@@ -80,6 +80,32 @@ fn what_the_caller_set_up_is_inherited() {
 }
 
 #[test]
+fn what_the_library_cannot_reach_is_told_and_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let main = "int main(void) { return 5; }";
+    let fixed = program(directory.path(), main, &["-static"]);
+    let fixed = fixed.to_str().unwrap();
+    let script = directory.path().join("script");
+    std::fs::write(&script, format!("#!{fixed}\n")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).unwrap();
+    let script = script.to_str().unwrap();
+    for path in [fixed, script] {
+        let said = say(&["run", "--", path]);
+        assert_eq!((said.status, &*said.out), (Some(5), ""), "{said:?}");
+        let line = format!("gevent-shim: {path} runs as it is: it is statically linked: ");
+        assert!(said.err.starts_with(&line), "{said:?}");
+        assert_eq!(said.err.lines().count(), 1, "{said:?}");
+        let said = said_when_disabled(path);
+        assert_eq!((said.status, &*said.err), (Some(5), ""), "{said:?}");
+    }
+}
+
+fn said_when_disabled(path: &str) -> crate::support::Said {
+    said(command(&["run", "--", path]).env("GEVENT_SHIM_DISABLE", "1"))
+}
+
+#[test]
 fn groups_can_be_left_out() {
     let directory = tempfile::tempdir().unwrap();
     let path = program(directory.path(), PROGRAM, &[]);

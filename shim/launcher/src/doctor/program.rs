@@ -102,7 +102,7 @@ fn interpreter_of_script(start: &[u8]) -> Option<OsString> {
 }
 
 /// Why the dynamic linker distrusts this program's environment (secure execution).
-fn privileged(path: &Path, metadata: &std::fs::Metadata) -> Option<String> {
+pub fn privileged(path: &Path, metadata: &std::fs::Metadata) -> Option<String> {
     // SAFETY: neither has preconditions.
     let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
     let mode = metadata.mode();

@@ -7,7 +7,9 @@
   const context = canvas.getContext("2d");
   const row = 22, axis = 24, names = 150;
   const colour = (call) => `hsl(${(call * 137.5 + 205) % 360} 58% 52%)`;
-  let from = 0, span = Math.max(data.span, 1);
+  // At first from where threads begin; what was before is to the left.
+  const whole = Math.max(data.span, 1), first = Math.min(data.start, whole - 1);
+  let from = first, span = whole - first;
 
   const time = (us) =>
     us < 1e3 ? us.toFixed(us < 10 ? 1 : 0) + " µs" : us < 1e6 ? (us / 1e3).toFixed(2) + " ms" : (us / 1e6).toFixed(3) + " s";
@@ -72,19 +74,20 @@
     if (event.shiftKey) return;
     event.preventDefault();
     const at = from + ((event.offsetX - names) / plot()) * span;
-    const wanted = Math.min(Math.max(span * 1.002 ** event.deltaY, 1), Math.max(data.span, 1));
-    from = Math.min(Math.max(at - ((at - from) * wanted) / span, 0), Math.max(data.span - wanted, 0));
+    const wanted = Math.min(Math.max(span * 1.002 ** event.deltaY, 1), whole);
+    from = Math.min(Math.max(at - ((at - from) * wanted) / span, 0), whole - wanted);
     span = wanted;
     draw();
   }, { passive: false });
   canvas.addEventListener("dblclick", () => {
-    from = 0;
-    span = Math.max(data.span, 1);
+    const isFirst = from === first && span === whole - first;
+    from = isFirst ? 0 : first;
+    span = whole - from;
     draw();
   });
   canvas.addEventListener("mousemove", (event) => {
     if (event.buttons & 1) {
-      from = Math.min(Math.max(from - (event.movementX / plot()) * span, 0), Math.max(data.span - span, 0));
+      from = Math.min(Math.max(from - (event.movementX / plot()) * span, 0), whole - span);
       draw();
       return;
     }

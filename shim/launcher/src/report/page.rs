@@ -6,6 +6,7 @@ use std::fmt::Write;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use inferno::flamegraph;
+use inferno::flamegraph::color::{BackgroundColor, BasicPalette};
 use serde_json::json;
 
 use super::trace::{Trace, Wait};
@@ -94,6 +95,7 @@ fn timeline(page: &mut String, trace: &Trace) {
         .collect();
     let data = json!({
         "span": trace.to - trace.from,
+        "start": start(trace) - trace.from,
         "calls": calls,
         "threads": threads,
         "waits": waits,
@@ -102,7 +104,7 @@ fn timeline(page: &mut String, trace: &Trace) {
     let data = data.to_string().replace('<', "\\u003c");
     *page += "<h2>Timeline</h2>\n<p>A row is a thread; a coloured bar is a call that waited, grey \
               is the rest of the thread's life. The wheel zooms, dragging moves, a double click \
-              shows everything again.</p>\n<div id=\"legend\"></div>\n\
+              shows all threads again, and another one what was before them.</p>\n<div id=\"legend\"></div>\n\
               <div id=\"timeline\"><canvas></canvas><div id=\"tip\"></div></div>\n";
     if trace.waits.len() > DRAWN {
         let _ = writeln!(
@@ -116,11 +118,24 @@ fn timeline(page: &mut String, trace: &Trace) {
     );
 }
 
+/// When the first thread was made or waited, less a margin: loading and patching come
+/// before, and would leave little room for what the page is about.
+fn start(trace: &Trace) -> f64 {
+    let begun = trace.threads.values().filter_map(|thread| thread.begun);
+    let first = begun.chain(trace.waits.iter().map(|wait| wait.at));
+    let first = first.fold(f64::INFINITY, f64::min);
+    if first > trace.to {
+        return trace.from;
+    }
+    (first - (trace.to - first) * 0.02).max(trace.from)
+}
+
 /// An SVG; `None` if nothing waited for as long as a microsecond.
 fn flame_graph(trace: &Trace) -> Result<Option<Vec<u8>>, String> {
     let mut stacks: BTreeMap<String, f64> = BTreeMap::new();
-    // What separates frames and numbers must not be in a name.
-    let plain = |text: &str| text.replace([';', ' ', '\n'], "_");
+    // What separates frames and numbers must not be in a name. The space that stands for
+    // the other one looks the same.
+    let plain = |text: &str| text.replace([';', '\n'], "_").replace(' ', "\u{a0}");
     for wait in &trace.waits {
         let thread = &trace.threads[&wait.tid].name;
         let mut stack = format!("{};{}", plain(thread), plain(&wait.call));
@@ -138,9 +153,13 @@ fn flame_graph(trace: &Trace) -> Result<Option<Vec<u8>>, String> {
         return Ok(None);
     }
     let mut options = flamegraph::Options::default();
-    options.title = "Waits".to_owned();
+    options.title = "Waits by thread, call and subject".to_owned();
     options.count_name = "µs".to_owned();
-    options.colors = flamegraph::Palette::Basic(flamegraph::color::BasicPalette::Hot);
+    options.colors = flamegraph::Palette::Basic(BasicPalette::Aqua);
+    // A call has one colour, whoever waits in it.
+    options.hash = true;
+    let white = (255, 255, 255);
+    options.bgcolors = Some(BackgroundColor::Flat(white.into()));
     options.image_width = Some(1200);
     options.font_type = "system-ui, sans-serif".to_owned();
     let mut graph = Vec::new();
