@@ -21,6 +21,37 @@ fn symbol(name: &CStr) -> Option<*mut libc::c_void> {
     (!p.is_null()).then_some(p)
 }
 
+/// A node of a circular list.
+type Node = [*mut [*mut u8; 2]; 2];
+
+/// The node of the thread with this thread pointer in libc's list. `None` if this libc
+/// does not say where it is.
+fn node_of(thread_pointer: u64) -> Option<*mut Node> {
+    let description = symbol(c"_thread_db_pthread_list")?;
+    // SAFETY: glibc's constant of three words.
+    let [bits, _, offset] = unsafe { *(description as *const Description) };
+    (bits == 128).then_some((thread_pointer + offset as u64) as *mut Node)
+}
+
+/// Puts a thread that was taken out into libc's list again, beside another. In a forked
+/// child, where neither is there any more, before libc takes their stacks for new threads.
+///
+/// # Safety
+/// `unlisted` must be of a thread that `unlist` took out, `listed` of one that libc made
+/// and that is in its list.
+pub unsafe fn relist(unlisted: u64, listed: u64) {
+    let (Some(node), Some(beside)) = (node_of(unlisted), node_of(listed)) else {
+        return;
+    };
+    // SAFETY: nodes of two pointers in circular lists, the first in one of its own.
+    unsafe {
+        let next = (*beside)[0];
+        *node = [next, beside.cast()];
+        (*next)[1] = node.cast();
+        (*beside)[0] = node.cast();
+    }
+}
+
 /// Takes the thread with this thread pointer out of libc's list. Start-up only.
 /// False if this libc does not say where its list is.
 ///
@@ -28,18 +59,12 @@ fn symbol(name: &CStr) -> Option<*mut libc::c_void> {
 /// `thread_pointer` must be of a thread that libc made and that never ends, and no
 /// other thread may be created or end meanwhile.
 pub unsafe fn unlist(thread_pointer: u64) -> bool {
-    let Some(description) = symbol(c"_thread_db_pthread_list") else {
+    let Some(node) = node_of(thread_pointer) else {
         return false;
     };
-    // SAFETY: glibc's constant of three words.
-    let [bits, _, offset] = unsafe { *(description as *const Description) };
-    if bits != 128 {
-        return false;
-    }
     // SAFETY: the thread pointer is the address of `struct pthread`, and the field a
     // list node of two pointers in a circular list.
     unsafe {
-        let node = (thread_pointer + offset as u64) as *mut [*mut [*mut u8; 2]; 2];
         let [next, prev] = *node;
         if next.is_null() || prev.is_null() {
             return false;

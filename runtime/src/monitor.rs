@@ -32,9 +32,9 @@
 
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use crate::arch::{syscall0, syscall2, syscall3, syscall4};
+use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
 use crate::guest::Guest;
 use crate::hub::{Hub, Processor, hub, processor};
@@ -63,6 +63,8 @@ const QUIET: u32 = 16;
 static BELL: AtomicU32 = AtomicU32::new(0);
 static PAUSED: AtomicBool = AtomicBool::new(false);
 static PRESENT: AtomicBool = AtomicBool::new(false);
+/// Its thread pointer, once it runs.
+static THREAD_POINTER: AtomicU64 = AtomicU64::new(0);
 
 const WAIT: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
 const WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
@@ -84,6 +86,11 @@ pub fn start(quantum: Option<u64>) {
     // Here and not by the monitor: a guest that opens an object holds the lock that making
     // a thread takes, and waits for the monitor.
     trace::start_drain();
+}
+
+/// The thread pointer of the monitor, a thread that libc lists.
+pub fn thread_pointer() -> Option<u64> {
+    Some(THREAD_POINTER.load(Ordering::Acquire)).filter(|&pointer| pointer != 0)
 }
 
 /// Whether there is a monitor.
@@ -169,6 +176,7 @@ pub fn ring() {
 }
 
 fn watch(quantum: Option<u64>) {
+    THREAD_POINTER.store(arch::fs_base(), Ordering::Release);
     let hub = hub();
     let mut watch = Watch::new();
     let mut each: Vec<_> = processor::each()

@@ -161,10 +161,8 @@ static void generations(void)
 			third = what_is_held();
 	}
 	struct held last = what_is_held();
-	/* The stacks of a parent's further hubs stay with its child. */
-	int stacks = getenv("GEVENT_SHIM_HUBS") ? 4 * GENERATIONS : 0;
 	CHECK(last.descriptors <= third.descriptors);
-	CHECK(last.mappings <= third.mappings + MAPPINGS_MORE + stacks);
+	CHECK(last.mappings <= third.mappings + MAPPINGS_MORE);
 	CHECK(last.resident_kib <= third.resident_kib + RESIDENT_MORE_KIB);
 	_exit(0);
 }

@@ -24,6 +24,7 @@ use super::queue::RunQueue;
 use crate::arch::{self, Context, syscall3, syscall4, watched_syscall};
 use crate::cpu_time::Meter;
 use crate::guest::Guest;
+use crate::libc_threads;
 use crate::monitor;
 use crate::signal::OfThread;
 
@@ -145,6 +146,13 @@ pub(super) fn every() -> &'static [Processor] {
 /// others are gone.
 pub(super) fn become_first(from: &Processor) {
     let first = first();
+    for other in each().iter().filter(|other| !ptr::eq(*other, from)) {
+        if let Some(listed) = monitor::thread_pointer() {
+            // SAFETY: host contexts were taken out, and the monitor is libc's thread.
+            unsafe { libc_threads::relist((*other.ctx.get()).fs, listed) };
+        }
+        other.signal.free_stack();
+    }
     if !ptr::eq(from, first) {
         // SAFETY: the child's only thread; neither context runs.
         unsafe { *first.ctx.get() = *from.ctx.get() };

@@ -275,6 +275,14 @@ pub(super) fn own_stack() -> StackT {
     }
 }
 
+/// Unmaps such a stack, by its lowest address, if there is one.
+pub(super) fn free_own_stack(low: u64) {
+    if low != 0 {
+        // SAFETY: a mapping of `take_own_stack`, which no kernel thread has any more.
+        unsafe { syscall2(libc::SYS_munmap, low, (STACK + GUARD) as u64) };
+    }
+}
+
 /// Gives the kernel our stack for handlers. It refuses while the program runs on
 /// an alternate stack: then this is called again later.
 pub fn take_own_stack() {

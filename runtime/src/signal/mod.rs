@@ -50,6 +50,7 @@ mod thread;
 mod timer;
 mod wait;
 
+use action::free_own_stack;
 pub use action::{
     Action, adopt, after_exec, become_bare, before_exec, discard_ignored, force, mask_of_bare,
     reinstall, set_action, take_own_stack, view,

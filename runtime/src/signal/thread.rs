@@ -91,8 +91,14 @@ impl OfThread {
 
     /// In a forked child: the stack of the kernel thread that forked is this one's.
     pub fn take_stack_of(&self, other: &OfThread) {
-        self.stack.set(other.stack.get());
-        self.on_own_stack.set(other.on_own_stack.get());
+        self.stack.set(other.stack.replace(0));
+        self.on_own_stack.set(other.on_own_stack.replace(false));
+    }
+
+    /// In a forked child: the kernel thread is gone.
+    pub fn free_stack(&self) {
+        self.on_own_stack.set(false);
+        super::free_own_stack(self.stack.replace(0));
     }
 
     /// In a forked child: nothing is pending.
