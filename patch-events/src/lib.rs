@@ -6,8 +6,8 @@
 //! load and a branch, and no field is looked at; `emit_with` also spares
 //! making the struct.
 //!
-//! [`install`] makes this process listen: to what a [`Filter`] lets pass, on a
-//! [`Target`], in a [`Format`]; [`listen`] adds a [`Subscriber`]. They are called when
+//! [`install()`] makes this process listen: to what a [`Filter`] lets pass, on a
+//! [`Target`], in a [`Format`]; [`listen()`] adds a [`Subscriber`]. They are called when
 //! the user asks for events and not otherwise, so that a silent start does none of
 //! their work.
 //!

@@ -198,11 +198,20 @@ pub fn init_for(groups: GroupSet) -> Result<&'static Config, ConfigError> {
         return Ok(config);
     }
     let mut config = parse(std::env::vars_os())?;
+    MAY_SELECT.get_or_init(|| config.selection);
     let groups = groups.with(Group::Thread);
     for &group in Group::ALL.iter().filter(|group| !groups.contains(**group)) {
         config.selection.set_group(group, false);
     }
     Ok(CONFIG.get_or_init(|| config))
+}
+
+/// What the environment lets a program ask for that asks by itself, now or later.
+static MAY_SELECT: OnceLock<Selection> = OnceLock::new();
+
+/// See [`init_for`]: what it may turn on, and what may be added afterwards.
+pub fn may_select() -> &'static Selection {
+    MAY_SELECT.get().unwrap_or(&Selection::ALL)
 }
 
 /// The configuration [`init`] read; before that, or when it failed,

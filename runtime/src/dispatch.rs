@@ -450,7 +450,7 @@ pub fn add_groups(groups: GroupSet) {
     let mut selection = *selection::in_use();
     let further = |group: &Group| !selection.groups().contains(*group);
     for group in groups.iter().filter(further).collect::<Vec<_>>() {
-        selection.set_group(group, true);
+        selection.take_over(group, config::may_select());
     }
     let selection = selection::settle(selection);
     // SAFETY: read on this kernel thread alone, and nothing is dispatched meanwhile.

@@ -16,6 +16,7 @@ use crate::hub::processor;
 use crate::monitor;
 use crate::offload;
 use crate::ops::Call;
+use crate::owned_lock::Sleep;
 use crate::proc_files;
 use crate::reactor::fds;
 use crate::signal;
@@ -32,10 +33,12 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     let held = trace::before_fork();
     fds::table().are_shared();
     let mask = signal::block_all();
-    HEAP.lock();
+    let held_heap = HEAP.lock(Sleep::Kernel);
     // SAFETY: the guest's own call; the child continues on a copy of this stack.
     let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
-    HEAP.unlock();
+    if held_heap.is_ok() {
+        HEAP.unlock(Sleep::Kernel);
+    }
     if ret != 0 {
         signal::restore_kernel_mask(mask);
         trace::stayed(held);
@@ -45,6 +48,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     catch::reset_after_fork();
     arch::set_current_word(0);
     dispatch::set_phase(Phase::Bare);
+    HEAP.forget_waiting();
     let hub = c.hub;
     // SAFETY: the only thread of the child.
     if let Some(reactor) = unsafe { hub.take_reactor() } {

@@ -69,7 +69,7 @@
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
 //! | [`cpu_time`] | how long each guest used the processor |
 //! | [`chaos`] | scheduling at random, to find what depends on the order |
-//! | [`heap_lock`] | what a fork holds |
+//! | [`heap_lock`], [`owned_lock`] | what a fork holds; a lock that tells a handler that it is held by whom it interrupted |
 //! | [`trace`], [`probes`] | what guests leave for the events; probe points for tracers |
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
 //! | [`control`] | answers for who asks from outside |
@@ -104,6 +104,7 @@ pub mod monitor;
 pub mod mounts;
 pub mod offload;
 pub mod ops;
+pub mod owned_lock;
 pub mod parking;
 pub mod patching;
 pub mod private;

@@ -80,6 +80,15 @@ impl Selection {
         }
     }
 
+    /// Takes a group over as another selection has it, call by call.
+    pub fn take_over(&mut self, group: Group, other: &Selection) {
+        self.set_group(group, other.groups.contains(group));
+        for row in TABLE.iter().filter(|row| row.group == group) {
+            self.with.set(row.nr, other.with.has(row.nr));
+            self.without.set(row.nr, other.without.has(row.nr));
+        }
+    }
+
     /// Switches a call on or off.
     pub fn set_call(&mut self, row: &Syscall, on: bool) {
         self.with.set(row.nr, on);

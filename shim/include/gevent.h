@@ -2,7 +2,7 @@
  *
  * Results are 0 or a count, or a negated errno. Times are seconds; a negative one is no
  * limit, 0 does not wait. Handles are made by one function and freed by another; freeing one
- * ends nothing that runs, and frees nothing while another thread is inside a call with it.
+ * ends nothing that runs. One that another thread is inside a call with must not be freed.
  *
  *   -EINVAL      a null handle, a size of 0, a time that is no number
  *   -ETIMEDOUT   the time given to this call was up
@@ -11,11 +11,14 @@
  *   -EAGAIN      not now: empty, full, not ended
  *   -ESHUTDOWN   the queue is shut down
  *   -EPERM       not the caller's to release
+ *   -EBUSY       another thread was there first; code let nobody else run
+ *   -ENODATA     nothing is left to wait for
+ *   -ENOMEM      no memory, no place left for variables of a thread's own
  *   -EDEADLK     a signal handler used what the code that it interrupted is changing
  *
  * "Any thread": the function may be called on guests and on kernel threads alike, by several
- * at once with the same handle. Functions that do not say so are for the thread, or the
- * time, that they name. None is for signal handlers.
+ * at once with the same handle, but for what stands behind it. None is for signal handlers:
+ * -EDEADLK is all that is promised there.
  *
  * "A wait": a point where the calling greenlet is killed. A kill cancels the greenlet as
  * pthread_cancel does: cleanup handlers and C++ destructors run. With
@@ -56,6 +59,12 @@ typedef struct gevent_event_t gevent_event_t;
 // A handle of a greenlet.
 typedef struct gevent_greenlet_t gevent_greenlet_t;
 
+// Greenlets that are taken as they end.
+typedef struct gevent_iwait_t gevent_iwait_t;
+
+// What has a function look regularly.
+typedef struct gevent_monitor_t gevent_monitor_t;
+
 // Greenlets that are waited for and killed together.
 typedef struct gevent_pool_t gevent_pool_t;
 
@@ -67,6 +76,9 @@ typedef struct gevent_rlock_t gevent_rlock_t;
 
 // A number of units.
 typedef struct gevent_semaphore_t gevent_semaphore_t;
+
+// What accepts connections or takes datagrams, and a greenlet for each.
+typedef struct gevent_server_t gevent_server_t;
 
 // Kernel threads that are no guests.
 typedef struct gevent_threadpool_t gevent_threadpool_t;
@@ -90,6 +102,26 @@ typedef void (*gevent_callback_t)(void*);
 // A function that a greenlet runs.
 typedef void *(*gevent_function_t)(void*);
 
+// A function that looks regularly.
+typedef void (*gevent_monitor_function_t)(const gevent_statistics_t *counts, void *argument);
+
+// A function that is told of a child that has ended: its id and its status as of waitpid.
+typedef void (*gevent_child_t)(int child, int status, void*);
+
+// A function that serves a connection: `socket` is closed when it has returned or was
+// killed.
+typedef void (*gevent_connection_t)(int socket, void *argument);
+
+// A function that serves a datagram of `n` bytes. `socket` is the server's, to answer with;
+// `from` is the sender's struct sockaddr. Both and the bytes are there until it has
+// returned or was killed.
+typedef void (*gevent_datagram_t)(int socket,
+                                  const void *bytes,
+                                  size_t n,
+                                  const void *from,
+                                  size_t from_size,
+                                  void *argument);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -98,12 +130,16 @@ extern "C" {
 // linked with the library or preloaded is patched when it starts; its hub starts with its
 // first thread or with this. 0; -EBUSY if the process had other threads when the library
 // was loaded; -EPERM in a privileged program; -ENOTSUP if nothing can be patched or the
-// environment says so; -EINVAL if a variable of it can't be meant.
+// environment says so; -EINVAL if a variable of it can't be meant. Any thread, if it is
+// the only one.
 int gevent_patch_all(void);
 
 // Sleeps; 0 lets the others run first, a negative time sleeps until something ends it. 0.
 // A wait. Any thread.
 int gevent_sleep(double seconds);
+
+// Lets the others that are runnable run first. 0. A wait. Any thread.
+int gevent_yield(void);
 
 // Returns when no other greenlet is runnable. 0. A wait. Any thread.
 int gevent_idle(void);
@@ -123,10 +159,38 @@ int gevent_hub(gevent_statistics_t *out);
 // or an error of thread creation. Any thread.
 int gevent_run_callback(gevent_callback_t callback, void *argument);
 
-// Makes a pool of `size` kernel threads at most. 0, or -EINVAL for 0 of them.
+// Runs `function(argument)` on the calling thread and puts what it returns at `result`,
+// unless that is null. 0; or -EBUSY if it let no other greenlet run meanwhile and took
+// longer than `seconds` (0: however short it was). Where there is no hub all is well. Not
+// a wait itself. Any thread.
+int gevent_assert_switches(double seconds,
+                           gevent_function_t function,
+                           void *argument,
+                           void **result);
+
+// Has a kernel thread call `function` with the counts of the moment and `argument` every
+// `seconds` (a millisecond at least; no negative number), also while a greenlet keeps the
+// hub, until the handle is freed. It must return. 0, -EINVAL, or an error of thread
+// creation. Any thread.
+int gevent_monitor_new(double seconds,
+                       gevent_monitor_function_t function,
+                       void *argument,
+                       gevent_monitor_t **out);
+
+// Has the function look no more, and frees the handle. One more call may be under way.
+// Any thread, the last that uses the handle.
+void gevent_monitor_free(gevent_monitor_t *monitor);
+
+// Forks. In the parent a greenlet waits for the child, so that it leaves no zombie, and then
+// calls `callback(id, status, argument)`, unless that is null or the program has waited for
+// it itself. The child's id, 0 in the child, or the error of fork or of thread creation: in
+// that case nobody waits for the child. The child has the calling thread alone. Any thread.
+int gevent_fork_and_watch(gevent_child_t callback, void *argument);
+
+// Makes a pool of `size` kernel threads at most. 0, or -EINVAL for 0 of them. Any thread.
 int gevent_threadpool_new(size_t size, gevent_threadpool_t **out);
 
-// Frees a pool; what was given to it is still done. Any thread.
+// Frees a pool; what was given to it is still done. Any thread, the last that uses the handle.
 void gevent_threadpool_free(gevent_threadpool_t *pool);
 
 // Runs `function(argument)` on a thread of the pool and waits for its result, which is put
@@ -136,6 +200,17 @@ int gevent_threadpool_apply(const gevent_threadpool_t *pool,
                             gevent_function_t function,
                             void *argument,
                             void **result);
+
+// Has a thread of the pool run `function(argument)`, and does not wait. `callback`, unless
+// it is null, gets what it returned, on that thread. Both must return. 0, -EINVAL, or an
+// error of thread creation. Any thread.
+int gevent_threadpool_spawn(const gevent_threadpool_t *pool,
+                            gevent_function_t function,
+                            void *argument,
+                            gevent_callback_t callback);
+
+// Waits until everything that was given to the pool is done. 0. A wait. Any thread.
+int gevent_threadpool_join(const gevent_threadpool_t *pool);
 
 // Spawns a greenlet that runs `function(argument)`; it begins when the caller waits. A
 // handle of it is put at `out`, unless that is null. 0, -EINVAL, or pthread_create's error.
@@ -151,10 +226,11 @@ int gevent_spawn_later(double seconds,
                        void *argument,
                        gevent_greenlet_t **out);
 
-// Frees a handle; the greenlet goes on. Any thread.
+// Frees a handle; the greenlet goes on. Any thread, the last that uses the handle.
 void gevent_greenlet_free(gevent_greenlet_t *greenlet);
 
-// Puts a handle of the greenlet that runs the caller at `out`. -ESRCH on another thread.
+// Puts a handle of the greenlet that runs the caller at `out`. 0, or -ESRCH on a thread that
+// is no greenlet. Any thread.
 int gevent_getcurrent(gevent_greenlet_t **out);
 
 // Waits until the greenlet has ended, `seconds` at most. 0 or -ETIMEDOUT. A wait. Any
@@ -167,6 +243,10 @@ int gevent_result(const gevent_greenlet_t *greenlet, void **result);
 
 // 1 if the greenlet has ended, 0 if not. Any thread.
 int gevent_ready(const gevent_greenlet_t *greenlet);
+
+// 1 if the greenlet has ended and its function returned or it was killed, as gevent counts
+// it; 0 if it has not ended, or left with a panic of Rust's. Any thread.
+int gevent_successful(const gevent_greenlet_t *greenlet);
 
 // A number that no other greenlet of the process has or had; 0 for null. Any thread.
 uint64_t gevent_minimal_ident(const gevent_greenlet_t *greenlet);
@@ -181,7 +261,7 @@ int gevent_name(const gevent_greenlet_t *greenlet, char *buffer, size_t size);
 int gevent_kill(const gevent_greenlet_t *greenlet, double seconds);
 
 // How a kill of the caller is to be seen: GEVENT_KILL_UNWIND or GEVENT_KILL_ERROR. 0, or
-// -EINVAL for anything else or where the caller is no greenlet of C.
+// -EINVAL for anything else or where the caller is no greenlet of C. Any thread, for itself.
 int gevent_kill_mode(int mode);
 
 // Has `callback(argument)` run after the greenlet has ended, on a thread of its own choice.
@@ -192,9 +272,23 @@ int gevent_link(const gevent_greenlet_t *greenlet, gevent_callback_t callback, v
 // thread.
 int gevent_joinall(const gevent_greenlet_t *const *greenlets, size_t n, double seconds);
 
-// Waits until `count` of the greenlets have ended, `seconds` at most. How many have, of
+// Waits until `wanted` of the greenlets have ended, `seconds` at most. How many have, of
 // those. A wait. Any thread.
-int gevent_wait(const gevent_greenlet_t *const *greenlets, size_t n, double seconds, size_t count);
+int gevent_wait(const gevent_greenlet_t *const *greenlets, size_t n, double seconds, size_t wanted);
+
+// Begins to wait for the greenlets one after the other, `seconds` at most in all. 0 or
+// -EINVAL. Any thread, for itself: the other functions are for the same thread.
+int gevent_iwait_new(const gevent_greenlet_t *const *greenlets,
+                     size_t n,
+                     double seconds,
+                     gevent_iwait_t **out);
+
+// Waits for the next greenlet that has ended and returns its index, or -ENODATA when there
+// is none left or the time is up. A wait. Any thread; the one that began.
+int gevent_iwait_next(gevent_iwait_t *iwait);
+
+// Waits for the rest no more and frees the handle. Any thread; the one that began.
+void gevent_iwait_free(gevent_iwait_t *iwait);
 
 // Kills all greenlets and waits until they have ended, `seconds` at most. 0 or -ETIMEDOUT.
 // A wait. Any thread.
@@ -202,21 +296,21 @@ int gevent_killall(const gevent_greenlet_t *const *greenlets, size_t n, double s
 
 // Starts a limit of `seconds` on the caller: when it is over, the wait that the caller is
 // in, or the next one, returns -ETIME, once; on a guest also a call of libc's that waits
-// fails with ECANCELED, once. 0, or -EINVAL for a negative time. End it with
-// gevent_timeout_stop on the same thread.
+// fails with ECANCELED, once. 0, or -EINVAL for a negative time. Any thread, for itself:
+// end it with gevent_timeout_stop on the same thread.
 int gevent_timeout_start(double seconds, gevent_timeout_t **out);
 
 // Ends a limit of time and frees its handle. -ETIME if its time was over, whether or not a
-// wait was ended by it; 0 if not. On the thread that started it.
+// wait was ended by it; 0 if not. Any thread; the one that started it.
 int gevent_timeout_stop(gevent_timeout_t *timeout);
 
-// Makes a pool of `size` greenlets at most. 0, or -EINVAL for a size of 0.
+// Makes a pool of `size` greenlets at most. 0, or -EINVAL for a size of 0. Any thread.
 int gevent_pool_new(size_t size, gevent_pool_t **out);
 
-// Makes a group: a pool without a limit. 0 or -EINVAL.
+// Makes a group: a pool without a limit. 0 or -EINVAL. Any thread.
 int gevent_group_new(gevent_pool_t **out);
 
-// Frees a pool; its greenlets go on. Any thread.
+// Frees a pool; its greenlets go on. Any thread, the last that uses the handle.
 void gevent_pool_free(gevent_pool_t *pool);
 
 // As gevent_spawn, in the pool; waits for a place, `seconds` at most. 0, -ETIMEDOUT, or
@@ -227,8 +321,33 @@ int gevent_pool_spawn(const gevent_pool_t *pool,
                       double seconds,
                       gevent_greenlet_t **out);
 
+// Runs `function` on each of the `n` items in the pool and puts what it returns at the
+// same index of `results`, unless that is null; null for an item whose greenlet was killed.
+// Waits until all have ended. 0, -ECANCELED if any was killed, or pthread_create's error:
+// then the items from the first that could not be begun on were not. A wait; if it ends
+// early the greenlets go on, and nothing more is written to `results`. Any thread.
+int gevent_pool_map(const gevent_pool_t *pool,
+                    gevent_function_t function,
+                    void *const *items,
+                    size_t n,
+                    void **results);
+
+// Adds a greenlet, without taking a place; one that has ended is not added. 0. Any thread.
+int gevent_pool_add(const gevent_pool_t *pool, const gevent_greenlet_t *greenlet);
+
+// Takes a greenlet out of the pool and gives its place back; it goes on. 0, also if it is
+// not in it. Any thread.
+int gevent_pool_discard(const gevent_pool_t *pool, const gevent_greenlet_t *greenlet);
+
 // Greenlets in the pool. Any thread.
 int gevent_pool_len(const gevent_pool_t *pool);
+
+// Places that nobody has; INT_MAX in a group. Any thread.
+int gevent_pool_free_count(const gevent_pool_t *pool);
+
+// Waits until there is a place, `seconds` at most, and takes none. Places that nobody has
+// then, INT_MAX in a group. A wait. Any thread.
+int gevent_pool_wait_available(const gevent_pool_t *pool, double seconds);
 
 // Waits until no greenlet is left in the pool, `seconds` at most. 0 or -ETIMEDOUT. A wait.
 // Any thread.
@@ -238,10 +357,10 @@ int gevent_pool_join(const gevent_pool_t *pool, double seconds);
 // -ETIMEDOUT. A wait. Any thread.
 int gevent_pool_kill(const gevent_pool_t *pool, double seconds);
 
-// Makes a flag that is not set. 0 or -EINVAL.
+// Makes a flag that is not set. 0 or -EINVAL. Any thread.
 int gevent_event_new(gevent_event_t **out);
 
-// Frees a flag that nobody waits for.
+// Frees a flag that nobody waits for. Any thread, the last that uses the handle.
 void gevent_event_free(gevent_event_t *event);
 
 // Sets it and lets everybody go who waits. 0. Any thread.
@@ -256,24 +375,31 @@ int gevent_event_is_set(const gevent_event_t *event);
 // Waits until it is set, `seconds` at most. 0 or -ETIMEDOUT. A wait. Any thread.
 int gevent_event_wait(const gevent_event_t *event, double seconds);
 
-// Makes an empty place. 0 or -EINVAL.
+// Makes an empty place. 0 or -EINVAL. Any thread.
 int gevent_async_result_new(gevent_async_result_t **out);
 
-// Frees a place that nobody waits for.
+// Frees a place that nobody waits for. Any thread, the last that uses the handle.
 void gevent_async_result_free(gevent_async_result_t *result);
 
 // Puts a value there and lets everybody go who waits. 0. Any thread.
 int gevent_async_result_set(const gevent_async_result_t *result, void *value);
 
-// Waits for the value, `seconds` at most, and puts it at `value` unless that is null. 0 or
-// -ETIMEDOUT. A wait. Any thread.
+// Puts an error there instead of a value, a positive errno, and lets everybody go who
+// waits. 0, or -EINVAL for another number. Any thread.
+int gevent_async_result_set_error(const gevent_async_result_t *result, int error);
+
+// 1 if a value or an error is there, 0 if not. Any thread.
+int gevent_async_result_ready(const gevent_async_result_t *result);
+
+// Waits for the value, `seconds` at most, and puts it at `value` unless that is null. 0,
+// -ETIMEDOUT, or the error that was put, negated. A wait. Any thread.
 int gevent_async_result_get(const gevent_async_result_t *result, void **value, double seconds);
 
 // Makes a semaphore with `units` units, which never has more if `bounded` is not 0. 0 or
-// -EINVAL.
+// -EINVAL. Any thread.
 int gevent_semaphore_new(size_t units, int bounded, gevent_semaphore_t **out);
 
-// Frees a semaphore that nobody waits for.
+// Frees a semaphore that nobody waits for. Any thread, the last that uses the handle.
 void gevent_semaphore_free(gevent_semaphore_t *semaphore);
 
 // Takes a unit; waits `seconds` at most, first come first served. 0 or -ETIMEDOUT. A wait.
@@ -286,24 +412,29 @@ int gevent_semaphore_release(const gevent_semaphore_t *semaphore);
 // Units that nobody has. Any thread.
 int gevent_semaphore_counter(const gevent_semaphore_t *semaphore);
 
-// Makes a lock that nobody has. 0 or -EINVAL.
+// Makes a lock that nobody has. 0 or -EINVAL. Any thread.
 int gevent_rlock_new(gevent_rlock_t **out);
 
-// Frees a lock that nobody has or waits for.
+// Frees a lock that nobody has or waits for. Any thread, the last that uses the handle.
 void gevent_rlock_free(gevent_rlock_t *lock);
 
 // Takes the lock; waits `seconds` at most, first come first served. 0 or -ETIMEDOUT. A
 // wait. Any thread.
 int gevent_rlock_acquire(const gevent_rlock_t *lock, double seconds);
 
-// Gives the lock back once. 0, or -EPERM if the caller does not have it.
+// Gives the lock back once. 0, or -EPERM if the caller does not have it. Any thread; the
+// one that took it.
 int gevent_rlock_release(const gevent_rlock_t *lock);
 
+// 1 if anybody has the lock, 0 if not. Any thread.
+int gevent_rlock_locked(const gevent_rlock_t *lock);
+
 // Makes a queue of a kind GEVENT_QUEUE_*, which holds `bound` items at most, or any number
-// if that is 0. 0 or -EINVAL.
+// if that is 0. 0 or -EINVAL. Any thread.
 int gevent_queue_new(int kind, size_t bound, gevent_queue_t **out);
 
-// Frees a queue that nobody waits for. What is in it is the caller's.
+// Frees a queue that nobody waits for. What is in it is the caller's. Any thread, the last
+// that uses the handle.
 void gevent_queue_free(gevent_queue_t *queue);
 
 // Puts an item, with its priority in a queue that has an order by it; waits for room,
@@ -319,6 +450,16 @@ int gevent_queue_get(const gevent_queue_t *queue, void **item, double seconds);
 // Items in the queue. Any thread.
 int gevent_queue_len(const gevent_queue_t *queue);
 
+// 1 if a put would wait, 0 if not. Any thread.
+int gevent_queue_full(const gevent_queue_t *queue);
+
+// Puts the item that a get would take at `item`, which stays in the queue. 0, or -EAGAIN if
+// there is none. Any thread.
+int gevent_queue_peek(const gevent_queue_t *queue, void **item);
+
+// Items that were put and not reported with gevent_queue_task_done. Any thread.
+int gevent_queue_unfinished(const gevent_queue_t *queue);
+
 // Ends the queue: puts fail from now on, gets once it is empty; with `immediate` it is
 // emptied. Whoever waits is let go. 0. Any thread.
 int gevent_queue_shutdown(const gevent_queue_t *queue, int immediate);
@@ -331,6 +472,65 @@ int gevent_queue_task_done(const gevent_queue_t *queue);
 // -ETIMEDOUT. A wait. Any thread.
 int gevent_queue_join(const gevent_queue_t *queue, double seconds);
 
+// Makes a server of TCP connections at `address` (a host, a colon and a port; port 0 is one
+// that is free), which calls `handle(socket, argument)` in a greenlet for each, in `pool`
+// (while it is full none is accepted; null: no limit). `max_accept` connections (0: 100)
+// are accepted before other greenlets run. 0, -EINVAL, or the error of bind. Any thread;
+// a name is looked up meanwhile.
+int gevent_stream_server_new(const char *address,
+                             const gevent_pool_t *pool,
+                             size_t max_accept,
+                             gevent_connection_t handle,
+                             void *argument,
+                             gevent_server_t **out);
+
+// As gevent_stream_server_new, on a socket of the family AF_INET or AF_INET6 that listens.
+// With 0 as the result it is the server's, is made non-blocking, and is closed with it.
+// 0, or -EINVAL for another socket, or -EBADF or -ENOTSOCK. Any thread.
+int gevent_stream_server_on(int listener,
+                            const gevent_pool_t *pool,
+                            size_t max_accept,
+                            gevent_connection_t handle,
+                            void *argument,
+                            gevent_server_t **out);
+
+// Makes a server of UDP datagrams at `address` (as for gevent_stream_server_new), which
+// calls `handle` in a greenlet for each, in `pool` (null: no limit). 0, -EINVAL, or the
+// error of bind. Any thread; a name is looked up meanwhile.
+int gevent_datagram_server_new(const char *address,
+                               const gevent_pool_t *pool,
+                               gevent_datagram_t handle,
+                               void *argument,
+                               gevent_server_t **out);
+
+// As gevent_datagram_server_new, on a socket of the type SOCK_DGRAM, as for
+// gevent_stream_server_on. Any thread.
+int gevent_datagram_server_on(int socket,
+                              const gevent_pool_t *pool,
+                              gevent_datagram_t handle,
+                              void *argument,
+                              gevent_server_t **out);
+
+// The server's port, or the error of getsockname. Any thread.
+int gevent_server_port(const gevent_server_t *server);
+
+// Begins to serve, in a greenlet. A second time nothing happens. 0, or the error of making
+// a pipe or a thread. Any thread.
+int gevent_server_start(const gevent_server_t *server);
+
+// Starts, and serves until another greenlet or thread stops it. 0, an error of starting, or
+// of accept or recvfrom. A wait. Any thread.
+int gevent_server_serve_forever(const gevent_server_t *server);
+
+// Accepts no more, lets what is being served go on for `seconds` at most, and kills what is
+// left then, waiting a second at most for that. 0 if nothing was left, or -ETIMEDOUT. It
+// may be started again. A wait. Any thread.
+int gevent_server_stop(const gevent_server_t *server, double seconds);
+
+// Frees a server: it accepts no more, and what is being served goes on. Any thread, the
+// last that uses the handle.
+void gevent_server_free(gevent_server_t *server);
+
 // Whether the group or the system call of this name is cooperative now: 1 or 0, or -1 if
 // there is neither of the name. Any thread.
 //
@@ -342,7 +542,7 @@ int gevent_is_patched(const char *name);
 // function with the arguments of libc's, which returns -1 and sets errno on failure.
 // Calling it stops every thread while it waits. Null if there is none: the name is no
 // call's, only libc can make the call (a new thread or process, an end), or the call is
-// handed over as it is, so that libc's function does the same.
+// handed over as it is, so that libc's function does the same. Any thread.
 //
 // # Safety
 // `name` must be a string.

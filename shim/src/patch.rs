@@ -241,7 +241,7 @@ fn write_through(mem: &OwnedFd, edits: &[Edit]) -> Result<(), Errno> {
 }
 
 /// # Safety
-/// As [`write`], and no other thread may run at all if the text is libc's.
+/// As [`write()`], and no other thread may run at all if the text is libc's.
 #[inline(never)]
 unsafe fn write_in_place(text: Range<u64>, edits: &[Edit]) -> Result<(), Errno> {
     let blocked = u64::MAX;

@@ -28,7 +28,7 @@ pub unsafe extern "C" fn gevent_is_patched(name: *const c_char) -> c_int {
 /// function with the arguments of libc's, which returns -1 and sets errno on failure.
 /// Calling it stops every thread while it waits. Null if there is none: the name is no
 /// call's, only libc can make the call (a new thread or process, an end), or the call is
-/// handed over as it is, so that libc's function does the same.
+/// handed over as it is, so that libc's function does the same. Any thread.
 ///
 /// # Safety
 /// `name` must be a string.

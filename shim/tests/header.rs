@@ -12,7 +12,7 @@ const PREAMBLE: &str = "\
  *
  * Results are 0 or a count, or a negated errno. Times are seconds; a negative one is no
  * limit, 0 does not wait. Handles are made by one function and freed by another; freeing one
- * ends nothing that runs, and frees nothing while another thread is inside a call with it.
+ * ends nothing that runs. One that another thread is inside a call with must not be freed.
  *
  *   -EINVAL      a null handle, a size of 0, a time that is no number
  *   -ETIMEDOUT   the time given to this call was up
@@ -21,11 +21,14 @@ const PREAMBLE: &str = "\
  *   -EAGAIN      not now: empty, full, not ended
  *   -ESHUTDOWN   the queue is shut down
  *   -EPERM       not the caller's to release
+ *   -EBUSY       another thread was there first; code let nobody else run
+ *   -ENODATA     nothing is left to wait for
+ *   -ENOMEM      no memory, no place left for variables of a thread's own
  *   -EDEADLK     a signal handler used what the code that it interrupted is changing
  *
  * \"Any thread\": the function may be called on guests and on kernel threads alike, by several
- * at once with the same handle. Functions that do not say so are for the thread, or the
- * time, that they name. None is for signal handlers.
+ * at once with the same handle, but for what stands behind it. None is for signal handlers:
+ * -EDEADLK is all that is promised there.
  *
  * \"A wait\": a point where the calling greenlet is killed. A kill cancels the greenlet as
  * pthread_cancel does: cleanup handlers and C++ destructors run. With
@@ -109,7 +112,7 @@ fn config(guard: &str, preamble: &str) -> Config {
 fn generate() -> [(&'static str, String); 2] {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/capi");
     let mut builder = Builder::new().with_config(config("GEVENT_H", PREAMBLE));
-    for file in ["hub", "greenlet", "group", "sync", "queue"] {
+    for file in ["hub", "greenlet", "group", "sync", "queue", "server"] {
         builder = builder.with_src(source.join(file).with_extension("rs"));
     }
     let builder = builder.with_src(source.with_file_name("query.rs"));
@@ -155,6 +158,63 @@ fn the_headers_are_of_these_sources() {
     }
 }
 
+/// Functions that the header declares, each with its comment.
+fn functions(header: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut comment = String::new();
+    for line in header.lines() {
+        if let Some(text) = line.strip_prefix("//") {
+            comment.push_str(text);
+            continue;
+        }
+        let declares = line.contains('(') && !line.starts_with([' ', '#']);
+        if declares && !line.starts_with("typedef") {
+            let name = line.split('(').next().unwrap_or_default();
+            let name = name.rsplit([' ', '*']).next().unwrap_or_default();
+            found.push((name.to_owned(), comment.clone()));
+        }
+        comment.clear();
+    }
+    found.retain(|(name, _)| name.starts_with("gevent_"));
+    assert!(found.len() > 80, "{found:?}");
+    found
+}
+
+#[test]
+fn every_function_says_from_which_threads_it_may_be_called() {
+    let [(_, header), _] = generate();
+    for (name, comment) in functions(&header) {
+        assert!(comment.contains("Any thread"), "{name}:{comment}");
+    }
+}
+
+/// Each is called by a program of `tests/examples`, which the driver there runs.
+#[test]
+fn every_function_is_in_an_example() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/examples");
+    let mut text = String::new();
+    for entry in std::fs::read_dir(examples).expect("there are examples") {
+        let path = entry.expect("a file").path();
+        if path.extension().is_some_and(|ending| ending == "c") {
+            text += &std::fs::read_to_string(path).expect("a source");
+        }
+    }
+    let is_called = |name: &str| {
+        let call = format!("{name}(");
+        let mut calls = text.match_indices(&call).map(|(at, _)| at);
+        let whole = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        calls.any(whole)
+    };
+    let [(_, header), _] = generate();
+    let functions = functions(&header);
+    let missing: Vec<_> = functions
+        .iter()
+        .map(|(name, _)| name)
+        .filter(|name| !is_called(name))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Every declared function is one that scripts/check-symbols lets the library export.
 #[test]
 fn every_function_is_an_expected_symbol() {
@@ -162,15 +222,7 @@ fn every_function_is_an_expected_symbol() {
     let script = std::fs::read_to_string(root.join("scripts/check-symbols"))
         .expect("there is a list of symbols");
     let [(_, header), _] = generate();
-    let functions: Vec<_> = header
-        .lines()
-        .filter(|line| !line.starts_with("//") && line.contains('('))
-        .filter(|line| !line.starts_with("typedef"))
-        .filter_map(|line| line.split('(').next()?.split([' ', '*']).next_back())
-        .filter(|name| name.starts_with("gevent_"))
-        .collect();
-    assert!(functions.len() > 50, "{functions:?}");
-    for name in functions {
+    for (name, _) in functions(&header) {
         assert!(script.lines().any(|line| line == name), "{name}");
     }
 }

@@ -1,5 +1,7 @@
 /* gevent's concurrent_download, with an unmodified libcurl: 100 requests that the server at
- * argv[1] answers after 100 ms each. Its declarations are here, to need no headers. */
+ * argv[1] answers after 100 ms each, five times. One after another they would take 10 s, ten
+ * at a time 1 s; the fastest of the five is compared, as other programs may take the
+ * processor. libcurl's declarations are here, to need no headers. */
 #include <gevent.h>
 #include <stdio.h>
 #include <time.h>
@@ -29,27 +31,39 @@ static void *download(void *url) {
     return error == 0 && total == 5 ? url : NULL;
 }
 
-int main(int argc, char **argv) {
-    enum { N = 100 };
+/* Seconds that N downloads at the same time took. */
+static double round_of(int n, char *url, int *done) {
     struct timespec begin, end;
-    gevent_greenlet_t *jobs[N];
+    gevent_greenlet_t *jobs[n];
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    for (int i = 0; i < n; i++)
+        gevent_spawn(download, url, &jobs[i]);
+    gevent_joinall((const gevent_greenlet_t *const *)jobs, n, 60);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    for (int i = 0; i < n; i++) {
+        void *result = NULL;
+        *done += gevent_result(jobs[i], &result) == 0 && result != NULL;
+        gevent_greenlet_free(jobs[i]);
+    }
+    return end.tv_sec - begin.tv_sec + (end.tv_nsec - begin.tv_nsec) / 1e9;
+}
+
+int main(int argc, char **argv) {
+    enum { ROUNDS = 5, N = 100 };
+    double fastest = 1e9;
     int done = 0;
     (void)argc;
     curl_global_init(3);
     gevent_patch_all();
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    for (int i = 0; i < N; i++)
-        gevent_spawn(download, argv[1], &jobs[i]);
-    gevent_joinall((const gevent_greenlet_t *const *)jobs, N, 60);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    for (int i = 0; i < N; i++) {
-        void *result = NULL;
-        done += gevent_result(jobs[i], &result) == 0 && result != NULL;
+    for (int i = 0; i < ROUNDS; i++) {
+        double took = round_of(N, argv[1], &done);
+        fastest = took < fastest ? took : fastest;
     }
-    double took = end.tv_sec - begin.tv_sec + (end.tv_nsec - begin.tv_nsec) / 1e9;
-    fprintf(stderr, "%d downloads of 100 ms took %.0f ms\n", done, took * 1000);
-    printf("%d downloads, one after another 10 s: %s\n", done, took < 5 ? "together" : "no");
+    fprintf(stderr, "%d downloads of 100 ms took %.0f ms\n", N, fastest * 1000);
+    printf("%d downloads\n", done);
+    printf("100 in less than 500 ms: %s\n", fastest < 0.5 ? "yes" : "no");
 }
 /* Output:
-100 downloads, one after another 10 s: together
+500 downloads
+100 in less than 500 ms: yes
 */

@@ -1,21 +1,11 @@
-/* The whole interface, and what can't be meant. */
+/* Greenlets, objects, queues, pools and the hub, and what can't be meant of them. */
 #include <gevent.h>
+#include "check.h"
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-
-static int failures;
-
-#define IS(call, wanted)                                                          \
-    do {                                                                          \
-        long got_ = (long)(call), wanted_ = (long)(wanted);                       \
-        if (got_ != wanted_) {                                                    \
-            printf("%s: %ld, not %ld\n", #call, got_, wanted_);                   \
-            failures++;                                                           \
-        }                                                                         \
-    } while (0)
 
 static void *answer(void *argument) { return argument; }
 static void *waits(void *event) {
@@ -58,6 +48,7 @@ static void greenlets(void) {
     IS(gevent_name(greenlet, name, sizeof name), 9);
     IS(strcmp(name, "long na"), 0);
     IS(gevent_ready(greenlet), 0);
+    IS(gevent_successful(greenlet), 0);
     IS(gevent_result(greenlet, &result), -EAGAIN);
     IS(gevent_join(greenlet, 0.001), -ETIMEDOUT);
     IS(gevent_join(greenlet, NAN), -EINVAL);
@@ -68,6 +59,7 @@ static void greenlets(void) {
     IS(gevent_join(greenlet, -1), 0);
     IS(gevent_result(greenlet, &result), 0);
     IS(strcmp(result, "done"), 0);
+    IS(gevent_successful(greenlet), 1);
     IS(gevent_kill(greenlet, -1), 0);
     gevent_sleep(0.01);
     IS(linked, 1);
@@ -108,6 +100,11 @@ static void objects(void) {
     gevent_event_free(event);
     gevent_async_result_new(&place);
     IS(gevent_async_result_get(place, &value, 0.001), -ETIMEDOUT);
+    IS(gevent_async_result_ready(place), 0);
+    IS(gevent_async_result_set_error(place, 0), -EINVAL);
+    IS(gevent_async_result_set_error(place, ENOENT), 0);
+    IS(gevent_async_result_ready(place), 1);
+    IS(gevent_async_result_get(place, &value, -1), -ENOENT);
     gevent_async_result_set(place, "value");
     IS(gevent_async_result_get(place, &value, -1), 0);
     IS(strcmp(value, "value"), 0);
@@ -123,8 +120,11 @@ static void objects(void) {
     IS(gevent_rlock_release(lock), -EPERM);
     IS(gevent_rlock_acquire(lock, -1), 0);
     IS(gevent_rlock_acquire(lock, 0), 0);
+    IS(gevent_rlock_locked(lock), 1);
     IS(gevent_rlock_release(lock), 0);
     IS(gevent_rlock_release(lock), 0);
+    IS(gevent_rlock_locked(lock), 0);
+    IS(gevent_rlock_locked(NULL), -EINVAL);
     gevent_rlock_free(lock);
 }
 
@@ -135,6 +135,10 @@ static void queues(void) {
     gevent_queue_new(GEVENT_QUEUE_PRIORITY, 0, &queue);
     gevent_spawn(puts_three, queue, NULL);
     gevent_sleep(0.01);
+    IS(gevent_queue_len(queue), 3);
+    IS(gevent_queue_unfinished(queue), 3);
+    IS(gevent_queue_peek(queue, &item), 0);
+    IS(item, 1);
     IS(gevent_queue_len(queue), 3);
     for (long i = 1; i <= 3; i++) {
         IS(gevent_queue_get(queue, &item, -1), 0);
@@ -150,7 +154,11 @@ static void queues(void) {
     IS(gevent_queue_get(queue, &item, 0), -EAGAIN);
     IS(gevent_queue_get(queue, &item, 0.001), -ETIMEDOUT);
     IS(gevent_queue_get(queue, NULL, 0), -EINVAL);
+    IS(gevent_queue_peek(queue, &item), -EAGAIN);
+    IS(gevent_queue_peek(queue, NULL), -EINVAL);
+    IS(gevent_queue_full(queue), 0);
     IS(gevent_queue_put(queue, "a", 0, 0), 0);
+    IS(gevent_queue_full(queue), 1);
     IS(gevent_queue_put(queue, "b", 0, 0), -EAGAIN);
     IS(gevent_queue_put(queue, "b", 0, 0.001), -ETIMEDOUT);
     gevent_queue_free(queue);
@@ -197,6 +205,7 @@ static void pools_and_hub(void) {
     IS(gevent_timeout_stop(timeout), 0);
     IS(gevent_timeout_stop(NULL), -EINVAL);
     gevent_event_clear(event);
+    IS(gevent_yield(), 0);
     IS(gevent_idle(), 0);
     IS(gevent_check(), 0);
     IS(gevent_wait_all(60), 0);

@@ -39,6 +39,33 @@ static void *catches(void *pipe_end) {
     return "went on";
 }
 
+static int saw_its_kill;
+
+static void *goes_on_until(void *gate) {
+    gevent_kill_mode(GEVENT_KILL_ERROR);
+    saw_its_kill = gevent_sleep(3600) == -ECANCELED;
+    while (gevent_event_wait(gate, -1) != 0)
+        ; /* killed again */
+    return "went on";
+}
+
+/* A kill waits for the end, for some time, or not at all. */
+static void with_and_without_a_limit(void) {
+    gevent_greenlet_t *greenlet;
+    gevent_event_t *gate;
+    gevent_event_new(&gate);
+    gevent_spawn(goes_on_until, gate, &greenlet);
+    gevent_sleep(0);
+    printf("no wait: %d\n", gevent_kill(greenlet, 0) == -ETIMEDOUT);
+    printf("some time: %d\n", gevent_kill(greenlet, 0.01) == -ETIMEDOUT);
+    printf("killed: %d\n", saw_its_kill);
+    gevent_event_set(gate);
+    printf("until its end: %d\n", gevent_join(greenlet, -1));
+    printf("the dead: %d %d\n", gevent_kill(greenlet, 0), gevent_kill(greenlet, -1));
+    gevent_greenlet_free(greenlet);
+    gevent_event_free(gate);
+}
+
 static void kill_and_tell(gevent_greenlet_t *greenlet) {
     void *result = "none";
     printf("kill: %d\n", gevent_kill(greenlet, -1));
@@ -63,6 +90,7 @@ int main(void) {
     gevent_spawn(catches, &ends[0], &greenlet);
     gevent_sleep(0);
     kill_and_tell(greenlet);
+    with_and_without_a_limit();
 }
 /* Output:
 cleanup of the sleeper in libc
@@ -78,4 +106,9 @@ check: 1
 and goes on: 0
 kill: 0
 returned: went on
+no wait: 1
+some time: 1
+killed: 1
+until its end: 0
+the dead: 0 0
 */

@@ -1,5 +1,7 @@
-/* An unmodified libpq: 100 queries of 100 ms each at the same time, then a time-out around
- * one that blocks. argv[1] says where the server is. */
+/* An unmodified libpq: 100 queries of 100 ms each at the same time, five times, then a
+ * time-out around one that blocks. One after another they would take 10 s, ten at a time 1 s;
+ * the fastest of the five is compared, as other programs may take the processor. argv[1] says
+ * where the server is. */
 #include <gevent.h>
 #include <errno.h>
 #include <libpq-fe.h>
@@ -21,8 +23,9 @@ static void *connect_to_it(void *unused) {
 }
 
 int main(int argc, char **argv) {
-    enum { N = 100 };
+    enum { ROUNDS = 5, N = 100 };
     struct timespec begin, end;
+    double fastest = 1e9;
     gevent_greenlet_t *jobs[N];
     void *connections[N];
     int done = 0, connected = 0;
@@ -38,18 +41,23 @@ int main(int argc, char **argv) {
         gevent_greenlet_free(jobs[i]);
     }
     printf("%d connections\n", connected);
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    for (int i = 0; i < N; i++)
-        gevent_spawn(query, connections[i], &jobs[i]);
-    gevent_joinall((const gevent_greenlet_t *const *)jobs, N, 60);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    for (int i = 0; i < N; i++) {
-        void *result = NULL;
-        done += gevent_result(jobs[i], &result) == 0 && result != NULL;
+    for (int round = 0; round < ROUNDS; round++) {
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        for (int i = 0; i < N; i++)
+            gevent_spawn(query, connections[i], &jobs[i]);
+        gevent_joinall((const gevent_greenlet_t *const *)jobs, N, 60);
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        for (int i = 0; i < N; i++) {
+            void *result = NULL;
+            done += gevent_result(jobs[i], &result) == 0 && result != NULL;
+            gevent_greenlet_free(jobs[i]);
+        }
+        double took = end.tv_sec - begin.tv_sec + (end.tv_nsec - begin.tv_nsec) / 1e9;
+        fastest = took < fastest ? took : fastest;
     }
-    double took = end.tv_sec - begin.tv_sec + (end.tv_nsec - begin.tv_nsec) / 1e9;
-    fprintf(stderr, "%d queries of 100 ms took %.0f ms\n", done, took * 1000);
-    printf("%d queries, one after another 10 s: %s\n", done, took < 5 ? "together" : "no");
+    fprintf(stderr, "%d queries of 100 ms took %.0f ms\n", N, fastest * 1000);
+    printf("%d queries\n", done);
+    printf("100 in less than 500 ms: %s\n", fastest < 0.5 ? "yes" : "no");
 
     gevent_timeout_t *timeout;
     gevent_timeout_start(0.1, &timeout);
@@ -62,7 +70,8 @@ int main(int argc, char **argv) {
 }
 /* Output:
 100 connections
-100 queries, one after another 10 s: together
+500 queries
+100 in less than 500 ms: yes
 libpq failed: 1
 by the time-out: 1
 */

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::current::{Interrupted, deadline_in, process, raised, wait_in, wait_surely};
+use super::current::{Interrupted, deadline_in, process, raised};
 use super::error::{Exception, GetError};
 use super::many::{Waitable, sealed};
 use super::sync::{Arc, Lock};
 use super::waiters::{Waiter, Waiters};
+use super::waiting::{wait_in, wait_surely};
 
 #[derive(Debug)]
 struct State<T> {

@@ -20,7 +20,6 @@ use crate::interrupt as calls;
 use crate::monitor;
 
 use super::callbacks;
-use super::section::Section;
 
 /// Changed with the table.
 const VERSION: u32 = 1;
@@ -92,7 +91,6 @@ extern "C" fn own_is_guest() -> bool {
 extern "C" fn own_interrupt(thread: libc::pthread_t) {
     // SAFETY: the caller sees to it that the thread does not end meanwhile.
     if let Some(target) = unsafe { dispatch::guest_of(thread) } {
-        let _section = Section::enter();
         calls::interrupt(hub(), target);
     }
 }
@@ -303,6 +301,11 @@ pub(super) fn greenlet_ended() {
     if LIVE.fetch_sub(1, Ordering::AcqRel) == 1 {
         super::many::all_ended();
     }
+}
+
+/// This is a forked child: of the greenlets only the caller is left, if it is one.
+pub(super) fn forked(greenlet: bool) {
+    LIVE.store(greenlet as usize, Ordering::Relaxed);
 }
 
 pub(super) fn live() -> usize {

@@ -19,7 +19,7 @@ use super::foreign;
 use super::greenlet::{End, Shared};
 use super::sync::{Arc, AtomicU32, Lock, Ordering, Parker, now};
 use super::timeout::Deadline;
-use super::waiters::{Ready, Waiter, Waiters, sleep_until};
+use super::waiters::{Ready, Waiter, sleep_until};
 
 /// A panic's payload.
 pub(super) type Payload = Box<dyn Any + Send>;
@@ -63,6 +63,8 @@ pub(super) struct Current {
     pub(super) parker: Arc<Parker>,
     /// The greenlet that it runs; none on a thread that is no greenlet.
     pub(super) greenlet: Option<Arc<Shared>>,
+    /// Waits that it is in: more than one where a signal handler waits.
+    waits: AtomicU32,
     pending: AtomicBool,
     unwinds: AtomicBool,
     thrown: Lock<VecDeque<Payload>>,
@@ -80,6 +82,7 @@ impl Current {
             id,
             parker: Arc::default(),
             greenlet,
+            waits: AtomicU32::new(0),
             pending: AtomicBool::new(false),
             unwinds: AtomicBool::new(false),
             thrown: Lock::new(VecDeque::new()),
@@ -227,7 +230,7 @@ impl Current {
         done: impl Fn() -> bool,
     ) -> Result<Wake, Interrupted> {
         let mut interrupted = false;
-        let outcome = sleep_until(&self.parker, done, |now| {
+        let outcome = self.sleep_until(done, |now| {
             let limit = self.limit(now).map_err(|Interrupted| interrupted = true)?;
             match deadline {
                 Some(deadline) if deadline <= now => Err(()),
@@ -241,52 +244,21 @@ impl Current {
             Err(()) => Ok(Wake::TimedOut),
         }
     }
-}
 
-/// Waits in a queue that lies behind `lock`.
-///
-/// `attempt` looks whether there is need to wait, under the lock; if it answers `None`
-/// the caller is queued, and the answer is what `Ready` means for it. True: it was let
-/// go (or `attempt` was satisfied), false: its time was up.
-pub(super) fn wait_in<S>(
-    lock: &Lock<S>,
-    queue: impl Fn(&mut S) -> &mut Waiters,
-    satisfied: impl FnOnce(&mut S) -> bool,
-    deadline: Option<u64>,
-) -> Result<bool, Interrupted> {
-    let mut state = lock.lock();
-    if satisfied(&mut state) {
-        return Ok(true);
-    }
-    with(|current| {
-        let waiter = waiter(current);
-        queue(&mut state).add(&waiter);
-        drop(state);
-        let outcome = current.block(&waiter, deadline);
-        if matches!(outcome, Ok(Wake::Ready)) || !queue(&mut lock.lock()).give_up(&waiter) {
-            return Ok(true);
+    /// See [`sleep_until`]. A signal handler that interrupted a wait may take the wake that
+    /// was meant for it, so it leaves one behind.
+    pub(super) fn sleep_until<S>(
+        &self,
+        done: impl Fn() -> bool,
+        stop: impl FnMut(u64) -> Result<Option<u64>, S>,
+    ) -> Result<(), S> {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        let outcome = sleep_until(&self.parker, done, stop);
+        if self.waits.fetch_sub(1, Ordering::Relaxed) > 1 {
+            self.parker.unpark();
         }
-        outcome.map(|_| false)
-    })
-}
-
-/// As [`wait_in`] without a limit of time, and nothing interrupts it.
-pub(super) fn wait_surely<S>(
-    lock: &Lock<S>,
-    queue: impl Fn(&mut S) -> &mut Waiters,
-    satisfied: impl FnOnce(&mut S) -> bool,
-) {
-    let mut state = lock.lock();
-    if satisfied(&mut state) {
-        return;
+        outcome
     }
-    with(|current| {
-        let waiter = waiter(current);
-        queue(&mut state).add(&waiter);
-        drop(state);
-        let never: Result<(), std::convert::Infallible> = waiter.sleep(|_| Ok(None));
-        let Ok(()) = never;
-    });
 }
 
 /// The deadline of a time span that begins now, in nanoseconds of CLOCK_MONOTONIC; none
@@ -320,6 +292,7 @@ pub(super) fn process() -> u32 {
     static HANDLER: OnceLock<()> = OnceLock::new();
     extern "C" fn in_child() {
         PROCESS.fetch_add(1, Ordering::Relaxed);
+        backend::forked(is_greenlet());
     }
     HANDLER.get_or_init(|| {
         // SAFETY: a function of ours that is async-signal-safe. Without memory for it a
@@ -329,10 +302,20 @@ pub(super) fn process() -> u32 {
     PROCESS.load(Ordering::Relaxed)
 }
 
+static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+
+/// Whether the caller runs a greenlet. Makes no record and takes no lock.
+fn is_greenlet() -> bool {
+    KEY.get().is_some_and(|&key| {
+        // SAFETY: our key; the record of this thread, if it has one.
+        let record = unsafe { libc::pthread_getspecific(key).cast::<Current>().as_ref() };
+        record.is_some_and(|current| current.greenlet.is_some())
+    })
+}
+
 /// libc's key of the record: unlike a `thread_local!` it has a destructor in the
 /// preloaded library too, and one that comes after those of the thread's own variables.
 fn key() -> libc::pthread_key_t {
-    static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
     *KEY.get_or_init(|| {
         let mut key = 0;
         // SAFETY: our variable and function.

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::owned_lock::Reentered;
+
 /// What a killed greenlet unwinds with. It counts as success, and nothing is printed.
 ///
 /// Raise it in one's own greenlet with [`exit`](super::exit).
@@ -34,6 +36,8 @@ impl Exception {
             text.as_str().into()
         } else if let Some(error) = payload.downcast_ref::<super::TimedOut>() {
             error.to_string().into()
+        } else if let Some(error) = payload.downcast_ref::<Reentered>() {
+            error.to_string().into()
         } else {
             "a value that is no text".into()
         };
@@ -58,8 +62,13 @@ impl Exception {
 
     /// Whether the payload is still there and an `E`.
     pub fn is<E: Any>(&self) -> bool {
+        self.with::<E, ()>(|_| ()).is_some()
+    }
+
+    /// Has `f` look at the payload, if it is still there and an `E`.
+    pub fn with<E: Any, R>(&self, f: impl FnOnce(&E) -> R) -> Option<R> {
         let payload = self.payload.lock().unwrap_or_else(PoisonError::into_inner);
-        payload.as_ref().is_some_and(|payload| payload.is::<E>())
+        payload.as_ref()?.downcast_ref().map(f)
     }
 }
 

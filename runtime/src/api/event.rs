@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::current::{Interrupted, deadline_in, process, raised, wait_in};
+use super::current::{Interrupted, deadline_in, process, raised};
 use super::many::{Waitable, sealed};
 use super::sync::{Arc, Lock};
 use super::waiters::{Waiter, Waiters};
+use super::waiting::wait_in;
 
 #[derive(Debug, Default)]
 struct State {

@@ -11,12 +11,16 @@
 use std::ffi::c_void;
 use std::io;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::Duration;
 
 use super::backend;
-use super::current;
+use super::current::{self, deadline_in};
 use super::greenlet::AnyGreenlet;
-use super::spawn::Builder;
+use super::pool::Pool;
+use super::spawn::{Body, Builder};
 use super::sync::Arc;
+
+pub mod server;
 
 /// A function of C that a greenlet runs.
 pub type Function = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
@@ -83,6 +87,28 @@ pub unsafe fn spawn(
     let foreign = Foreign { function, argument };
     let greenlet = builder.spawn_foreign(foreign, Arc::clone(&result))?;
     Ok(ForeignGreenlet { greenlet, result })
+}
+
+/// As [`spawn`], in a pool, whose place is waited for until the time is up if there is one;
+/// `None` if it is.
+///
+/// A wait: a kill or a [`Timeout`](super::Timeout) unwinds from here, and nothing is spawned.
+///
+/// # Errors
+/// As [`Builder::spawn`].
+///
+/// # Safety
+/// As for [`spawn`].
+pub unsafe fn spawn_in(
+    pool: &Pool,
+    timeout: Option<Duration>,
+    function: Function,
+    argument: *mut c_void,
+) -> io::Result<Option<ForeignGreenlet>> {
+    let result = Place::default();
+    let body = Body::Foreign(Foreign { function, argument }, Arc::clone(&result));
+    let greenlet = pool.spawn_body(Builder::new(), body, deadline_in(timeout))?;
+    Ok(greenlet.map(|greenlet| ForeignGreenlet { greenlet, result }))
 }
 
 /// Whether the caller is a greenlet that was spawned by [`spawn`].

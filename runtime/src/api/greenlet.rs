@@ -12,12 +12,13 @@ use std::panic::Location;
 use std::time::Duration;
 
 use super::backend;
-use super::current::{self, Current, Interrupted, Payload, deadline_in, process, raised, wait_in};
+use super::current::{self, Current, Interrupted, Payload, deadline_in, process, raised};
 use super::error::{Exception, GetError, GreenletExit};
 use super::many::{Waitable, sealed};
 use super::report;
 use super::sync::{Arc, Lock};
 use super::waiters::{Waiter, Waiters};
+use super::waiting::wait_in;
 
 /// What is run after a greenlet has ended.
 pub(super) type Link = Box<dyn FnOnce(&AnyGreenlet) + Send>;

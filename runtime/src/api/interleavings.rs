@@ -1,12 +1,11 @@
-//! Every interleaving of two or three threads in the queue of waiters, found by loom,
-//! together with the reorderings that the memory model allows.
+//! Every interleaving of two or three threads in the objects that are waited for, found by
+//! loom, together with the reorderings that the memory model allows.
 //!
 //! The same sources are compiled a second time here, with loom's lock and a parker on
-//! loom's atomics in the place of `sync`. What the objects add to the queue (a flag, units,
-//! an item's place) is under the same lock as the queue, so these cover them: an event is
-//! a flag and `notify_all`, a lock is a semaphore of one unit, and a queue's party is a
-//! waiter with a place that is filled before it is notified.
-#![allow(dead_code, unused_imports)]
+//! loom's atomics in the place of `sync`. A thread's record and a greenlet have stand-ins
+//! ([`current`], [`greenlet`]): a guest and a kernel thread differ in nothing but what their
+//! parker sleeps on, so one thread of loom's is either.
+#![allow(dead_code, unused_imports, unreachable_pub, private_interfaces)]
 
 use loom::thread;
 
@@ -27,6 +26,14 @@ mod sync {
             self.0.lock().unwrap()
         }
     }
+
+    impl<T: Default> Default for Lock<T> {
+        fn default() -> Self {
+            Self::new(T::default())
+        }
+    }
+
+    pub(super) type Guard<'a, T> = loom::sync::MutexGuard<'a, T>;
 
     /// Time stands still.
     pub(super) fn now() -> u64 {
@@ -60,33 +67,67 @@ mod sync {
     }
 }
 
-#[allow(clippy::duplicate_mod)]
-#[path = "units.rs"]
-mod units;
-#[allow(clippy::duplicate_mod)]
-#[path = "waiters.rs"]
-mod waiters;
+mod current;
+mod greenlet;
+/// What a waiter for several objects asks of each.
+mod many {
+    use super::sync::Arc;
+    use super::waiters::Waiter;
 
+    pub(super) mod sealed {
+        use super::{Arc, Waiter};
+
+        pub trait Sealed {
+            fn enlist(&self, waiter: &Arc<Waiter>) -> bool;
+            fn withdraw(&self, waiter: &Arc<Waiter>);
+        }
+    }
+
+    pub trait Waitable: sealed::Sealed {
+        fn is_ready(&self) -> bool;
+    }
+}
+/// What makes greenlets.
+mod spawn {
+    pub(super) use super::greenlet::{Body, Builder, expect};
+}
+
+macro_rules! again {
+    ($($name:ident $path:literal)*) => {$(
+        #[allow(clippy::duplicate_mod)]
+        #[path = $path]
+        mod $name;
+    )*};
+}
+
+again! {
+    async_result "async_result.rs"
+    channel "channel.rs"
+    event "event.rs"
+    group "group.rs"
+    pool "pool.rs"
+    queue "queue.rs"
+    rlock "rlock.rs"
+    semaphore "semaphore.rs"
+    units "units.rs"
+    waiters "waiters.rs"
+    waiting "waiting.rs"
+}
+
+use super::error::{self, GreenletExit};
+use current::{HERE, KILLED};
+use greenlet::{getcurrent, killall, killall_with, spawn};
+use queue::Queue;
 use sync::{Arc, Lock, Parker};
-use units::Units;
 use waiters::{Waiter, Waiters};
 
-/// The only process.
-const HERE: u32 = 0;
-
-/// `acquire` as `wait_in` has it. With `hurry` the wait is over at once, as if a kill had
-/// been thrown or the time were up.
-fn acquire(units: &Lock<Units>, hurry: bool) -> bool {
-    let mut state = units.lock();
-    if state.take() {
-        return true;
-    }
-    let waiter = Waiter::new(&Arc::new(Parker::default()), HERE);
-    state.waiters.add(&waiter);
-    drop(state);
-    let slept = waiter.sleep(|_| if hurry { Err(()) } else { Ok(None) });
-    slept.is_ok() || !units.lock().waiters.give_up(&waiter)
+/// Another thread.
+fn other<T: 'static>(f: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> {
+    thread::spawn(f)
 }
+
+/// A deadline that is over.
+const NOW: Option<u64> = Some(0);
 
 /// Runs `test` in every interleaving with at most so many switches away from a thread
 /// that could have gone on.
@@ -97,60 +138,12 @@ fn explore(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
 }
 
 #[test]
-fn a_unit_given_back_wakes_the_waiter() {
-    explore(4, || {
-        let units = Arc::new(Lock::new(Units::new(0)));
-        let waiting = thread::spawn({
-            let units = units.clone();
-            move || acquire(&units, false)
-        });
-        units.lock().give(HERE);
-        assert!(waiting.join().unwrap());
-        assert_eq!(units.lock().free(), 0);
-    });
-}
-
-#[test]
-fn a_waiter_that_gives_up_loses_no_unit() {
-    explore(4, || {
-        let units = Arc::new(Lock::new(Units::new(0)));
-        let hurried = thread::spawn({
-            let units = units.clone();
-            move || acquire(&units, true)
-        });
-        units.lock().give(HERE);
-        let got = hurried.join().unwrap();
-        assert_eq!(units.lock().free(), !got as usize);
-    });
-}
-
-#[test]
-fn a_unit_goes_to_one_of_two() {
-    explore(3, || {
-        let units = Arc::new(Lock::new(Units::new(0)));
-        let patient = thread::spawn({
-            let units = units.clone();
-            move || acquire(&units, false)
-        });
-        let hurried = thread::spawn({
-            let units = units.clone();
-            move || acquire(&units, true)
-        });
-        units.lock().give(HERE);
-        if hurried.join().unwrap() {
-            units.lock().give(HERE);
-        }
-        assert!(patient.join().unwrap());
-        assert_eq!(units.lock().free(), 0);
-    });
-}
-
-#[test]
 fn what_was_written_before_a_notification_is_seen() {
     explore(4, || {
         let queue = Arc::new(Lock::new(Waiters::new()));
         let place = Arc::new(loom::cell::UnsafeCell::new(0));
-        let waiter = Waiter::new(&Arc::new(Parker::default()), HERE);
+        let parker = Arc::new(Parker::default());
+        let waiter = Waiter::new(&parker, HERE);
         queue.lock().add(&waiter);
         let giving = thread::spawn({
             let (queue, place) = (queue.clone(), Place(place.clone()));
@@ -162,7 +155,8 @@ fn what_was_written_before_a_notification_is_seen() {
                 queue.lock().notify_one(HERE);
             }
         });
-        let never: Result<(), ()> = waiter.sleep(|_| Ok(None));
+        let never: Result<(), ()> =
+            waiters::sleep_until(&parker, || waiter.is_notified(), |_| Ok(None));
         never.unwrap();
         // SAFETY: as above.
         #[allow(unsafe_code)]
@@ -239,3 +233,5 @@ fn those_that_gave_up_are_swept() {
         assert!(!queue.give_up(&last));
     });
 }
+
+mod objects;

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::backend;
-use super::current::{
-    self, Interrupted, Wake, deadline_in, process, raised, tagged_waiter, wait_in,
-};
+use super::current::{self, Interrupted, Wake, deadline_in, process, raised, tagged_waiter};
 use super::error::GreenletExit;
 use super::greenlet::{AnyGreenlet, Wait};
 use super::sync::{Arc, Lock};
 use super::waiters::{Ready, Waiter, Waiters};
+use super::waiting::wait_in;
 
 pub(super) mod sealed {
     use super::{Arc, Waiter};
@@ -105,8 +104,15 @@ pub struct IWait<W: Waitable> {
 }
 
 impl<W: Waitable> IWait<W> {
+    /// As [`next`](Iterator::next), the index of the object in what [`iwait`] was given.
+    ///
+    /// A wait: a kill or a [`Timeout`](super::Timeout) unwinds from here.
+    pub fn next_index(&mut self) -> Option<usize> {
+        raised(self.advance()).map(|(index, _)| index)
+    }
+
     /// The next one that is ready; `None` at the end, or when the time is up.
-    pub(super) fn advance(&mut self) -> Result<Option<W>, Interrupted> {
+    fn advance(&mut self) -> Result<Option<(usize, W)>, Interrupted> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -117,7 +123,7 @@ impl<W: Waitable> IWait<W> {
                     continue;
                 };
                 self.left -= 1;
-                return Ok(Some(object));
+                return Ok(Some((index, object)));
             }
             let any = || !self.ready.lock().is_empty();
             let wake = current::with(|current| current.block_until(self.deadline, any))?;
@@ -133,7 +139,7 @@ impl<W: Waitable> Iterator for IWait<W> {
     type Item = W;
 
     fn next(&mut self) -> Option<W> {
-        raised(self.advance())
+        raised(self.advance()).map(|(_, object)| object)
     }
 }
 

@@ -9,7 +9,7 @@
 //! # Where things are
 //! | subject | |
 //! |---|---|
-//! | greenlets | [`spawn`], [`spawn_later`], [`Builder`], [`Greenlet`], [`AnyGreenlet`], [`scope`], [`getcurrent`], [`exit`] |
+//! | greenlets | [`spawn()`], [`spawn_later`], [`Builder`], [`Greenlet`], [`AnyGreenlet`], [`scope()`], [`getcurrent`], [`exit`] |
 //! | several at once | [`joinall`], [`killall`], [`wait`], [`iwait`], [`wait_all`], [`Group`], [`Pool`] |
 //! | time | [`sleep`], [`Timeout`], [`with_timeout`] |
 //! | giving way | [`yield_now`], [`idle`], [`check`] |
@@ -41,11 +41,15 @@
 //! guests too.
 //!
 //! Nothing here is for signal handlers. A handler that uses an object while the code that
-//! it interrupted is changing it gets a panic that says so, instead of waiting for itself;
-//! in a greenlet on a hub handlers wait until the change is over.
+//! it interrupted is changing it unwinds with [`Reentered`], instead of waiting for itself;
+//! in a greenlet on a hub handlers wait until the change is over. So does code of the
+//! program's that is called during a change (the order of what a [`PriorityQueue`] holds,
+//! the `clone` of what an [`AsyncResult`] has) and uses the same object.
 //!
 //! After `fork` the child has the calling thread alone. Greenlets of the parent count as
-//! ended there ([`GetError::Lost`]), and waits of the parent's greenlets are forgotten.
+//! ended there ([`GetError::Lost`]), have left their groups and pools, and their waits are
+//! forgotten. That is so where the hub runs all threads of the program; another kernel
+//! thread may have held a lock when the child was made, which stays locked, as `fork(2)` says.
 
 mod async_result;
 pub mod backend;
@@ -75,8 +79,10 @@ mod threadpool;
 mod timeout;
 mod units;
 mod waiters;
+mod waiting;
 mod watch;
 
+pub use crate::owned_lock::Reentered;
 pub use async_result::AsyncResult;
 pub use channel::{Channel, channel};
 pub use error::{Exception, GetError, GreenletExit, InvalidSize};
@@ -98,7 +104,7 @@ pub use server::{DatagramServer, StreamServer};
 pub use spawn::{Builder, STACK_SIZE, exit, getcurrent, spawn, spawn_later};
 pub use threadpool::ThreadPool;
 pub use timeout::{TimedOut, Timeout, with_timeout, with_timeout_or, with_timeout_value};
-pub use watch::{InvalidSwitch, Monitor, assert_switches};
+pub use watch::{InvalidSwitch, Monitor, Stretch, assert_switches};
 
 #[cfg(test)]
 mod interleavings;

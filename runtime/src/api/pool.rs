@@ -1,13 +1,15 @@
 //! A group with a limit, and functions over many items in it.
 
+use std::io;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::current::raised;
+use super::current::{Interrupted, deadline_in, raised};
 use super::error::{Exception, GetError, InvalidSize};
-use super::greenlet::{Greenlet, Wait};
-use super::group::Group;
+use super::greenlet::{AnyGreenlet, Greenlet, Wait};
+use super::group::{Group, Membership, Place};
 use super::semaphore::Semaphore;
+use super::spawn::{Body, Builder, expect};
 use super::sync::Arc;
 
 /// A [`Group`] of so many greenlets at most. Clones are the same pool. Any thread.
@@ -54,7 +56,7 @@ impl Pool {
     /// spawned.
     ///
     /// # Panics
-    /// As [`spawn`](super::spawn).
+    /// As [`spawn`](fn@super::spawn).
     #[track_caller]
     pub fn spawn<F, T>(&self, f: F) -> Greenlet<T>
     where
@@ -69,23 +71,54 @@ impl Pool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let place = self.take_place();
-        let greenlet = self.group.spawn_at(at, f);
-        greenlet.link(move |_| drop(place));
-        greenlet
+        // There is no limit to the wait.
+        let place = raised(self.take_place(None)).unwrap_or_default();
+        expect(Builder::new().spawn_member(at, self.member(place), f))
     }
 
-    /// Waits for a place. It is given back when the result is dropped.
-    fn take_place(&self) -> Place {
-        if let Some((places, _)) = &self.places {
-            places.acquire();
+    /// As [`spawn`](Self::spawn), of a function of C or of no value; waits for a place
+    /// until `deadline`. `None`: there was none.
+    pub(super) fn spawn_body(
+        &self,
+        builder: Builder,
+        body: Body,
+        deadline: Option<u64>,
+    ) -> io::Result<Option<AnyGreenlet>> {
+        let Some(place) = raised(self.take_place(deadline)) else {
+            return Ok(None);
+        };
+        let member = Some(self.member(place));
+        builder
+            .spawn_body(Location::caller(), body, member)
+            .map(Some)
+    }
+
+    fn member(&self, place: Place) -> Membership<'_> {
+        Membership {
+            group: &self.group,
+            place,
         }
-        Place(self.places.as_ref().map(|(places, _)| places.clone()))
+    }
+
+    /// Waits for a place until `deadline`. It is given back when the result is dropped.
+    fn take_place(&self, deadline: Option<u64>) -> Result<Option<Place>, Interrupted> {
+        let places = self.places().map(|(places, _)| places.clone());
+        Ok(match places {
+            Some(places) if !places.acquire_until(deadline)? => None,
+            places => Some(Place(places)),
+        })
+    }
+
+    /// The places, if they have a limit, without those that greenlets before a fork had.
+    fn places(&self) -> Option<&(Semaphore, usize)> {
+        let places = self.places.as_ref()?;
+        self.group.len();
+        Some(places)
     }
 
     /// Places that nobody has; `None` without a limit.
     pub fn free_count(&self) -> Option<usize> {
-        self.places.as_ref().map(|(places, _)| places.counter())
+        self.places().map(|(places, _)| places.counter())
     }
 
     /// Whether `spawn` would wait.
@@ -96,8 +129,8 @@ impl Pool {
     /// Waits until there is a place, `timeout` at most if there is one. Places that nobody
     /// has then; `None` without a limit.
     pub fn wait_available(&self, timeout: Option<Duration>) -> Option<usize> {
-        let (places, _) = self.places.as_ref()?;
-        let got = raised(places.acquire_until(super::current::deadline_in(timeout)));
+        let (places, _) = self.places()?;
+        let got = raised(places.acquire_until(deadline_in(timeout)));
         if got {
             places.release();
         }
@@ -284,17 +317,6 @@ struct Feed<T>(super::Queue<T>);
 impl<T> Drop for Feed<T> {
     fn drop(&mut self) {
         self.0.shutdown(false);
-    }
-}
-
-/// A place in a pool, or none if it has no limit.
-struct Place(Option<Semaphore>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(places) = &self.0 {
-            places.release();
-        }
     }
 }
 

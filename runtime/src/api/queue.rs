@@ -13,6 +13,7 @@ use super::current::{self, Current, Interrupted, Wake, deadline_in, process, rai
 use super::error::InvalidSize;
 use super::sync::{Arc, Lock};
 use super::waiters::{Waiter, Waiters};
+use super::waiting::wait_in;
 
 /// How a queue orders its items.
 pub trait Store<T>: Default {
@@ -493,7 +494,7 @@ impl<T, S: Store<T>> RawQueue<T, S> {
     }
 
     pub(super) fn join_until(&self, deadline: Option<u64>) -> Result<bool, Interrupted> {
-        current::wait_in(
+        wait_in(
             &self.state,
             |s| &mut s.joiners,
             |s| s.unfinished == 0,

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::current::{self, Interrupted, deadline_in, process, raised, wait_in};
+use super::current::{self, Interrupted, deadline_in, process, raised};
 use super::sync::{Arc, Lock};
 use super::waiters::Waiters;
+use super::waiting::wait_in;
 
 #[derive(Debug, Default)]
 struct State {

@@ -6,11 +6,12 @@ use std::marker::PhantomData;
 use std::mem;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
-use super::current::{process, wait_surely};
+use super::current::process;
 use super::greenlet::{AnyGreenlet, Greenlet, Wait};
 use super::spawn::{Builder, expect};
 use super::sync::{Arc, Lock};
 use super::waiters::Waiters;
+use super::waiting::wait_surely;
 
 /// Counts the greenlets of a scope whose closures still exist.
 ///
@@ -148,7 +149,7 @@ impl<'scope> Scope<'scope, '_> {
     /// Spawns a greenlet that may borrow what outlives the scope.
     ///
     /// # Panics
-    /// As [`spawn`](super::spawn).
+    /// As [`spawn`](fn@super::spawn).
     #[track_caller]
     pub fn spawn<F, T>(&'scope self, f: F) -> ScopedGreenlet<'scope, T>
     where

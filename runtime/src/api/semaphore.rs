@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::current::{Interrupted, deadline_in, process, raised, wait_in};
+use super::current::{Interrupted, deadline_in, process, raised};
 use super::sync::{Arc, Lock};
 use super::units::Units;
+use super::waiting::wait_in;
 
 /// A number of units that are taken and given back. A unit that is given back goes to
 /// the one that waits longest, so nobody overtakes. Clones are the same semaphore. Any

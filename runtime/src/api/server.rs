@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::greenlet::{Greenlet, Wait};
 use super::pool::Pool;
-use super::spawn::Builder;
+use super::spawn::{Body, Builder};
 use super::sync::{Arc, Lock};
 
 /// Connections that are accepted before the others may run, unless one says otherwise.
@@ -24,6 +24,24 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Largest datagram, in bytes.
 const DATAGRAM: usize = 65_536;
+
+/// How long an accepting greenlet waits when there is a lack that may pass.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Starts what serves a connection or a datagram, in a pool.
+type Serve<C> = Arc<dyn Fn(&Pool, C) -> io::Result<()> + Send + Sync>;
+
+/// A connection and whose it is.
+pub(super) type Connection = (TcpStream, SocketAddr);
+
+/// The socket, what came, and from where.
+pub(super) type Datagram = (Arc<UdpSocket>, Vec<u8>, SocketAddr);
+
+/// Runs `f` in the pool once there is a place.
+fn run(pool: &Pool, f: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let body = Body::Rust(Box::new(f));
+    pool.spawn_body(Builder::new(), body, None).map(drop)
+}
 
 /// What serves and what is being served.
 struct Serving {
@@ -72,7 +90,7 @@ impl Base {
         Ok(())
     }
 
-    fn stop(&self, timeout: Duration) -> bool {
+    fn stop(&self, timeout: Option<Duration>) -> bool {
         let greenlet = {
             let mut serving = self.serving.lock();
             serving.stop = None;
@@ -82,6 +100,10 @@ impl Base {
             // It may wait for a place in the pool.
             greenlet.kill();
         }
+        let Some(timeout) = timeout else {
+            self.pool.join();
+            return true;
+        };
         if self.pool.join_timeout(timeout) {
             return true;
         }
@@ -160,7 +182,7 @@ fn is_exhausted(error: &io::Error) -> bool {
 pub struct StreamServer {
     base: Base,
     listener: Arc<TcpListener>,
-    handle: Arc<dyn Fn(TcpStream, SocketAddr) + Send + Sync>,
+    serve: Serve<Connection>,
 }
 
 impl fmt::Debug for StreamServer {
@@ -190,11 +212,22 @@ impl StreamServer {
         listener: TcpListener,
         handle: impl Fn(TcpStream, SocketAddr) + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        let handle = Arc::new(handle);
+        Self::serving(listener, move |pool, (stream, from)| {
+            let handle = Arc::clone(&handle);
+            run(pool, move || handle(stream, from))
+        })
+    }
+
+    pub(super) fn serving(
+        listener: TcpListener,
+        serve: impl Fn(&Pool, Connection) -> io::Result<()> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(StreamServer {
             base: Base::new(),
             listener: Arc::new(listener),
-            handle: Arc::new(handle),
+            serve: Arc::new(serve),
         })
     }
 
@@ -233,19 +266,22 @@ impl StreamServer {
     /// # Errors
     /// Those of making a pipe and a thread.
     pub fn start(&self) -> io::Result<()> {
-        let (listener, handle) = (Arc::clone(&self.listener), Arc::clone(&self.handle));
+        let (listener, serve) = (Arc::clone(&self.listener), Arc::clone(&self.serve));
         let (pool, most) = (self.base.pool.clone(), self.base.max_accept);
         self.base.start(move |stop| {
             'wait: while readable(listener.as_raw_fd(), &stop)? {
                 for _ in 0..most {
                     match listener.accept() {
-                        Ok((stream, from)) => {
-                            let handle = Arc::clone(&handle);
-                            pool.spawn(move || handle(stream, from));
+                        Ok(connection) => {
+                            // Without a thread for it the connection is closed.
+                            if serve(&pool, connection).is_err() {
+                                super::sleep(PAUSE);
+                                continue 'wait;
+                            }
                         }
                         Err(error) if is_passing(&error) => continue 'wait,
                         Err(error) if is_exhausted(&error) => {
-                            super::sleep(Duration::from_millis(100));
+                            super::sleep(PAUSE);
                             continue 'wait;
                         }
                         Err(error) => return Err(error),
@@ -270,7 +306,13 @@ impl StreamServer {
     /// what is left then, waiting a second at most for that. Whether nothing was left. It
     /// may be started again.
     pub fn stop(&self) -> bool {
-        self.base.stop(self.base.stop_timeout)
+        self.base.stop(Some(self.base.stop_timeout))
+    }
+
+    /// As [`stop`](Self::stop), with another time-out; `None` for no limit: gevent's
+    /// `stop(timeout)`.
+    pub fn stop_within(&self, timeout: Option<Duration>) -> bool {
+        self.base.stop(timeout)
     }
 }
 
@@ -300,8 +342,7 @@ impl Drop for StreamServer {
 pub struct DatagramServer {
     base: Base,
     socket: Arc<UdpSocket>,
-    #[allow(clippy::type_complexity)]
-    handle: Arc<dyn Fn(&UdpSocket, Vec<u8>, SocketAddr) + Send + Sync>,
+    serve: Serve<Datagram>,
 }
 
 impl fmt::Debug for DatagramServer {
@@ -319,12 +360,34 @@ impl DatagramServer {
         address: impl ToSocketAddrs,
         handle: impl Fn(&UdpSocket, Vec<u8>, SocketAddr) + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address)?;
+        Self::new(UdpSocket::bind(address)?, handle)
+    }
+
+    /// A server on a socket that has an address. The socket is made non-blocking, since it
+    /// is the server's from now on.
+    ///
+    /// # Errors
+    /// Those of changing the socket.
+    pub fn new(
+        socket: UdpSocket,
+        handle: impl Fn(&UdpSocket, Vec<u8>, SocketAddr) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let handle = Arc::new(handle);
+        Self::serving(socket, move |pool, (socket, bytes, from)| {
+            let handle = Arc::clone(&handle);
+            run(pool, move || handle(&socket, bytes, from))
+        })
+    }
+
+    pub(super) fn serving(
+        socket: UdpSocket,
+        serve: impl Fn(&Pool, Datagram) -> io::Result<()> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(DatagramServer {
             base: Base::new(),
             socket: Arc::new(socket),
-            handle: Arc::new(handle),
+            serve: Arc::new(serve),
         })
     }
 
@@ -362,7 +425,7 @@ impl DatagramServer {
     /// # Errors
     /// As there.
     pub fn start(&self) -> io::Result<()> {
-        let (socket, handle) = (Arc::clone(&self.socket), Arc::clone(&self.handle));
+        let (socket, serve) = (Arc::clone(&self.socket), Arc::clone(&self.serve));
         let (pool, most) = (self.base.pool.clone(), self.base.max_accept);
         self.base.start(move |stop| {
             let mut buffer = vec![0; DATAGRAM];
@@ -370,9 +433,12 @@ impl DatagramServer {
                 for _ in 0..most {
                     match socket.recv_from(&mut buffer) {
                         Ok((n, from)) => {
-                            let (socket, handle) = (Arc::clone(&socket), Arc::clone(&handle));
-                            let bytes = buffer[..n].to_vec();
-                            pool.spawn(move || handle(&socket, bytes, from));
+                            let datagram = (Arc::clone(&socket), buffer[..n].to_vec(), from);
+                            // Without a thread for it the datagram is lost.
+                            if serve(&pool, datagram).is_err() {
+                                super::sleep(PAUSE);
+                                continue 'wait;
+                            }
                         }
                         // What a send of ours met is no error of receiving.
                         Err(error)
@@ -401,7 +467,12 @@ impl DatagramServer {
 
     /// As [`StreamServer::stop`].
     pub fn stop(&self) -> bool {
-        self.base.stop(self.base.stop_timeout)
+        self.base.stop(Some(self.base.stop_timeout))
+    }
+
+    /// As [`StreamServer::stop_within`].
+    pub fn stop_within(&self, timeout: Option<Duration>) -> bool {
+        self.base.stop(timeout)
     }
 }
 

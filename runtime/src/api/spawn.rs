@@ -16,6 +16,7 @@ use super::current::{self, Current, deadline_in};
 use super::error::GreenletExit;
 use super::foreign::{Foreign, Place};
 use super::greenlet::{AnyGreenlet, End, Greenlet, Shared};
+use super::group::Membership;
 use super::report;
 use super::sync::{Arc, Lock};
 
@@ -99,21 +100,48 @@ impl Builder {
         Ok(Greenlet { any, value })
     }
 
+    /// As [`spawn`](Self::spawn), in a group.
+    pub(super) fn spawn_member<F, T>(
+        self,
+        at: &'static Location<'static>,
+        member: Membership<'_>,
+        f: F,
+    ) -> io::Result<Greenlet<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let value = Arc::new(Lock::new(None));
+        let run = {
+            let value = Arc::clone(&value);
+            move || *value.lock() = Some(f())
+        };
+        let body = Body::Rust(Box::new(run));
+        let any = self.spawn_body(at, body, Some(member))?;
+        Ok(Greenlet { any, value })
+    }
+
     pub(super) fn spawn_boxed(
         self,
         at: &'static Location<'static>,
         run: Box<dyn FnOnce() + Send>,
     ) -> io::Result<AnyGreenlet> {
-        self.spawn_body(at, Body::Rust(run))
+        self.spawn_body(at, Body::Rust(run), None)
     }
 
     /// As [`spawn`](Self::spawn), for a function of C.
     #[track_caller]
     pub(super) fn spawn_foreign(self, run: Foreign, to: Place) -> io::Result<AnyGreenlet> {
-        self.spawn_body(Location::caller(), Body::Foreign(run, to))
+        self.spawn_body(Location::caller(), Body::Foreign(run, to), None)
     }
 
-    fn spawn_body(self, at: &'static Location<'static>, run: Body) -> io::Result<AnyGreenlet> {
+    /// As [`spawn`](Self::spawn), of whatever it runs. It is a member before it begins.
+    pub(super) fn spawn_body(
+        self,
+        at: &'static Location<'static>,
+        run: Body,
+        member: Option<Membership<'_>>,
+    ) -> io::Result<AnyGreenlet> {
         let named = self.name.is_some();
         let shared = Shared::new(self.name, at);
         let start = Box::new(Start {
@@ -123,8 +151,15 @@ impl Builder {
             named,
             run,
         });
-        create(start, self.stack_size)?;
-        Ok(AnyGreenlet { shared })
+        let greenlet = AnyGreenlet { shared };
+        let group = member.map(|member| member.begin(&greenlet));
+        if let Err(error) = create(start, self.stack_size) {
+            if let Some(group) = group {
+                group.discard(&greenlet);
+            }
+            return Err(error);
+        }
+        Ok(greenlet)
     }
 }
 
@@ -188,7 +223,8 @@ pub fn getcurrent() -> Option<AnyGreenlet> {
     })
 }
 
-enum Body {
+/// What a greenlet runs.
+pub(super) enum Body {
     Rust(Box<dyn FnOnce() + Send>),
     Foreign(Foreign, Place),
 }

@@ -5,10 +5,11 @@
 pub(super) use std::sync::Arc;
 pub(super) use std::sync::atomic::{AtomicU32, Ordering};
 
+use std::cell::UnsafeCell;
+use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::owned_lock::{OwnedLock, Sleep};
 use crate::raw;
 
 use super::section::Section;
@@ -16,68 +17,59 @@ use super::section::Section;
 /// A mutex that is held for some instructions and never while its holder waits.
 ///
 /// # Synchronization
-/// `owner` is the address of the holder's TCB, written under the mutex. A thread that
-/// finds its own address there is a signal handler that interrupted the holder: it
-/// would wait for itself. Any other value is some other thread's, however old.
-#[derive(Debug, Default)]
+/// That of [`owned_lock`](crate::owned_lock).
+#[derive(Default)]
 pub(super) struct Lock<T> {
-    owner: AtomicUsize,
-    value: Mutex<T>,
+    lock: OwnedLock,
+    value: UnsafeCell<T>,
 }
 
-/// The lock is held by the code that this signal handler interrupted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reentered;
+// SAFETY: the value is reached by the lock's holder alone, one thread at a time.
+unsafe impl<T: Send> Sync for Lock<T> {}
+
+impl<T> fmt::Debug for Lock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lock")
+    }
+}
 
 impl<T> Lock<T> {
     pub(super) const fn new(value: T) -> Self {
         Lock {
-            owner: AtomicUsize::new(0),
-            value: Mutex::new(value),
+            lock: OwnedLock::new(),
+            value: UnsafeCell::new(value),
         }
     }
 
     /// Waits for the lock.
     ///
     /// # Panics
-    /// In a signal handler that interrupted the holder.
+    /// With [`Reentered`](crate::owned_lock::Reentered), in a signal handler that interrupted
+    /// the holder, and in code of the program's that the holder calls. Nothing is printed:
+    /// in a handler nothing may be.
     pub(super) fn lock(&self) -> Guard<'_, T> {
-        match self.try_enter() {
-            Ok(guard) => guard,
-            Err(Reentered) => {
-                panic!("a signal handler used the object that the code it interrupted is changing")
-            }
-        }
-    }
-
-    /// Waits for the lock, unless that would be for ever.
-    pub(super) fn try_enter(&self) -> Result<Guard<'_, T>, Reentered> {
-        let own = own_address();
-        if self.owner.load(Ordering::Relaxed) == own {
-            return Err(Reentered);
-        }
         let section = Section::enter();
-        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        self.owner.store(own, Ordering::Relaxed);
-        Ok(Guard {
-            owner: &self.owner,
-            value,
+        if let Err(reentered) = self.lock.lock(Sleep::Libc) {
+            drop(section);
+            std::panic::resume_unwind(Box::new(reentered));
+        }
+        Guard {
+            lock: self,
             _section: section,
-        })
+        }
     }
 }
 
 /// The lock, held.
 pub(super) struct Guard<'a, T> {
-    owner: &'a AtomicUsize,
-    value: MutexGuard<'a, T>,
+    lock: &'a Lock<T>,
     /// Left last.
     _section: Section,
 }
 
 impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        self.owner.store(0, Ordering::Relaxed);
+        self.lock.lock.unlock(Sleep::Libc);
     }
 }
 
@@ -85,20 +77,16 @@ impl<T> Deref for Guard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.value
+        // SAFETY: the lock is held.
+        unsafe { &*self.lock.value.get() }
     }
 }
 
 impl<T> DerefMut for Guard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.value
+        // SAFETY: the lock is held, and the guard is borrowed alone.
+        unsafe { &mut *self.lock.value.get() }
     }
-}
-
-/// Tells threads apart while they live.
-fn own_address() -> usize {
-    // SAFETY: no preconditions; signal-safe.
-    unsafe { libc::pthread_self() as usize }
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.

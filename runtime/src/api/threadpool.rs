@@ -7,11 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::async_result::AsyncResult;
 use super::backend;
-use super::current::{process, raised, wait_in};
+use super::current::{process, raised};
 use super::error::{Exception, GetError, InvalidSize};
 use super::queue::Queue;
 use super::sync::{Arc, Lock};
 use super::waiters::Waiters;
+use super::waiting::wait_in;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -177,8 +178,12 @@ impl ThreadPool {
         first.map_or(Ok(values), Err)
     }
 
-    /// Waits until everything that was spawned is over.
+    /// Waits until everything that was spawned is over. In a process that was forked from
+    /// the one that made the pool nothing is.
     pub fn join(&self) {
+        if self.inner.0.process != process() {
+            return;
+        }
         let state = &self.inner.0.state;
         let done = |state: &mut State| state.unfinished == 0;
         let _: bool = raised(wait_in(state, |s| &mut s.joiners, done, None));

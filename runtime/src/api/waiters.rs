@@ -67,14 +67,6 @@ impl Waiter {
         self.process == process
     }
 
-    /// Sleeps until let go; see [`sleep_until`].
-    pub(super) fn sleep<S>(
-        &self,
-        stop: impl FnMut(u64) -> Result<Option<u64>, S>,
-    ) -> Result<(), S> {
-        sleep_until(&self.parker, || self.is_notified(), stop)
-    }
-
     /// Lets it go. Under the lock of its queue, which it was taken out of.
     pub(super) fn notify(&self) {
         self.state.store(NOTIFIED, Ordering::Release);

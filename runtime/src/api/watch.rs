@@ -43,16 +43,42 @@ pub fn assert_switches<T>(
     longest: Option<Duration>,
     f: impl FnOnce() -> T,
 ) -> Result<T, InvalidSwitch> {
-    let (before, begin) = (backend::switches(), Instant::now());
+    let stretch = Stretch::begin();
     let value = f();
-    let taken = begin.elapsed();
-    if !backend::is_guest() || backend::switches() != before {
-        return Ok(value);
+    stretch.end(longest).map(|()| value)
+}
+
+/// A stretch of code from its beginning, on one thread: what [`assert_switches`] is made
+/// of, for languages without closures.
+#[derive(Debug, Clone, Copy)]
+pub struct Stretch {
+    switches: u64,
+    begin: Instant,
+}
+
+impl Stretch {
+    /// Begins one.
+    pub fn begin() -> Self {
+        Stretch {
+            switches: backend::switches(),
+            begin: Instant::now(),
+        }
     }
-    match longest {
-        None => Err(InvalidSwitch::NoSwitch),
-        Some(longest) if taken > longest => Err(InvalidSwitch::TooLong(taken)),
-        Some(_) => Ok(value),
+
+    /// Ends it: as [`assert_switches`] judges it.
+    ///
+    /// # Errors
+    /// [`InvalidSwitch`].
+    pub fn end(self, longest: Option<Duration>) -> Result<(), InvalidSwitch> {
+        let taken = self.begin.elapsed();
+        if !backend::is_guest() || backend::switches() != self.switches {
+            return Ok(());
+        }
+        match longest {
+            None => Err(InvalidSwitch::NoSwitch),
+            Some(longest) if taken > longest => Err(InvalidSwitch::TooLong(taken)),
+            Some(_) => Ok(()),
+        }
     }
 }
 

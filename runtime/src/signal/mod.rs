@@ -18,11 +18,11 @@
 //! - *Arrival* ([`arrival`]). If a guest's code was interrupted, the signal is
 //!   routed then and there. If our code was, it is recorded, and routed when our
 //!   code is at a place to do it.
-//! - *Routing* ([`route`]). A signal of the process goes to a guest that waits for it
+//! - *Routing* ([`mod@route`]). A signal of the process goes to a guest that waits for it
 //!   with sigwait, else to the initial guest if it does not block it (as the
 //!   kernel prefers the initial thread), else to the running guest, else to any.
 //!   A guest that is parked is woken.
-//! - *Delivery* ([`deliver`]). A frame like the kernel's is built on the guest's stack
+//! - *Delivery* ([`mod@deliver`]). A frame like the kernel's is built on the guest's stack
 //!   and the handler runs there: right away if the guest was interrupted in its
 //!   own code, else when its system call returns.
 //!

@@ -4,9 +4,11 @@ use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 use std::time::Duration;
 
 use gevent_runtime::api::foreign::{self, ForeignGreenlet};
-use gevent_runtime::api::{AnyGreenlet, Builder, GreenletExit, Timeout, Wait, getcurrent, iwait};
+use gevent_runtime::api::{
+    AnyGreenlet, Builder, GreenletExit, IWait, Timeout, Wait, getcurrent, iwait,
+};
 
-use super::{call, free, get, give, ok, span, wait};
+use super::{call, count, free, get, give, ok, span, wait};
 
 /// A handle of a greenlet.
 pub struct gevent_greenlet_t(pub(super) Handle);
@@ -117,14 +119,15 @@ pub unsafe extern "C" fn gevent_spawn_later(
     })
 }
 
-/// Frees a handle; the greenlet goes on. Any thread.
+/// Frees a handle; the greenlet goes on. Any thread, the last that uses the handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_greenlet_free(greenlet: *mut gevent_greenlet_t) {
     // SAFETY: the caller's handle.
     unsafe { free(greenlet) };
 }
 
-/// Puts a handle of the greenlet that runs the caller at `out`. -ESRCH on another thread.
+/// Puts a handle of the greenlet that runs the caller at `out`. 0, or -ESRCH on a thread that
+/// is no greenlet. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_getcurrent(out: *mut *mut gevent_greenlet_t) -> c_int {
     call(|| match getcurrent() {
@@ -182,6 +185,13 @@ pub unsafe extern "C" fn gevent_ready(greenlet: *const gevent_greenlet_t) -> c_i
     call(|| get!(greenlet).greenlet().ready() as c_int)
 }
 
+/// 1 if the greenlet has ended and its function returned or it was killed, as gevent counts
+/// it; 0 if it has not ended, or left with a panic of Rust's. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_successful(greenlet: *const gevent_greenlet_t) -> c_int {
+    call(|| get!(greenlet).greenlet().successful() as c_int)
+}
+
 /// A number that no other greenlet of the process has or had; 0 for null. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_minimal_ident(greenlet: *const gevent_greenlet_t) -> u64 {
@@ -232,7 +242,7 @@ pub unsafe extern "C-unwind" fn gevent_kill(
 }
 
 /// How a kill of the caller is to be seen: GEVENT_KILL_UNWIND or GEVENT_KILL_ERROR. 0, or
-/// -EINVAL for anything else or where the caller is no greenlet of C.
+/// -EINVAL for anything else or where the caller is no greenlet of C. Any thread, for itself.
 #[unsafe(no_mangle)]
 pub extern "C" fn gevent_kill_mode(mode: c_int) -> c_int {
     call(|| {
@@ -290,22 +300,63 @@ pub unsafe extern "C-unwind" fn gevent_joinall(
     unsafe { gevent_wait(greenlets, n, seconds, n) }
 }
 
-/// Waits until `count` of the greenlets have ended, `seconds` at most. How many have, of
+/// Waits until `wanted` of the greenlets have ended, `seconds` at most. How many have, of
 /// those. A wait. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn gevent_wait(
     greenlets: *const *const gevent_greenlet_t,
     n: usize,
     seconds: c_double,
-    count: usize,
+    wanted: usize,
 ) -> c_int {
     wait(|| {
         // SAFETY: the caller's own arguments.
         let Some(all) = (unsafe { all(greenlets, n) }) else {
             return -libc::EINVAL;
         };
-        iwait(&all, ok!(span(seconds)), Some(count)).count() as c_int
+        iwait(&all, ok!(span(seconds)), Some(wanted)).count() as c_int
     })
+}
+
+/// Greenlets that are taken as they end.
+pub struct gevent_iwait_t(IWait<AnyGreenlet>);
+
+/// Begins to wait for the greenlets one after the other, `seconds` at most in all. 0 or
+/// -EINVAL. Any thread, for itself: the other functions are for the same thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_iwait_new(
+    greenlets: *const *const gevent_greenlet_t,
+    n: usize,
+    seconds: c_double,
+    out: *mut *mut gevent_iwait_t,
+) -> c_int {
+    call(|| {
+        // SAFETY: the caller's own arguments.
+        let Some(all) = (unsafe { all(greenlets, n) }) else {
+            return -libc::EINVAL;
+        };
+        let timeout = ok!(span(seconds));
+        // SAFETY: the caller's place.
+        unsafe { give(out, gevent_iwait_t(iwait(&all, timeout, None))) }
+    })
+}
+
+/// Waits for the next greenlet that has ended and returns its index, or -ENODATA when there
+/// is none left or the time is up. A wait. Any thread; the one that began.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn gevent_iwait_next(iwait: *mut gevent_iwait_t) -> c_int {
+    // SAFETY: null or the handle of the caller, who alone uses it.
+    wait(|| match unsafe { iwait.as_mut() } {
+        Some(iwait) => iwait.0.next_index().map_or(-libc::ENODATA, count),
+        None => -libc::EINVAL,
+    })
+}
+
+/// Waits for the rest no more and frees the handle. Any thread; the one that began.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_iwait_free(iwait: *mut gevent_iwait_t) {
+    // SAFETY: the caller's handle.
+    unsafe { free(iwait) };
 }
 
 /// Kills all greenlets and waits until they have ended, `seconds` at most. 0 or -ETIMEDOUT.
@@ -334,8 +385,8 @@ pub struct gevent_timeout_t(Timeout);
 
 /// Starts a limit of `seconds` on the caller: when it is over, the wait that the caller is
 /// in, or the next one, returns -ETIME, once; on a guest also a call of libc's that waits
-/// fails with ECANCELED, once. 0, or -EINVAL for a negative time. End it with
-/// gevent_timeout_stop on the same thread.
+/// fails with ECANCELED, once. 0, or -EINVAL for a negative time. Any thread, for itself:
+/// end it with gevent_timeout_stop on the same thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_timeout_start(
     seconds: c_double,
@@ -350,7 +401,7 @@ pub unsafe extern "C" fn gevent_timeout_start(
 }
 
 /// Ends a limit of time and frees its handle. -ETIME if its time was over, whether or not a
-/// wait was ended by it; 0 if not. On the thread that started it.
+/// wait was ended by it; 0 if not. Any thread; the one that started it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_timeout_stop(timeout: *mut gevent_timeout_t) -> c_int {
     call(|| {

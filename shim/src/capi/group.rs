@@ -3,50 +3,32 @@
 use std::ffi::{c_double, c_int, c_void};
 
 use gevent_runtime::api::foreign;
-use gevent_runtime::api::{Builder, Group, Semaphore, Wait};
+use gevent_runtime::api::{Pool, Wait};
 
 use super::greenlet::{Handle, errno, gevent_function_t, gevent_greenlet_t};
-use super::{call, free, get, give, ok, span, wait};
-
-struct Members {
-    group: Group,
-    /// Places of a pool; none for a group.
-    places: Option<Semaphore>,
-}
+use super::{call, count, free, get, give, ok, span, wait};
 
 /// Greenlets that are waited for and killed together.
-pub struct gevent_pool_t(Members);
+pub struct gevent_pool_t(pub(super) Pool);
 
-/// Makes a pool of `size` greenlets at most. 0, or -EINVAL for a size of 0.
+/// Makes a pool of `size` greenlets at most. 0, or -EINVAL for a size of 0. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_pool_new(size: usize, out: *mut *mut gevent_pool_t) -> c_int {
-    call(|| {
-        if size == 0 {
-            return -libc::EINVAL;
-        }
-        let members = Members {
-            group: Group::new(),
-            places: Some(Semaphore::new(size)),
-        };
+    call(|| match Pool::new(size) {
         // SAFETY: the caller's place.
-        unsafe { give(out, gevent_pool_t(members)) }
+        Ok(pool) => unsafe { give(out, gevent_pool_t(pool)) },
+        Err(_) => -libc::EINVAL,
     })
 }
 
-/// Makes a group: a pool without a limit. 0 or -EINVAL.
+/// Makes a group: a pool without a limit. 0 or -EINVAL. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_group_new(out: *mut *mut gevent_pool_t) -> c_int {
-    call(|| {
-        let members = Members {
-            group: Group::new(),
-            places: None,
-        };
-        // SAFETY: the caller's place.
-        unsafe { give(out, gevent_pool_t(members)) }
-    })
+    // SAFETY: the caller's place.
+    call(|| unsafe { give(out, gevent_pool_t(Pool::unbounded())) })
 }
 
-/// Frees a pool; its greenlets go on. Any thread.
+/// Frees a pool; its greenlets go on. Any thread, the last that uses the handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_pool_free(pool: *mut gevent_pool_t) {
     // SAFETY: the caller's handle.
@@ -68,39 +50,112 @@ pub unsafe extern "C-unwind" fn gevent_pool_spawn(
         let Some(function) = function else {
             return -libc::EINVAL;
         };
-        match (&pool.places, ok!(span(seconds))) {
-            (None, _) => {}
-            (Some(places), None) => places.acquire(),
-            (Some(places), Some(span)) if places.acquire_timeout(span) => {}
-            _ => return -libc::ETIMEDOUT,
-        }
         // SAFETY: the caller's function and argument.
-        match unsafe { foreign::spawn(Builder::new(), function, argument) } {
-            Ok(spawned) => {
-                pool.group.add(&spawned.greenlet);
-                if let Some(places) = pool.places.clone() {
-                    spawned.greenlet.link(move |_| places.release());
+        match unsafe { foreign::spawn_in(pool, ok!(span(seconds)), function, argument) } {
+            Ok(None) => -libc::ETIMEDOUT,
+            Ok(Some(_)) if out.is_null() => 0,
+            // SAFETY: the caller's place.
+            Ok(Some(spawned)) => unsafe { give(out, gevent_greenlet_t(Handle::Spawned(spawned))) },
+            Err(error) => errno(&error),
+        }
+    })
+}
+
+/// Runs `function` on each of the `n` items in the pool and puts what it returns at the
+/// same index of `results`, unless that is null; null for an item whose greenlet was killed.
+/// Waits until all have ended. 0, -ECANCELED if any was killed, or pthread_create's error:
+/// then the items from the first that could not be begun on were not. A wait; if it ends
+/// early the greenlets go on, and nothing more is written to `results`. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn gevent_pool_map(
+    pool: *const gevent_pool_t,
+    function: gevent_function_t,
+    items: *const *mut c_void,
+    n: usize,
+    results: *mut *mut c_void,
+) -> c_int {
+    wait(|| {
+        let pool = get!(pool);
+        let Some(function) = function else {
+            return -libc::EINVAL;
+        };
+        if n > 0 && items.is_null() {
+            return -libc::EINVAL;
+        }
+        let mut outcome = 0;
+        let mut spawned = Vec::new();
+        for i in 0..n {
+            // SAFETY: the caller's function and its items.
+            match unsafe { foreign::spawn_in(pool, None, function, *items.add(i)) } {
+                Ok(greenlet) => spawned.extend(greenlet),
+                Err(error) => {
+                    outcome = errno(&error);
+                    break;
                 }
-                if out.is_null() {
-                    return 0;
-                }
-                // SAFETY: the caller's place.
-                unsafe { give(out, gevent_greenlet_t(Handle::Spawned(spawned))) }
-            }
-            Err(error) => {
-                if let Some(places) = &pool.places {
-                    places.release();
-                }
-                errno(&error)
             }
         }
+        for (i, spawned) in spawned.iter().enumerate() {
+            spawned.greenlet.join();
+            if !spawned.returned() && outcome == 0 {
+                outcome = -libc::ECANCELED;
+            }
+            if !results.is_null() {
+                // SAFETY: the caller's array of that size.
+                unsafe { results.add(i).write(spawned.result()) };
+            }
+        }
+        outcome
+    })
+}
+
+/// Adds a greenlet, without taking a place; one that has ended is not added. 0. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_pool_add(
+    pool: *const gevent_pool_t,
+    greenlet: *const gevent_greenlet_t,
+) -> c_int {
+    call(|| {
+        get!(pool).group().add(get!(greenlet).greenlet());
+        0
+    })
+}
+
+/// Takes a greenlet out of the pool and gives its place back; it goes on. 0, also if it is
+/// not in it. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_pool_discard(
+    pool: *const gevent_pool_t,
+    greenlet: *const gevent_greenlet_t,
+) -> c_int {
+    call(|| {
+        get!(pool).group().discard(get!(greenlet).greenlet());
+        0
     })
 }
 
 /// Greenlets in the pool. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_pool_len(pool: *const gevent_pool_t) -> c_int {
-    call(|| get!(pool).group.len() as c_int)
+    call(|| count(get!(pool).group().len()))
+}
+
+/// Places that nobody has; INT_MAX in a group. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_pool_free_count(pool: *const gevent_pool_t) -> c_int {
+    call(|| get!(pool).free_count().map_or(c_int::MAX, count))
+}
+
+/// Waits until there is a place, `seconds` at most, and takes none. Places that nobody has
+/// then, INT_MAX in a group. A wait. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn gevent_pool_wait_available(
+    pool: *const gevent_pool_t,
+    seconds: c_double,
+) -> c_int {
+    wait(|| {
+        let free = get!(pool).wait_available(ok!(span(seconds)));
+        free.map_or(c_int::MAX, count)
+    })
 }
 
 /// Waits until no greenlet is left in the pool, `seconds` at most. 0 or -ETIMEDOUT. A wait.
@@ -112,10 +167,10 @@ pub unsafe extern "C-unwind" fn gevent_pool_join(
 ) -> c_int {
     wait(|| match ok!(span(seconds)) {
         None => {
-            get!(pool).group.join();
+            get!(pool).join();
             0
         }
-        Some(span) if get!(pool).group.join_timeout(span) => 0,
+        Some(span) if get!(pool).join_timeout(span) => 0,
         Some(_) => -libc::ETIMEDOUT,
     })
 }
@@ -129,7 +184,7 @@ pub unsafe extern "C-unwind" fn gevent_pool_kill(
 ) -> c_int {
     wait(|| {
         let limit = ok!(span(seconds)).map_or(Wait::Forever, Wait::For);
-        if get!(pool).group.kill_with(limit) {
+        if get!(pool).kill_with(limit) {
             0
         } else {
             -libc::ETIMEDOUT

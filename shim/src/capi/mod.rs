@@ -2,7 +2,12 @@
 //!
 //! Each function stands for the one of [`gevent_runtime::api`] with the same name. Handles
 //! are pointers that one function makes and another frees; freeing a handle ends nothing
-//! that runs. Results are 0 or a count, or a negated errno:
+//! that runs. What has no counterpart needs a closure or a type of Rust's: `scope`,
+//! `local!` (C has `_Thread_local`), `kill_with` another payload, `imap` (`gevent_iwait_next`
+//! tells which greenlet has ended), and `spawning_stack`. Groups of calls are selected by
+//! the environment, since the library patches when it is loaded.
+//!
+//! Results are 0 or a count, or a negated errno:
 //!
 //! | result | meaning |
 //! |---|---|
@@ -13,6 +18,8 @@
 //! | `-EAGAIN` | not now: empty, full, not ended |
 //! | `-ESHUTDOWN` | the queue is shut down |
 //! | `-EPERM` | not the caller's to release |
+//! | `-EBUSY` | another thread was there first; code let nobody else run |
+//! | `-ENOMEM` | no memory, no place left for variables of a thread's own |
 //! | `-EDEADLK` | a signal handler used what the code that it interrupted is changing |
 //!
 //! Times are seconds; a negative one is no limit, 0 does not wait.
@@ -35,13 +42,14 @@ use std::ffi::{c_double, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use gevent_runtime::api::{GreenletExit, TimedOut};
+use gevent_runtime::api::{GreenletExit, Reentered, TimedOut};
 
 pub mod greenlet;
 pub mod group;
 pub mod hub;
 pub mod plugin;
 pub mod queue;
+pub mod server;
 pub mod sync;
 
 unsafe extern "C-unwind" {
@@ -69,8 +77,9 @@ fn call(f: impl FnOnce() -> c_int) -> c_int {
         Ok(result) => result,
         Err(payload) if payload.is::<GreenletExit>() => -libc::ECANCELED,
         Err(payload) if payload.is::<TimedOut>() => -libc::ETIME,
-        // The only other panic is that of a lock that this thread holds.
-        Err(_) => -libc::EDEADLK,
+        Err(payload) if payload.is::<Reentered>() => -libc::EDEADLK,
+        // Libc has no place left for what a thread needs of its own.
+        Err(_) => -libc::ENOMEM,
     }
 }
 
@@ -83,6 +92,11 @@ fn wait(f: impl FnOnce() -> c_int) -> c_int {
         unsafe { pthread_testcancel() };
     }
     result
+}
+
+/// A number as a result.
+fn count(n: usize) -> c_int {
+    c_int::try_from(n).unwrap_or(c_int::MAX)
 }
 
 /// A time of C: `None` for no limit.

@@ -8,7 +8,7 @@ use gevent_runtime::api::{
     Empty, LifoQueue, PriorityQueue, PutError, Queue, RawQueue, Store, channel,
 };
 
-use super::{call, free, get, give, ok, span, wait};
+use super::{call, count, free, get, give, ok, span, wait};
 
 /// gevent_queue_new: first in, first out.
 pub const GEVENT_QUEUE_FIFO: c_int = 0;
@@ -20,7 +20,7 @@ pub const GEVENT_QUEUE_PRIORITY: c_int = 2;
 pub const GEVENT_QUEUE_CHANNEL: c_int = 3;
 
 /// A pointer of C's with its priority.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Item {
     priority: i64,
     pointer: *mut c_void,
@@ -75,7 +75,7 @@ fn bounded<S: Store<Item>>(bound: usize) -> RawQueue<Item, S> {
 }
 
 /// Makes a queue of a kind GEVENT_QUEUE_*, which holds `bound` items at most, or any number
-/// if that is 0. 0 or -EINVAL.
+/// if that is 0. 0 or -EINVAL. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_queue_new(
     kind: c_int,
@@ -95,7 +95,8 @@ pub unsafe extern "C" fn gevent_queue_new(
     })
 }
 
-/// Frees a queue that nobody waits for. What is in it is the caller's.
+/// Frees a queue that nobody waits for. What is in it is the caller's. Any thread, the last
+/// that uses the handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_queue_free(queue: *mut gevent_queue_t) {
     // SAFETY: the caller's handle.
@@ -166,8 +167,41 @@ pub unsafe extern "C-unwind" fn gevent_queue_get(
 pub unsafe extern "C" fn gevent_queue_len(queue: *const gevent_queue_t) -> c_int {
     call(|| {
         let len = each!(get!(queue), queue => queue.len());
-        c_int::try_from(len).unwrap_or(c_int::MAX)
+        count(len)
     })
+}
+
+/// 1 if a put would wait, 0 if not. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_queue_full(queue: *const gevent_queue_t) -> c_int {
+    call(|| each!(get!(queue), queue => queue.is_full()) as c_int)
+}
+
+/// Puts the item that a get would take at `item`, which stays in the queue. 0, or -EAGAIN if
+/// there is none. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_queue_peek(
+    queue: *const gevent_queue_t,
+    item: *mut *mut c_void,
+) -> c_int {
+    call(|| {
+        let first = each!(get!(queue), queue => queue.peek());
+        match first {
+            _ if item.is_null() => -libc::EINVAL,
+            Some(first) => {
+                // SAFETY: the caller's place.
+                unsafe { item.write(first.pointer) };
+                0
+            }
+            None => -libc::EAGAIN,
+        }
+    })
+}
+
+/// Items that were put and not reported with gevent_queue_task_done. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_queue_unfinished(queue: *const gevent_queue_t) -> c_int {
+    call(|| count(each!(get!(queue), queue => queue.unfinished())))
 }
 
 /// Ends the queue: puts fail from now on, gets once it is empty; with `immediate` it is

@@ -2,10 +2,12 @@
 
 use std::ffi::{c_double, c_int, c_void};
 
-use gevent_runtime::api::{AsyncResult, BoundedSemaphore, Event, RLock, Semaphore};
+use gevent_runtime::api::{
+    AsyncResult, BoundedSemaphore, Event, Exception, GetError, RLock, Semaphore,
+};
 
 use super::greenlet::Pointer;
-use super::{call, free, get, give, ok, span, wait};
+use super::{call, count, free, get, give, ok, span, wait};
 
 /// 0 if so, or the error of a time that was up.
 fn in_time(yes: bool) -> c_int {
@@ -15,14 +17,14 @@ fn in_time(yes: bool) -> c_int {
 /// A flag that is waited for.
 pub struct gevent_event_t(Event);
 
-/// Makes a flag that is not set. 0 or -EINVAL.
+/// Makes a flag that is not set. 0 or -EINVAL. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_event_new(out: *mut *mut gevent_event_t) -> c_int {
     // SAFETY: the caller's place.
     call(|| unsafe { give(out, gevent_event_t(Event::new())) })
 }
 
-/// Frees a flag that nobody waits for.
+/// Frees a flag that nobody waits for. Any thread, the last that uses the handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_event_free(event: *mut gevent_event_t) {
     // SAFETY: the caller's handle.
@@ -78,14 +80,14 @@ struct Value(*mut c_void);
 // SAFETY: whoever set it said so.
 unsafe impl Send for Value {}
 
-/// Makes an empty place. 0 or -EINVAL.
+/// Makes an empty place. 0 or -EINVAL. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_async_result_new(out: *mut *mut gevent_async_result_t) -> c_int {
     // SAFETY: the caller's place.
     call(|| unsafe { give(out, gevent_async_result_t(AsyncResult::new())) })
 }
 
-/// Frees a place that nobody waits for.
+/// Frees a place that nobody waits for. Any thread, the last that uses the handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_async_result_free(result: *mut gevent_async_result_t) {
     // SAFETY: the caller's handle.
@@ -104,8 +106,37 @@ pub unsafe extern "C" fn gevent_async_result_set(
     })
 }
 
-/// Waits for the value, `seconds` at most, and puts it at `value` unless that is null. 0 or
-/// -ETIMEDOUT. A wait. Any thread.
+/// Puts an error there instead of a value, a positive errno, and lets everybody go who
+/// waits. 0, or -EINVAL for another number. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_async_result_set_error(
+    result: *const gevent_async_result_t,
+    error: c_int,
+) -> c_int {
+    call(|| {
+        if !(1..4096).contains(&error) {
+            return -libc::EINVAL;
+        }
+        get!(result).set_exception(Exception::new(Box::new(error)));
+        0
+    })
+}
+
+/// 1 if a value or an error is there, 0 if not. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_async_result_ready(result: *const gevent_async_result_t) -> c_int {
+    call(|| get!(result).ready() as c_int)
+}
+
+/// The error that was put: a handle of C has no other exceptions.
+fn error_of(exception: &Exception) -> c_int {
+    -exception
+        .with::<c_int, _>(|error| *error)
+        .unwrap_or(libc::EIO)
+}
+
+/// Waits for the value, `seconds` at most, and puts it at `value` unless that is null. 0,
+/// -ETIMEDOUT, or the error that was put, negated. A wait. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn gevent_async_result_get(
     result: *const gevent_async_result_t,
@@ -125,6 +156,7 @@ pub unsafe extern "C-unwind" fn gevent_async_result_get(
                 }
                 0
             }
+            Err(GetError::Failed(exception)) => error_of(&exception),
             Err(_) => -libc::ETIMEDOUT,
         }
     })
@@ -139,7 +171,7 @@ enum AnySemaphore {
 pub struct gevent_semaphore_t(AnySemaphore);
 
 /// Makes a semaphore with `units` units, which never has more if `bounded` is not 0. 0 or
-/// -EINVAL.
+/// -EINVAL. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_semaphore_new(
     units: usize,
@@ -156,7 +188,7 @@ pub unsafe extern "C" fn gevent_semaphore_new(
     })
 }
 
-/// Frees a semaphore that nobody waits for.
+/// Frees a semaphore that nobody waits for. Any thread, the last that uses the handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_semaphore_free(semaphore: *mut gevent_semaphore_t) {
     // SAFETY: the caller's handle.
@@ -199,24 +231,23 @@ pub unsafe extern "C" fn gevent_semaphore_release(semaphore: *const gevent_semap
 /// Units that nobody has. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_semaphore_counter(semaphore: *const gevent_semaphore_t) -> c_int {
-    let free = |units: usize| c_int::try_from(units).unwrap_or(c_int::MAX);
     call(|| match get!(semaphore) {
-        AnySemaphore::Free(semaphore) => free(semaphore.counter()),
-        AnySemaphore::Bounded(semaphore) => free(semaphore.counter()),
+        AnySemaphore::Free(semaphore) => count(semaphore.counter()),
+        AnySemaphore::Bounded(semaphore) => count(semaphore.counter()),
     })
 }
 
 /// A lock that its holder may take again.
 pub struct gevent_rlock_t(RLock);
 
-/// Makes a lock that nobody has. 0 or -EINVAL.
+/// Makes a lock that nobody has. 0 or -EINVAL. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_rlock_new(out: *mut *mut gevent_rlock_t) -> c_int {
     // SAFETY: the caller's place.
     call(|| unsafe { give(out, gevent_rlock_t(RLock::new())) })
 }
 
-/// Frees a lock that nobody has or waits for.
+/// Frees a lock that nobody has or waits for. Any thread, the last that uses the handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_rlock_free(lock: *mut gevent_rlock_t) {
     // SAFETY: the caller's handle.
@@ -239,8 +270,15 @@ pub unsafe extern "C-unwind" fn gevent_rlock_acquire(
     })
 }
 
-/// Gives the lock back once. 0, or -EPERM if the caller does not have it.
+/// Gives the lock back once. 0, or -EPERM if the caller does not have it. Any thread; the
+/// one that took it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_rlock_release(lock: *const gevent_rlock_t) -> c_int {
     call(|| get!(lock).release().map_or(-libc::EPERM, |()| 0))
+}
+
+/// 1 if anybody has the lock, 0 if not. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_rlock_locked(lock: *const gevent_rlock_t) -> c_int {
+    call(|| get!(lock).locked() as c_int)
 }

@@ -27,7 +27,6 @@ crate::tests! {
     idle_lets_all_run
     callbacks_run_from_any_thread
     greenlets_are_spawned_from_any_thread
-    a_forked_child_has_the_caller_alone
 }
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -333,35 +332,4 @@ fn greenlets_are_spawned_from_any_thread() {
         (guest, sleeper.successful())
     });
     assert_eq!(outcome.unwrap(), (crate::on_hub(), true));
-}
-
-fn a_forked_child_has_the_caller_alone() {
-    let semaphore = Semaphore::new(0);
-    let waiter = spawn({
-        let semaphore = semaphore.clone();
-        move || semaphore.acquire()
-    });
-    while semaphore.waiting() == 0 {
-        sleep(Duration::from_millis(1));
-    }
-    // SAFETY: the child uses what this library promises there and leaves with _exit.
-    #[allow(unsafe_code)]
-    unsafe {
-        let child = libc::fork();
-        if child == 0 {
-            let lost = waiter.ready() && matches!(waiter.try_get(), Err(GetError::Lost));
-            waiter.join();
-            waiter.kill();
-            // The waiter is not there, so the unit is not handed over to it.
-            semaphore.release();
-            let unit = semaphore.try_acquire();
-            let new = spawn(|| 7).get().ok();
-            libc::_exit(if lost && unit && new == Some(7) { 0 } else { 1 });
-        }
-        let mut status = 0;
-        assert_eq!(libc::waitpid(child, &mut status, 0), child);
-        assert_eq!(status, 0);
-    }
-    semaphore.release();
-    waiter.get().unwrap();
 }

@@ -296,14 +296,16 @@ fn a_kill_ends_a_std_sleep() {
 fn a_kill_does_not_end_a_lock() {
     let lock = Arc::new(std::sync::Mutex::new(()));
     let held = lock.lock().unwrap();
+    let inside = Event::new();
     let greenlet = spawn({
-        let lock = Arc::clone(&lock);
+        let (lock, inside) = (Arc::clone(&lock), inside.clone());
         move || {
+            inside.set();
             drop(lock.lock().unwrap());
             check();
         }
     });
-    yield_now();
+    inside.wait();
     assert!(!greenlet.kill_with(GreenletExit, Wait::For(SHORT)));
     drop(held);
     greenlet.join();

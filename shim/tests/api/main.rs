@@ -1,15 +1,19 @@
 //! The interface for programs that know of the hub. Each test runs in a process of its
 //! own, in each mode: on kernel threads, patched by itself, and preloaded.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
+mod bad_input;
 mod basics;
+mod fork;
 mod kills;
 mod many;
 mod objects;
+mod patching;
 mod queues;
 mod servers;
 
@@ -45,16 +49,49 @@ pub fn on_hub() -> bool {
     gevent_shim::get_hub().is_running()
 }
 
-fn all() -> impl Iterator<Item = Test> {
-    let files = [
-        basics::TESTS,
-        many::TESTS,
-        kills::TESTS,
-        objects::TESTS,
-        queues::TESTS,
-        servers::TESTS,
+const MODES: [(Mode, &str); 3] = [
+    (Mode::Bare, "bare"),
+    (Mode::Patched, "patched"),
+    (Mode::Preloaded, "preloaded"),
+];
+
+/// The tests and the modes in which they run: those of patching do it themselves.
+fn all() -> impl Iterator<Item = (Test, &'static [(Mode, &'static str)])> {
+    let files: [(&[Test], &'static [_]); 9] = [
+        (basics::TESTS, &MODES),
+        (many::TESTS, &MODES),
+        (kills::TESTS, &MODES),
+        (objects::TESTS, &MODES),
+        (queues::TESTS, &MODES),
+        (servers::TESTS, &MODES),
+        (bad_input::TESTS, &MODES),
+        (fork::TESTS, &MODES),
+        (patching::TESTS, &MODES[..1]),
     ];
-    files.into_iter().flatten().copied()
+    let files = files.into_iter();
+    files.flat_map(|(tests, modes)| tests.iter().map(move |&test| (test, modes)))
+}
+
+/// The guide's table of what gevent documents names a test in each row, which there is.
+fn every_row_of_the_guide_has_a_test() -> Result<(), Failed> {
+    let guide = include_str!("../../src/guide.rs");
+    let (_, table) = guide.split_once("| gevent says |").ok_or("no table")?;
+    let rows: Vec<_> = table
+        .lines()
+        .skip(2)
+        .map_while(|line| line.strip_prefix("//! |"))
+        .collect();
+    if rows.len() < 30 {
+        return Err(format!("{} rows", rows.len()).into());
+    }
+    for row in rows {
+        let tests = row.trim_end_matches('|').rsplit('|').next().unwrap_or("");
+        let mut names = tests.split(',').map(|name| name.trim().trim_matches('`'));
+        if let Some(name) = names.find(|name| !all().any(|((known, _), _)| known == *name)) {
+            return Err(format!("there is no test {name:?}: {row}").into());
+        }
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
@@ -63,18 +100,19 @@ fn main() -> ExitCode {
             gevent_shim::monkey::patch_all().expect("the program can be patched");
             assert!(on_hub());
         }
-        let (_, test) = all().find(|(name, _)| *name == wanted).expect("a test");
+        let ((_, test), _) = all()
+            .find(|((name, _), _)| *name == wanted)
+            .expect("a test");
         test();
         return ExitCode::SUCCESS;
     }
     let arguments = Arguments::from_args();
-    let mut trials = Vec::new();
-    for (name, _) in all() {
-        for (mode, word) in [
-            (Mode::Bare, "bare"),
-            (Mode::Patched, "patched"),
-            (Mode::Preloaded, "preloaded"),
-        ] {
+    let mut trials = vec![Trial::test(
+        "every_row_of_the_guide_has_a_test",
+        every_row_of_the_guide_has_a_test,
+    )];
+    for ((name, _), modes) in all() {
+        for &(mode, word) in modes {
             let library = std::env::var_os("GEVENT_SHIM_LIB");
             let ignored = mode == Mode::Preloaded && library.is_none();
             let trial = Trial::test(format!("{name}::{word}"), move || {
@@ -93,6 +131,7 @@ fn run(name: &str, mode: Mode) -> Result<(), String> {
     command.env_remove("GEVENT_SHIM_LIB");
     command.env(TEST, name).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0);
     match mode {
         Mode::Bare => {}
         Mode::Patched => drop(command.env(PATCH, "1")),
@@ -107,7 +146,12 @@ fn run(name: &str, mode: Mode) -> Result<(), String> {
         match child.try_wait().map_err(|error| error.to_string())? {
             Some(_) => break false,
             None if begin.elapsed() > LIMIT => {
-                child.kill().map_err(|error| error.to_string())?;
+                // Its forked children too, or they keep the pipes open.
+                // SAFETY: the group of the child, which has not been waited for.
+                #[allow(unsafe_code)]
+                unsafe {
+                    libc::kill(-(child.id() as i32), libc::SIGKILL);
+                }
                 break true;
             }
             None => std::thread::sleep(Duration::from_millis(2)),

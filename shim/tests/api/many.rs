@@ -21,6 +21,7 @@ crate::tests! {
     imap_keeps_order
     imap_unordered_does_not
     apply_and_apply_async
+    a_greenlet_of_a_pool_is_in_it_when_it_begins
     a_dropped_imap_begins_no_more
 }
 
@@ -226,6 +227,18 @@ fn apply_and_apply_async() {
         pool.apply_async(|| panic!("meant"), |()| ()).get().unwrap(),
         None
     );
+}
+
+fn a_greenlet_of_a_pool_is_in_it_when_it_begins() {
+    let pool = Pool::new(1).unwrap();
+    for _ in 0..200 {
+        let inner = pool.clone();
+        let own = pool.spawn(move || {
+            let own = getcurrent().unwrap();
+            inner.group().contains(&own) && inner.apply(|| true).unwrap()
+        });
+        assert!(own.get().unwrap());
+    }
 }
 
 fn a_dropped_imap_begins_no_more() {

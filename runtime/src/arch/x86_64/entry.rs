@@ -1,6 +1,6 @@
-//! From a site's stub into [`dispatch`](crate::dispatch::dispatch) and back.
+//! From a site's stub into [`dispatch`](fn@crate::dispatch::dispatch) and back.
 //!
-//! A stub jumps here with `rcx` = its [`SiteRecord`](crate::frame::SiteRecord)
+//! A stub jumps here with `rcx` = its [`SiteRecord`]
 //! and every other register as the site left it. The stack then is
 //!
 //! ```text

@@ -24,11 +24,11 @@ unsafe extern "C" fn interrupted() {
     naked_asm!("mov rax, -{eintr}", "ret", eintr = const libc::EINTR)
 }
 
-/// Runs system call `nr` as [`syscall`](super::syscall) does; -EINTR if a signal came
+/// Runs system call `nr` as [`syscall`](fn@super::syscall) does; -EINTR if a signal came
 /// before it had done anything.
 ///
 /// # Safety
-/// As [`syscall`](super::syscall).
+/// As [`syscall`](fn@super::syscall).
 pub unsafe fn watched_syscall(nr: u64, a: [u64; 6]) -> i64 {
     let ret: i64;
     // SAFETY: the kernel keeps every register but rax, rcx and r11; the caller answers
