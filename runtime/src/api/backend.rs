@@ -20,6 +20,7 @@ use crate::interrupt as calls;
 use crate::monitor;
 
 use super::callbacks;
+use super::section::Section;
 
 /// Changed with the table.
 const VERSION: u32 = 1;
@@ -91,6 +92,7 @@ extern "C" fn own_is_guest() -> bool {
 extern "C" fn own_interrupt(thread: libc::pthread_t) {
     // SAFETY: the caller sees to it that the thread does not end meanwhile.
     if let Some(target) = unsafe { dispatch::guest_of(thread) } {
+        let _section = Section::enter();
         calls::interrupt(hub(), target);
     }
 }

@@ -118,6 +118,11 @@ pub fn here() -> &'static Processor {
     unsafe { processor.as_ref() }.unwrap_or(first())
 }
 
+/// Whether one sleeps that does not lead.
+pub(super) fn has_idle() -> bool {
+    IDLE.load(Ordering::Relaxed) != 0
+}
+
 /// Takes one out of those that sleep and wakes it. False: none slept so. Any thread,
 /// async-signal-safe.
 pub(super) fn wake_idle() -> bool {

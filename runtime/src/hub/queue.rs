@@ -104,11 +104,22 @@ impl Hub {
         self.ready.push(guest);
     }
 
-    /// Makes a processor look at its own queue, if it sleeps.
+    /// Makes a processor look at its own queue: if it sleeps, or if who runs there may as well
+    /// run where one sleeps.
     fn rouse(&self, processor: &Processor) {
-        if !processor.wake() && ptr::eq(self.leader.get(), processor) {
-            self.notify();
+        if processor.wake() {
+            return;
         }
+        if ptr::eq(self.leader.get(), processor) {
+            self.notify();
+        } else if self.has_sleeper() && !processor.in_shim() {
+            processor.preempt();
+        }
+    }
+
+    /// Whether another processor sleeps.
+    fn has_sleeper(&self) -> bool {
+        processor::has_idle() || self.sleeping.load(Ordering::Relaxed)
     }
 
     /// Whether a guest waits for a processor.

@@ -6,11 +6,11 @@
 //! entry is pending all the same and loses only what came with it.
 //!
 //! # Synchronization
-//! As [`super`]: the hub's kernel thread alone, in our code or in a handler that
-//! interrupted a guest's.
+//! As [`super`].
 #![allow(unsafe_code)]
 
 use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Info, bit};
 
@@ -100,7 +100,8 @@ const FIRST_REALTIME: i32 = 32;
 
 /// Pending signals in the order of their arrival.
 pub struct Queue {
-    bits: Cell<u64>,
+    /// Read by the guest in its own code too, while another processor may add to them.
+    bits: AtomicU64,
     head: Cell<u32>,
 }
 
@@ -108,7 +109,7 @@ impl Queue {
     /// Nothing pending.
     pub const fn new() -> Self {
         Queue {
-            bits: Cell::new(0),
+            bits: AtomicU64::new(0),
             head: Cell::new(0),
         }
     }
@@ -116,19 +117,20 @@ impl Queue {
     /// Which signals are pending.
     #[inline]
     pub fn bits(&self) -> u64 {
-        self.bits.get()
+        self.bits.load(Ordering::Relaxed)
     }
 
     /// Adds a signal. False: a realtime signal with no room for it.
     pub fn push(&self, signal: i32, info: &Info, shared: bool) -> bool {
         let standard = signal < FIRST_REALTIME;
-        if standard && self.bits.get() & bit(signal) != 0 {
+        if standard && self.bits() & bit(signal) != 0 {
             return true;
         }
         PUSHED.0.set(PUSHED.0.get() | bit(signal));
         let Some(new) = POOL.take() else {
             if standard {
-                self.bits.set(self.bits.get() | bit(signal));
+                self.bits
+                    .store(self.bits() | bit(signal), Ordering::Relaxed);
             }
             return standard;
         };
@@ -150,18 +152,19 @@ impl Queue {
                 (*POOL.at(at)).next = new;
             }
         }
-        self.bits.set(self.bits.get() | bit(signal));
+        self.bits
+            .store(self.bits() | bit(signal), Ordering::Relaxed);
         true
     }
 
     /// Whether a signal is pending that is pending once only.
     pub fn has_standard(&self, signal: i32) -> bool {
-        signal < FIRST_REALTIME && self.bits.get() & bit(signal) != 0
+        signal < FIRST_REALTIME && self.bits() & bit(signal) != 0
     }
 
     /// Whether a timer's signal is pending already.
     pub fn has_timer(&self, signal: i32, timer: i32) -> bool {
-        let mut at = if self.bits.get() & bit(signal) == 0 {
+        let mut at = if self.bits() & bit(signal) == 0 {
             0
         } else {
             self.head.get()
@@ -181,7 +184,7 @@ impl Queue {
     /// Takes the first of a signal, and whether it was sent to the process. `None`
     /// for what came with it if there was no room to keep that.
     pub fn take(&self, signal: i32) -> Option<(Option<Info>, bool)> {
-        if self.bits.get() & bit(signal) == 0 {
+        if self.bits() & bit(signal) == 0 {
             return None;
         }
         let mut found = None;
@@ -209,7 +212,8 @@ impl Queue {
             at = entry.next;
         }
         if !more {
-            self.bits.set(self.bits.get() & !bit(signal));
+            self.bits
+                .store(self.bits() & !bit(signal), Ordering::Relaxed);
         }
         found.or(Some((None, false)))
     }
@@ -223,7 +227,7 @@ impl Queue {
             POOL.put(at);
             at = next;
         }
-        self.bits.set(0);
+        self.bits.store(0, Ordering::Relaxed);
     }
 }
 
