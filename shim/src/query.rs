@@ -89,6 +89,8 @@ originals! {
     SYS_setpriority SYS_sched_getaffinity SYS_sched_setaffinity SYS_msync SYS_sendfile
     SYS_creat SYS_mount SYS_umount2 SYS_io_getevents SYS_mq_timedsend SYS_mq_timedreceive
     SYS_splice SYS_tee SYS_vmsplice SYS_pwritev SYS_membarrier SYS_move_mount SYS_openat2
+    SYS_madvise SYS_process_madvise SYS_mlockall SYS_mbind SYS_getsockopt SYS_getrandom
+    SYS_pivot_root SYS_bpf
 }
 
 #[cfg(test)]
