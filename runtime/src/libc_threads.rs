@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// One of glibc's descriptions of a field: its size in bits, number of elements,
 /// and offset in bytes.
@@ -24,17 +24,32 @@ fn symbol(name: &CStr) -> Option<*mut libc::c_void> {
 /// A node of a circular list.
 type Node = [*mut [*mut u8; 2]; 2];
 
-/// The node of the thread with this thread pointer in libc's list. `None` if this libc
-/// does not say where it is.
-fn node_of(thread_pointer: u64) -> Option<*mut Node> {
-    let description = symbol(c"_thread_db_pthread_list")?;
+/// Where the node is in a thread's TCB, once somebody was taken out; before, 0, where the
+/// TCB has something else.
+static NODE_AT: AtomicU32 = AtomicU32::new(0);
+
+/// Finds that out. False if this libc does not say it.
+fn find_node() -> bool {
+    let Some(description) = symbol(c"_thread_db_pthread_list") else {
+        return false;
+    };
     // SAFETY: glibc's constant of three words.
     let [bits, _, offset] = unsafe { *(description as *const Description) };
-    (bits == 128).then_some((thread_pointer + offset as u64) as *mut Node)
+    if bits == 128 {
+        NODE_AT.store(offset, Ordering::Relaxed);
+    }
+    bits == 128
+}
+
+/// The node of the thread with this thread pointer in libc's list, if that is known.
+fn node_of(thread_pointer: u64) -> Option<*mut Node> {
+    let at = u64::from(NODE_AT.load(Ordering::Relaxed));
+    (at != 0).then_some((thread_pointer + at) as *mut Node)
 }
 
 /// Puts a thread that was taken out into libc's list again, beside another. In a forked
-/// child, where neither is there any more, before libc takes their stacks for new threads.
+/// child, where neither is there any more, before libc takes their stacks for new threads;
+/// nothing is looked up, which may take a lock that somebody had.
 ///
 /// # Safety
 /// `unlisted` must be of a thread that `unlist` took out, `listed` of one that libc made
@@ -59,6 +74,9 @@ pub unsafe fn relist(unlisted: u64, listed: u64) {
 /// `thread_pointer` must be of a thread that libc made and that never ends, and no
 /// other thread may be created or end meanwhile.
 pub unsafe fn unlist(thread_pointer: u64) -> bool {
+    if !find_node() {
+        return false;
+    }
     let Some(node) = node_of(thread_pointer) else {
         return false;
     };
