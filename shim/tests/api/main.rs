@@ -1,5 +1,6 @@
 //! The interface for programs that know of the hub. Each test runs in a process of its
-//! own, in each mode: on kernel threads, patched by itself, and preloaded.
+//! own, in each mode: on kernel threads, patched by itself, preloaded, and preloaded with
+//! two hubs.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
@@ -21,6 +22,8 @@ mod servers;
 const TEST: &str = "API_TEST";
 /// Set if that process patches itself.
 const PATCH: &str = "API_PATCH";
+/// Says how many hubs the library runs.
+const HUBS: &str = "GEVENT_SHIM_HUBS";
 /// How long a test may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -42,6 +45,7 @@ enum Mode {
     Bare,
     Patched,
     Preloaded,
+    TwoHubs,
 }
 
 /// Whether greenlets are guests in this process.
@@ -49,10 +53,11 @@ pub fn on_hub() -> bool {
     gevent_shim::get_hub().is_running()
 }
 
-const MODES: [(Mode, &str); 3] = [
+const MODES: [(Mode, &str); 4] = [
     (Mode::Bare, "bare"),
     (Mode::Patched, "patched"),
     (Mode::Preloaded, "preloaded"),
+    (Mode::TwoHubs, "preloaded_2_hubs"),
 ];
 
 /// The tests and the modes in which they run: those of patching do it themselves.
@@ -114,7 +119,8 @@ fn main() -> ExitCode {
     for ((name, _), modes) in all() {
         for &(mode, word) in modes {
             let library = std::env::var_os("GEVENT_SHIM_LIB");
-            let ignored = mode == Mode::Preloaded && library.is_none();
+            let preloaded = matches!(mode, Mode::Preloaded | Mode::TwoHubs);
+            let ignored = preloaded && library.is_none();
             let trial = Trial::test(format!("{name}::{word}"), move || {
                 run(name, mode).map_err(Into::into)
             });
@@ -135,7 +141,10 @@ fn run(name: &str, mode: Mode) -> Result<(), String> {
     match mode {
         Mode::Bare => {}
         Mode::Patched => drop(command.env(PATCH, "1")),
-        Mode::Preloaded => {
+        Mode::Preloaded | Mode::TwoHubs => {
+            if mode == Mode::TwoHubs {
+                command.env(HUBS, "2");
+            }
             let library = std::env::var_os("GEVENT_SHIM_LIB").ok_or("no library is named")?;
             command.env("LD_PRELOAD", library);
         }
