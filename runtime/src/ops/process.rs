@@ -194,13 +194,13 @@ pub unsafe fn exec(c: &mut Call<'_>) -> Outcome {
     trace::before_exec(Some(c.guest), c.frame);
     monitor::hold();
     // One that is on its way reaches its handler here, if the guest does not block it.
-    let old = signal::show_kernel_mask_of(c.guest);
+    signal::begin_exec(c.guest);
     signal::take_from_kernel(signal::bit(monitor::PREEMPT));
     signal::before_exec(c.guest);
     // SAFETY: the guest's own call.
     let ret = unsafe { syscall(c.frame.rax, c.a) };
     signal::after_exec();
-    signal::restore_kernel_mask(old);
+    signal::end_exec();
     monitor::release();
     Outcome::Done(ret)
 }

@@ -36,14 +36,15 @@ pub unsafe fn clone(c: &mut Call<'_>) -> Outcome {
 /// A child that shares our memory until it execs or ends: everything it does goes
 /// to the kernel.
 fn vfork(c: &mut Call<'_>) -> Outcome {
+    let here = processor::here();
+    // First, so that a handler leaves the mask below as it is.
+    here.shared_child.set(true);
+    // As in `fork`.
+    c.guest.stay_on(here);
     // The child inherits the kernel thread's mask: it must be the caller's. The
     // first call after the child is gone restores it.
     signal::show_kernel_mask_of(c.guest);
     fds::table().are_shared();
-    let here = processor::here();
-    here.shared_child.set(true);
-    // As in `fork`.
-    c.guest.stay_on(here);
     Outcome::Native
 }
 

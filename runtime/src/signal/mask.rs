@@ -294,6 +294,18 @@ pub fn show_kernel_mask_of(guest: &Guest) -> u64 {
     set_kernel_mask(guest.signal.mask.get() & !catch::signals())
 }
 
+/// Gives the kernel thread the guest's own mask for an exec. Until that failed, no change of
+/// another guest's mask changes it.
+pub fn begin_exec(guest: &Guest) {
+    hold();
+    show_kernel_mask_of(guest);
+}
+
+/// The exec failed.
+pub fn end_exec() {
+    set_kernel_mask(release());
+}
+
 /// Sets the kernel thread's mask.
 pub fn restore_kernel_mask(mask: u64) {
     set_kernel_mask(mask);

@@ -57,8 +57,8 @@ pub use action::{
 };
 pub use deliver::{deliver, deliver_interrupted, handler_returned};
 pub use mask::{
-    begin_mask, block_all, change, end_mask, inherit, restore_kernel_mask, resync,
-    show_kernel_mask_of, take_mask,
+    begin_exec, begin_mask, block_all, change, end_exec, end_mask, inherit, restore_kernel_mask,
+    resync, show_kernel_mask_of, take_mask,
 };
 pub use route::{forget, pending, route, send, unblock_if_full};
 pub use state::{AltStack, SignalState, StackT};
