@@ -11,7 +11,29 @@
 //! guest's stretch of a few instructions, or a fork; none of them waits for a guest
 //! meanwhile.
 
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use patch_events::events;
+
 use crate::owned_lock::OwnedLock;
 
 /// The heap's.
 pub static HEAP: OwnedLock = OwnedLock::new();
+
+/// What is to be told of the heap: 0 nothing, 1 that the kernel gave it no more memory, 2
+/// that this was told.
+static SHORT: AtomicU8 = AtomicU8::new(0);
+
+/// The kernel gave the heap no more memory. Called with the heap's lock held.
+pub fn note_short() {
+    // Told before, or about to be.
+    let _ = SHORT.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+}
+
+/// Tells so, once. Called by the monitor.
+pub fn tell() {
+    if SHORT.load(Ordering::Relaxed) == 1 {
+        SHORT.store(2, Ordering::Relaxed);
+        events::MemoryShort {}.emit();
+    }
+}

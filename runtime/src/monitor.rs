@@ -37,6 +37,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
 use crate::guest::Guest;
+use crate::heap_lock;
 use crate::hub::{Hub, Processor, hub, processor};
 use crate::libc_threads;
 use crate::offload;
@@ -308,6 +309,7 @@ fn nap(seen: u32, ns: Option<u64>) {
 fn work() {
     offload::serve_brief();
     catch::tell();
+    heap_lock::tell();
     start_tasks();
 }
 

@@ -28,18 +28,20 @@ use gevent_runtime::dispatch::in_guest_mode;
 use gevent_runtime::heap_lock::HEAP;
 use gevent_runtime::owned_lock::Sleep;
 
+use crate::reserve::Source;
+
 #[global_allocator]
-static ALLOCATOR: Heap = Heap(UnsafeCell::new(Dlmalloc::new()));
+static ALLOCATOR: Heap = Heap(UnsafeCell::new(Dlmalloc::new_with_allocator(Source)));
 
 /// The heap; debug builds see to it that no system call of a guest uses it.
-struct Heap(UnsafeCell<Dlmalloc>);
+struct Heap(UnsafeCell<Dlmalloc<Source>>);
 
 // SAFETY: see Synchronization.
 unsafe impl Sync for Heap {}
 
 impl Heap {
     /// Has `f` use the heap. `None` in a signal handler that interrupted its holder.
-    fn with<R>(&self, f: impl FnOnce(&mut Dlmalloc) -> R) -> Option<R> {
+    fn with<R>(&self, f: impl FnOnce(&mut Dlmalloc<Source>) -> R) -> Option<R> {
         debug_assert!(!in_guest_mode(), "the heap is used in guest mode");
         let _section = Section::enter();
         HEAP.lock(Sleep::Kernel).ok()?;
@@ -131,7 +133,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !APART.has(at) {
             // SAFETY: the caller's contract.
-            let grow = |heap: &mut Dlmalloc| unsafe {
+            let grow = |heap: &mut Dlmalloc<Source>| unsafe {
                 heap.realloc(at, layout.size(), layout.align(), size)
             };
             if let Some(block) = self.with(grow) {

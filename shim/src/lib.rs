@@ -63,6 +63,7 @@ pub mod plan;
 mod plugin;
 mod program;
 pub mod query;
+mod reserve;
 pub mod scan;
 pub mod symbols;
 mod thread_exit;

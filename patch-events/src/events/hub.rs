@@ -97,6 +97,11 @@ events! {
     /// again and again if they can be; others stop the hub.
     HUB WARN PoolMissing {} => "no thread can be made for the offload pool";
 
+    /// The kernel gave the library no more memory. Told once. It has a reserve of 4 MiB for
+    /// what its calls need; calls for many descriptors are tried again and again, or fail with
+    /// ENOMEM.
+    HUB WARN MemoryShort {} => "the kernel gives no more memory: the library lives on its reserve";
+
     /// Robust locks in shared memory that threads hold are marked by another process if
     /// this one is killed.
     HUB INFO LocksGuarded {

@@ -76,14 +76,25 @@ fn wait_any(
         let mut waiters = [const { None }; FEW];
         park(&mut waiters[..count])
     } else {
-        let mut waiters: Vec<Option<FdWaiter>> = c.hub.call(c.guest, || {
-            let mut waiters = Vec::with_capacity(count);
+        let room = c.hub.call(c.guest, || {
+            let mut waiters: Vec<Option<FdWaiter>> = Vec::new();
+            waiters.try_reserve_exact(count).ok()?;
             waiters.resize_with(count, || None);
-            waiters
+            Some(waiters)
         });
-        let reason = park(&mut waiters);
-        c.hub.call(c.guest, move || drop(waiters));
-        reason
+        match room {
+            Some(mut waiters) => {
+                let reason = park(&mut waiters);
+                c.hub.call(c.guest, move || drop(waiters));
+                reason
+            }
+            // Without memory for so many: looks again.
+            None => {
+                let end = raw::now().saturating_add(nap);
+                until = Some(deadline.map_or(end, |deadline| deadline.min(end)));
+                c.hub.park(c.guest, until, true)
+            }
+        }
     };
     match reason {
         Reason::Timeout if until != deadline => Reason::None,
@@ -255,7 +266,15 @@ fn select_sets(c: &Call<'_>, timeout: Timeout) -> i64 {
     if words <= WORDS {
         return select_with(c, timeout, n, &mut [0; WORDS * 6][..words * 6]);
     }
-    let mut room = c.hub.call(c.guest, || vec![0; words * 6]);
+    let room = c.hub.call(c.guest, || {
+        let mut room = Vec::new();
+        room.try_reserve_exact(words * 6).ok()?;
+        room.resize(words * 6, 0);
+        Some(room)
+    });
+    let Some(mut room) = room else {
+        return err(libc::ENOMEM);
+    };
     let ret = select_with(c, timeout, n, &mut room);
     c.hub.call(c.guest, move || drop(room));
     ret

@@ -48,6 +48,15 @@ fn a_pool_that_can_have_no_thread_is_told_once() {
 }
 
 #[test]
+fn memory_that_is_not_given_is_told_once() {
+    let program = guest("limit_memory_running");
+    for kind in LOOPS {
+        let events = told(&program, FILTER, &[("GEVENT_SHIM_LOOP", kind)]);
+        assert_eq!(named(&events, "MemoryShort").len(), 1, "{events:?}");
+    }
+}
+
+#[test]
 fn descriptors_that_cannot_be_watched_are_told_once() {
     let program = guest("limit_watches");
     for kind in LOOPS {
