@@ -209,6 +209,20 @@ fn loops() {
 }
 
 #[test]
+fn hubs() {
+    assert_eq!(ok(HUBS, "1").hubs, 1);
+    assert_eq!(ok(HUBS, &HUBS_MAX.to_string()).hubs, HUBS_MAX);
+    for auto in ["auto", "AUTO"] {
+        assert!((1..=HUBS_MAX).contains(&ok(HUBS, auto).hubs));
+    }
+    for bad in ["0", "-1", "+2", "1.5", "two", &(HUBS_MAX + 1).to_string()] {
+        let told = line(&[(HUBS, bad)]);
+        let most = format!("expected a number from 1 to {HUBS_MAX}, or auto");
+        assert!(told.ends_with(&most), "{told}");
+    }
+}
+
+#[test]
 fn stack_sizes() {
     for (text, bytes) in [
         ("16384", 16384),
