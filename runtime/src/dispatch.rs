@@ -7,10 +7,11 @@
 //! | 0 | the program's thread before there is a hub, or a kernel thread that is no guest | the kernel's; futexes go to the table; the first thread creation starts the hub |
 //! | [`POOL_WORD`] | a thread of the offload pool | as 0 |
 //! | [`HOST_WORD`] | host code | the kernel's |
+//! | [`FOREIGN_WORD`] | a kernel thread of the program's own beside the hub | see [`foreign`] |
 //! | else | the guest whose record it points to | its operation |
 #![allow(unsafe_code)]
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use patch_events::events;
 
@@ -20,6 +21,7 @@ use crate::catch;
 use crate::chaos;
 use crate::config::{self, Config};
 use crate::control;
+use crate::foreign::{self, FOREIGN_WORD};
 use crate::frame::Frame;
 use crate::group::{Group, GroupSet};
 use crate::guest::{Guest, life};
@@ -102,6 +104,8 @@ pub unsafe extern "C" fn dispatch(frame: *mut Frame) {
         HOST_WORD if frame.rax as i64 == libc::SYS_futex => unsafe { ops::futex::foreign(frame) },
         // SAFETY: as above.
         HOST_WORD => unsafe { host::host_call(frame) },
+        // SAFETY: as above.
+        FOREIGN_WORD => unsafe { foreign::call(frame) },
         // SAFETY: the word of a guest's TCB points to its record while it lives.
         word => unsafe { guest_call(&*(word as *const Guest), frame) },
     }
@@ -227,18 +231,18 @@ unsafe fn bare_call(frame: &mut Frame) {
     }
     match nr {
         libc::SYS_exit_group => {
-            trace::finish(None);
+            tell_of_end(frame);
             frame.run_native();
         }
         libc::SYS_execve | libc::SYS_execveat if phase() == Phase::Bare => {
-            trace::before_exec(None, frame);
+            tell_of_end(frame);
             frame.run_native();
         }
         libc::SYS_futex if phase() == Phase::Running => {
             // SAFETY: the present call.
             unsafe { ops::futex::foreign(frame) };
         }
-        libc::SYS_clone | libc::SYS_clone3 if phase() == Phase::Bare => {
+        libc::SYS_clone | libc::SYS_clone3 if phase() == Phase::Bare && may_start_here() => {
             // SAFETY: the present call.
             match unsafe { life::thread_args(frame) } {
                 // SAFETY: as above.
@@ -271,6 +275,38 @@ unsafe fn starting_call(frame: &mut Frame, tid: i32) {
         libc::SYS_epoll_create1 | libc::SYS_eventfd2 => unsafe { host::open_private(frame) },
         _ => frame.run_native(),
     }
+}
+
+/// If the call ends the program, or makes it another one: what is left is told first. For
+/// kernel threads that are no guests.
+pub fn tell_of_end(frame: &Frame) {
+    match frame.rax as i64 {
+        libc::SYS_exit_group => trace::finish(None),
+        libc::SYS_execve | libc::SYS_execveat => trace::before_exec(None, frame),
+        _ => {}
+    }
+}
+
+/// The kernel thread that alone may start the hub; 0 if any may.
+static STARTER: AtomicI32 = AtomicI32::new(0);
+
+/// The program has other threads, which may make threads at any time: that of the caller
+/// starts the hub.
+pub fn start_here_only() {
+    // SAFETY: no arguments.
+    let tid = unsafe { syscall0(libc::SYS_gettid) } as i32;
+    STARTER.store(tid, Ordering::Relaxed);
+}
+
+/// Any thread may start the hub: there is only one, as in a forked child.
+pub fn start_anywhere() {
+    STARTER.store(0, Ordering::Relaxed);
+}
+
+fn may_start_here() -> bool {
+    let starter = STARTER.load(Ordering::Relaxed);
+    // SAFETY: no arguments.
+    starter == 0 || starter == unsafe { syscall0(libc::SYS_gettid) } as i32
 }
 
 /// The program makes its first thread: patches what was left, starts the hub, and
@@ -387,7 +423,8 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     }
     first.set_kernel_tid(tid);
     hub.pid.set(pid);
-    hub.foreign.set(tid != pid);
+    hub.foreign
+        .set(tid != pid || STARTER.load(Ordering::Relaxed) != 0);
     catch::prepare();
     let Some(guest) = life::adopt(hub, tid) else {
         return Err("no room for the first guest".into());
@@ -466,17 +503,19 @@ pub fn add_groups(groups: GroupSet) {
 /// assertions.
 pub fn in_guest_mode() -> bool {
     let word = arch::current_word();
-    !matches!(word, 0 | HOST_WORD | POOL_WORD)
-        && phase() == Phase::Running
-        && hub().in_shim()
-        && !hub().in_section()
+    !is_no_guest(word) && phase() == Phase::Running && hub().in_shim() && !hub().in_section()
+}
+
+/// Whether a TCB's word is none that points to a guest.
+pub fn is_no_guest(word: usize) -> bool {
+    matches!(word, 0 | HOST_WORD | POOL_WORD | FOREIGN_WORD)
 }
 
 /// The guest that makes this call, if the program runs on one now.
 #[inline]
 pub fn current_guest() -> Option<&'static Guest> {
     match arch::current_word() {
-        0 | HOST_WORD | POOL_WORD => None,
+        word if is_no_guest(word) => None,
         // SAFETY: the word of a guest's TCB points to its record while it lives.
         word => Some(unsafe { &*(word as *const Guest) }),
     }
@@ -493,7 +532,7 @@ pub unsafe fn guest_of(thread: libc::pthread_t) -> Option<&'static Guest> {
     }
     // SAFETY: in glibc a pthread_t is the thread pointer.
     match unsafe { arch::word_of(thread) } {
-        0 | HOST_WORD | POOL_WORD => None,
+        word if is_no_guest(word) => None,
         // SAFETY: the word of a guest's TCB points to its record while it lives.
         word => Some(unsafe { &*(word as *const Guest) }).filter(|guest| !guest.is_initial()),
     }

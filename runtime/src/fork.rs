@@ -9,6 +9,7 @@ use crate::arch;
 use crate::catch;
 use crate::control;
 use crate::dispatch::{self, Phase};
+use crate::foreign;
 use crate::futex;
 use crate::heap_lock::HEAP;
 use crate::heir;
@@ -21,6 +22,36 @@ use crate::proc_files;
 use crate::reactor::fds;
 use crate::signal;
 use crate::trace;
+
+/// Forks on a kernel thread that is no guest, by `native`, while there is a hub. The child has
+/// this thread alone and stays bare: there is no host context on it.
+pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
+    let held = trace::before_fork();
+    let mask = signal::block_all();
+    let held_heap = HEAP.lock(Sleep::Kernel);
+    let ret = native();
+    if held_heap.is_ok() {
+        HEAP.unlock(Sleep::Kernel);
+    }
+    if ret != 0 {
+        signal::restore_kernel_mask(mask);
+        trace::stayed(held);
+        return ret;
+    }
+    arch::set_current_word(0);
+    dispatch::set_phase(Phase::Off);
+    HEAP.forget_waiting();
+    monitor::reset_after_fork();
+    proc_files::close_after_fork();
+    control::reset_after_fork();
+    foreign::reset_after_fork();
+    // SAFETY: the only thread of the child, and every waiter's owner is gone.
+    unsafe { futex::TABLE.reset() };
+    // SAFETY: no arguments.
+    trace::forked(held, unsafe { arch::syscall0(libc::SYS_getpid) } as i32);
+    signal::restore_kernel_mask(mask);
+    0
+}
 
 /// Forks. Returns the child's id in the parent and 0 in the child.
 ///
@@ -60,6 +91,8 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     monitor::reset_after_fork();
     proc_files::close_after_fork();
     heir::reset_after_fork();
+    foreign::reset_after_fork();
+    dispatch::start_anywhere();
     control::reset_after_fork();
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };

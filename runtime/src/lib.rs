@@ -15,7 +15,7 @@
 //! | host | our own side: the hub's loop and what it calls, on a TCB of its own |
 //! | hub | the scheduler and event loop that all guests share; to the user (`GEVENT_SHIM_HUBS`) a kernel thread that runs guests |
 //! | processor | a kernel thread that runs guests, with its host context: one, unless more are asked for |
-//! | foreign thread | a kernel thread that is no guest: ours (monitor, pool, may's timer), or the program's from before |
+//! | foreign thread | a kernel thread that is no guest: ours (monitor, pool, may's timer), or the program's own ([`foreign`]) |
 //! | site, stub | one `syscall` instruction of the program; the code its patch leads to |
 //! | park, wake | a guest leaves the processor; becomes runnable |
 //!
@@ -67,6 +67,7 @@
 //! | [`timer`], [`deadline`] | pending deadlines; clocks that may be set |
 //! | [`reactor`], [`offload`], [`ground`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest, and what they stand on; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
+//! | [`foreign`] | kernel threads of the program's own beside the hub |
 //! | [`cpu_time`] | how long each guest used the processor |
 //! | [`chaos`] | scheduling at random, to find what depends on the order |
 //! | [`heap_lock`], [`owned_lock`] | what a fork holds; a lock that tells a handler that it is held by whom it interrupted |
@@ -87,6 +88,7 @@ pub mod deadline;
 pub mod debugger;
 pub mod dispatch;
 pub mod errno;
+pub mod foreign;
 pub mod fork;
 pub mod frame;
 pub mod futex;

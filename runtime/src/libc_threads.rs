@@ -11,6 +11,8 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
+use crate::wanted;
+
 /// One of glibc's descriptions of a field: its size in bits, number of elements,
 /// and offset in bytes.
 type Description = [u32; 3];
@@ -72,7 +74,8 @@ pub unsafe fn relist(unlisted: u64, listed: u64) {
 ///
 /// # Safety
 /// `thread_pointer` must be of a thread that libc made and that never ends, and no
-/// other thread may be created or end meanwhile.
+/// other thread may be created or end meanwhile, but for those that the engine stopped
+/// when it patched.
 pub unsafe fn unlist(thread_pointer: u64) -> bool {
     if !find_node() {
         return false;
@@ -80,18 +83,22 @@ pub unsafe fn unlist(thread_pointer: u64) -> bool {
     let Some(node) = node_of(thread_pointer) else {
         return false;
     };
-    // SAFETY: the thread pointer is the address of `struct pthread`, and the field a
-    // list node of two pointers in a circular list.
-    unsafe {
-        let [next, prev] = *node;
-        if next.is_null() || prev.is_null() {
-            return false;
+    let mut done = false;
+    wanted::outside_libc(&mut || {
+        // SAFETY: the thread pointer is the address of `struct pthread`, and the field a
+        // list node of two pointers in a circular list.
+        unsafe {
+            let [next, prev] = *node;
+            if next.is_null() || prev.is_null() {
+                return;
+            }
+            (*prev)[0] = next.cast();
+            (*next)[1] = prev.cast();
+            *node = [node.cast(), node.cast()];
         }
-        (*prev)[0] = next.cast();
-        (*next)[1] = prev.cast();
-        *node = [node.cast(), node.cast()];
-    }
-    true
+        done = true;
+    });
+    done
 }
 
 /// Makes libc count `n` threads fewer. Host mode or start-up.

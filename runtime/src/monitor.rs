@@ -36,6 +36,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
+use crate::foreign::FOREIGN_WORD;
 use crate::guest::Guest;
 use crate::heap_lock;
 use crate::hub::{Hub, Processor, hub, processor};
@@ -160,7 +161,9 @@ fn start_tasks() {
         // counts it.
         let run = move || {
             libc_threads::discount(1);
+            arch::set_current_word(FOREIGN_WORD);
             task.run();
+            arch::set_current_word(0);
             libc_threads::discount(-1);
         };
         // That there can be none is said at `start_thread`; nobody is left to be told.

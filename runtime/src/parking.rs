@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::arch::{self, syscall, syscall3};
 use crate::deadline::Deadline;
+use crate::foreign::FOREIGN_WORD;
 use crate::futex::{MATCH_ANY, TABLE};
 use crate::guest::{Guest, Reason};
 use crate::hub::hub;
@@ -20,7 +21,7 @@ const FOREIGN: usize = 1;
 /// Whether the code runs on the hub's kernel thread.
 #[inline]
 pub fn on_hub() -> bool {
-    arch::current_word() != 0
+    !matches!(arch::current_word(), 0 | FOREIGN_WORD)
 }
 
 /// The owner word of a guest's waiter.

@@ -58,6 +58,9 @@ pub struct Patcher {
     /// Patches the sites of an object that the dynamic linker maps right now:
     /// address and length in bytes of its executable mapping.
     pub on_exec_mapping: fn(usize, usize),
+    /// Runs a function while no thread that was there before the hub is in the middle of
+    /// changing a list of libc's.
+    pub outside_libc: fn(&mut dyn FnMut()),
 }
 
 static PATCHER: OnceLock<Patcher> = OnceLock::new();
@@ -68,10 +71,18 @@ pub fn set_patcher(patcher: Patcher) {
 }
 
 /// Patches everything. Call it from the dispatch of the program's first thread
-/// creation, while the caller is the process's only kernel thread; it
-/// allocates. `None` if no engine is registered.
+/// creation, while the caller is the process's only kernel thread (or the engine was told
+/// that it is not); it allocates. `None` if no engine is registered.
 pub fn patch_all() -> Option<PatchOutcome> {
     PATCHER.get().map(|patcher| (patcher.patch_all)())
+}
+
+/// Runs `f`, which changes a list of libc's, while no thread that was there before the hub does.
+pub fn outside_libc(f: &mut dyn FnMut()) {
+    match PATCHER.get() {
+        Some(patcher) => (patcher.outside_libc)(f),
+        None => f(),
+    }
 }
 
 /// Tells the engine that a file has just been mapped executable. Host mode (it

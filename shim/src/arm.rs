@@ -3,13 +3,13 @@
 //! that are opened later.
 #![allow(unsafe_code)]
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use gevent_runtime::arch;
+use gevent_runtime::dispatch;
 use gevent_runtime::probes;
 use gevent_runtime::wanted::PatchOutcome;
 use patch_events::{Address, events, target};
@@ -18,12 +18,14 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use tracing::Level;
 
+use crate::arch::may_be_interrupted;
 use crate::cache::{self, Cache};
 use crate::engine::{Engine, InstallError, Installed, Target, relocate};
 use crate::functions::Functions;
 use crate::image::{Image, ImageError, Layout};
 use crate::maps::{self, Kind, Mapping, Object};
-use crate::patch::{PAGE, WriteError};
+use crate::others::{self, Moves, NotStopped};
+use crate::patch::{self, PAGE, WriteError};
 use crate::plan::{Plan, Window, plan};
 use crate::scan::{Refusal, Wanted, candidates, scan};
 
@@ -60,6 +62,9 @@ pub enum ArmError {
     /// Its file can't be read.
     #[error("its file can't be read: {0}")]
     File(Errno),
+    /// The process has other threads, which can't be stopped.
+    #[error(transparent)]
+    NotStopped(#[from] NotStopped),
 }
 
 /// What is patched.
@@ -72,12 +77,38 @@ struct State {
     installed: Vec<Installed>,
     /// Set when libc could not be patched: nothing is tried again.
     given_up: bool,
+    /// Other threads may be there, and are stopped while text is written.
+    late: bool,
+    /// Stubs that no jump leads to yet.
+    staged: Vec<Installed>,
+    /// Why threads could not be stopped.
+    not_stopped: Option<NotStopped>,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
     installed: Vec::new(),
     given_up: false,
+    late: false,
+    staged: Vec::new(),
+    not_stopped: None,
 });
+
+/// Patches beside other threads from now on: they are stopped meanwhile, and the caller's
+/// starts the hub. The names of the others. No thread may unload an object until everything
+/// is patched.
+pub fn be_late() -> String {
+    let mut state = state();
+    (state.late, state.not_stopped) = (true, None);
+    drop(state);
+    dispatch::start_here_only();
+    let own = rustix::thread::gettid().as_raw_nonzero().get().to_string();
+    thread_names(Some(&own))
+}
+
+/// Why other threads could not be stopped, if that was tried in vain.
+pub fn why_not_stopped() -> Option<NotStopped> {
+    state().not_stopped
+}
 
 fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -99,7 +130,12 @@ pub fn arm_thread_creation() -> Result<u32, ArmError> {
     let objects = maps::objects(&mappings);
     for object in objects.iter().filter(|o| o.kind == Kind::Libc) {
         let loaded = Loaded::new(object)?;
-        let plan = loaded.plan(Wanted::ThreadCreation, &[], Cache::open().as_ref());
+        let live = if state.late {
+            live_addresses(&mappings)
+        } else {
+            Vec::new()
+        };
+        let plan = loaded.plan(Wanted::ThreadCreation, &live, Cache::open().as_ref());
         if let Some(&(addr, refusal)) = plan.missed().next() {
             return Err(ArmError::Site(addr.wrapping_add(loaded.bias), refusal));
         }
@@ -108,7 +144,55 @@ pub fn arm_thread_creation() -> Result<u32, ArmError> {
     if sites == 0 {
         return Err(ArmError::NoSites);
     }
+    commit(&mut state, &mappings)?;
     Ok(sites)
+}
+
+/// Writes the jumps of what is staged, all or none, while other threads stand still.
+fn commit(state: &mut State, mappings: &[Mapping]) -> Result<(), ArmError> {
+    let staged = std::mem::take(&mut state.staged);
+    if staged.is_empty() {
+        return Ok(());
+    }
+    let moves = Moves::new(
+        staged.iter().flat_map(Installed::windows).collect(),
+        staged
+            .iter()
+            .flat_map(|i| i.moved.iter().copied())
+            .collect(),
+    );
+    let edits: Vec<_> = staged.iter().map(Installed::edits).collect();
+    let written = others::stopped(&moves, mappings, || {
+        for (n, (installed, edits)) in staged.iter().zip(&edits).enumerate() {
+            // SAFETY: other threads stand still, and go on in the stubs where they were in
+            // a window; the caller's own addresses are boundaries.
+            let outcome = unsafe { patch::write(installed.text.clone(), edits) };
+            if let Err(error) = outcome {
+                for written in &staged[..n] {
+                    // SAFETY: as above. What could be written can be written back.
+                    let _ = unsafe { patch::write(written.text.clone(), &written.undo) };
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    });
+    match written.map_err(ArmError::from).and_then(|r| Ok(r?)) {
+        Ok(()) => {
+            state.installed.extend(staged);
+            Ok(())
+        }
+        Err(error) => {
+            if let ArmError::NotStopped(reason) = error {
+                state.not_stopped = Some(reason);
+            }
+            for installed in staged {
+                // SAFETY: no jump leads there.
+                unsafe { relocate::forget(installed) };
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Patches every loaded object. The service behind
@@ -133,11 +217,12 @@ pub fn patch_all() -> PatchOutcome {
             .emit();
         }
         Err(error) => {
+            discard(&mut state);
             give_up(&mut state);
             if let ArmError::OtherThreads(threads) = error {
                 events::LoadedLate {
                     threads,
-                    names: &thread_names(),
+                    names: &thread_names(None),
                 }
                 .emit();
             }
@@ -154,6 +239,7 @@ pub fn patch_all() -> PatchOutcome {
 fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(), ArmError> {
     match threads() {
         Some(1) => {}
+        Some(_) if state.late => {}
         Some(threads) => return Err(ArmError::OtherThreads(threads)),
         None => return Err(ArmError::Threads),
     }
@@ -167,23 +253,28 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
     if !objects.iter().any(|o| o.kind == Kind::Libc) {
         return Err(ArmError::NoLibc);
     }
+    let mut told_later = Vec::new();
     for object in &objects {
         let done = Loaded::new(object).and_then(|loaded| {
             let plan = loaded.plan(Wanted::All, &live, cache.as_ref());
             let missed = plan.missed().count() as u32;
-            let told = Told::new(&object.path, &loaded, &plan);
+            let told = Told::new(&object.path, &loaded, plan);
             told.refusals();
             if object.kind != Kind::Other
-                && let Some(&(addr, refusal)) = plan.missed().next()
+                && let Some(&(addr, refusal)) = told.plan.missed().next()
             {
                 return Err(ArmError::Site(addr.wrapping_add(loaded.bias), refusal));
             }
             told.begin();
-            let sites = install(state, &loaded, &plan, &mappings)?;
+            let sites = install(state, &loaded, &told.plan, &mappings)?;
             if sites == 0 && object.kind == Kind::Libc {
                 return Err(ArmError::NoSites);
             }
-            told.end(sites);
+            if state.late {
+                told_later.push((told, sites));
+            } else {
+                told.end(sites);
+            }
             Ok(missed)
         });
         match done {
@@ -194,12 +285,28 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
             }
         }
     }
+    commit(state, &mappings)?;
+    for (told, sites) in told_later {
+        told.end(sites);
+    }
     Ok(())
 }
 
-/// Takes every patch back.
+/// Gives stubs up that no jump leads to.
+fn discard(state: &mut State) {
+    for installed in std::mem::take(&mut state.staged) {
+        // SAFETY: no jump leads there.
+        unsafe { relocate::forget(installed) };
+    }
+}
+
+/// Takes every patch back, unless another thread may be in one.
 fn give_up(state: &mut State) {
     state.given_up = true;
+    if state.late {
+        // Sites of thread creation, which lead to the kernel.
+        return;
+    }
     state.installed.retain(|installed| {
         // SAFETY: the same single thread as in `patch_everything`, which is in a
         // stub, and that stays; windows begin at boundaries, so it returns to
@@ -282,25 +389,28 @@ fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<(), ArmError> 
             .collect(),
         refused: plan.refused,
     };
-    let told = Told::new(&mapping.path, &loaded, &here);
+    let told = Told::new(&mapping.path, &loaded, here);
     told.refusals();
     told.begin();
-    let sites = install(state, &loaded, &here, &mappings)?;
-    told.end(sites);
+    // Nobody has run there.
+    let late = std::mem::take(&mut state.late);
+    let sites = install(state, &loaded, &told.plan, &mappings);
+    state.late = late;
+    told.end(sites?);
     Ok(())
 }
 
 /// What is told of one object.
-struct Told<'a> {
-    path: Cow<'a, str>,
+struct Told {
+    path: String,
     bias: u64,
-    plan: &'a Plan,
+    plan: Plan,
     /// The names of its functions, if anybody is to be told them.
     functions: Functions,
 }
 
-impl<'a> Told<'a> {
-    fn new(path: &'a Path, loaded: &Loaded<'_>, plan: &'a Plan) -> Told<'a> {
+impl Told {
+    fn new(path: &Path, loaded: &Loaded<'_>, plan: Plan) -> Told {
         let told = |level| patch_events::wants(target::PATCH, level);
         let refused = plan.missed().next().is_some() && told(Level::WARN);
         let patched = !plan.windows.is_empty() && told(Level::TRACE);
@@ -312,7 +422,7 @@ impl<'a> Told<'a> {
             Functions::default()
         };
         Told {
-            path: path.to_string_lossy(),
+            path: path.to_string_lossy().into_owned(),
             bias: loaded.bias,
             plan,
             functions,
@@ -400,11 +510,17 @@ fn install(
             text: text.addr.wrapping_add(loaded.bias)..text.end().wrapping_add(loaded.bias),
             entry: entry_of(loaded.kind),
         };
+        sites += windows.len() as u32;
+        if state.late {
+            // SAFETY: the plan is of these bytes (the write compares them).
+            let staged = unsafe { ENGINE.stage(&target, &windows, mappings)? };
+            state.staged.push(staged);
+            continue;
+        }
         // SAFETY: the plan is of these bytes (the write compares them), and the
         // callers' conditions hold: one thread, whose return addresses and
         // live addresses are boundaries, or an object that has not run.
         let installed = unsafe { ENGINE.install(&target, &windows, mappings)? };
-        sites += windows.len() as u32;
         state.installed.push(installed);
     }
     Ok(sites)
@@ -435,7 +551,7 @@ impl Loaded<'_> {
             return Err(ArmError::Unmapped);
         }
         // SAFETY: the mapping is readable, and is not unmapped while we look:
-        // this is the only thread.
+        // this is the only thread, or `be_late`'s contract.
         let header = unsafe { memory(first.start, first.end - first.start) };
         let layout = Layout::parse(header)?;
         let base = layout
@@ -517,9 +633,9 @@ unsafe fn memory<'a>(start: u64, len: u64) -> &'a [u8] {
 /// somewhere before.
 const STACK_MAX: u64 = 64 << 20;
 
-/// Values on the calling thread's stack that may be addresses of code: what an
-/// interrupted context will return to is among them. Scanned from here to the
-/// end of the mapping that holds the stack, or as far as a stack reaches.
+/// Where contexts on the calling thread's stack go on that a signal has interrupted: the
+/// only addresses that may lie inside a window, since none has a call in it. Scanned from
+/// here to the end of the mapping that holds the stack, or as far as a stack reaches.
 #[inline(never)]
 fn live_addresses(mappings: &[Mapping]) -> Vec<u64> {
     let here = std::hint::black_box([0u64; 1]);
@@ -532,15 +648,17 @@ fn live_addresses(mappings: &[Mapping]) -> Vec<u64> {
     let Some(stack) = mappings.iter().find(|m| m.start <= from && from < m.end) else {
         return Vec::new();
     };
-    (from..stack.end.min(from + STACK_MAX))
+    (from..stack.end.min(from + STACK_MAX).saturating_sub(16))
         .step_by(8)
         .map(|at| {
-            let word: *const u64 = std::ptr::with_exposed_provenance(at as usize);
+            let words: *const [u64; 3] = std::ptr::with_exposed_provenance(at as usize);
             // SAFETY: within the mapping of this thread's own stack, above its
             // stack pointer.
-            unsafe { word.read_volatile() }
+            unsafe { words.read_volatile() }
         })
-        .filter(|word| texts.iter().any(|t| t.contains(word)))
+        .filter(|words| texts.iter().any(|t| t.contains(&words[0])))
+        .filter(|&words| may_be_interrupted(words))
+        .map(|[ip, ..]| ip)
         .collect()
 }
 
@@ -553,14 +671,16 @@ pub(crate) fn threads() -> Option<usize> {
     std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
-/// Names of the kernel threads of this process, as a list.
-fn thread_names() -> String {
+/// Names of the kernel threads of this process, as a list, without that of one.
+fn thread_names(but: Option<&str>) -> String {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
         return String::from("their names can't be read");
     };
+    let other = |task: &std::fs::DirEntry| but.is_none_or(|but| task.file_name() != but);
     let name = |task: std::fs::DirEntry| maps::read_file(&task.path().join("comm")).ok();
     let names: Vec<_> = tasks
         .flatten()
+        .filter(other)
         .filter_map(name)
         .map(|name| String::from_utf8_lossy(&name).trim_end().to_owned())
         .collect();

@@ -152,9 +152,11 @@
 //! }
 //! ```
 //!
-//! Before the program has other threads, that is: afterwards patching changes nothing, says
-//! so on standard error, and returns [`PatchError::Late`](crate::monkey::PatchError::Late).
-//! Greenlets are kernel threads then, and all of this works as well, but for the price.
+//! It is best called before the program has other threads. Those that it has by then stay
+//! kernel threads, and share descriptors, locks and handlers with guests; a line on standard
+//! error names them. If one of them can't be stopped for a moment, nothing is changed, and the
+//! result is [`PatchError::Late`](crate::monkey::PatchError::Late): greenlets are kernel
+//! threads then, and all of this works as well, but for the price.
 //!
 //! # At bad moments
 //! Joining twice, killing the dead, sizes of 0, deadlines that have passed or never come, use
@@ -198,7 +200,7 @@
 //! | a server's `stop` waits, then kills | the same | `stop_kills_what_takes_too_long` |
 //! | callbacks reach the hub from other threads | the same | `callbacks_run_from_any_thread` |
 //! | `monkey.patch_…` functions add to each other | the same | `groups_add_to_each_other` |
-//! | patching late is a warning | a line on standard error, and an error | `late_it_changes_nothing_and_says_so` |
+//! | patching late is a warning | a line on standard error; threads that were there stay kernel threads | `late_it_warns_and_patches`, `late_waits_go_on` |
 //! | double joins, kills and gets | the same result each time | `joins_and_kills_of_the_dead` |
 //! | a timeout of 0 does not wait | the same | `deadlines_in_the_past` |
 //! | a greenlet that joins itself waits for ever | until it is killed | `a_greenlet_joins_itself_and_is_killed` |

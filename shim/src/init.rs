@@ -8,7 +8,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use gevent_runtime::config::{self, Config};
@@ -20,6 +20,7 @@ use patch_events::{ask_all, events, target};
 
 use crate::arm;
 use crate::backtrace;
+use crate::others;
 use crate::plugin;
 use crate::program;
 use crate::symbols;
@@ -93,12 +94,19 @@ pub(crate) fn complain(error: &dyn Display) {
 
 /// Patches the sites of thread creation. False: it can't be, and the program runs bare.
 pub(crate) fn arm(config: &Config) -> bool {
-    static ARMED: OnceLock<bool> = OnceLock::new();
-    *ARMED.get_or_init(|| arm_once(config))
+    static PREPARED: OnceLock<bool> = OnceLock::new();
+    static ARMED: Mutex<bool> = Mutex::new(false);
+    if !*PREPARED.get_or_init(|| prepare(config)) {
+        return false;
+    }
+    // Tried again if other threads could not be stopped.
+    let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+    *armed = *armed || arm_sites();
+    *armed
 }
 
-fn arm_once(config: &Config) -> bool {
-    let begin = Instant::now();
+/// What comes before patching. False: nothing is to be patched.
+fn prepare(config: &Config) -> bool {
     if !cfg!(feature = "events") && wants_events(config) {
         complain(&"this library was built without events");
         return false;
@@ -157,7 +165,13 @@ fn arm_once(config: &Config) -> bool {
     wanted::set_patcher(Patcher {
         patch_all: arm::patch_all,
         on_exec_mapping: arm::on_exec_mapping,
+        outside_libc: others::outside_libc,
     });
+    true
+}
+
+fn arm_sites() -> bool {
+    let begin = Instant::now();
     match arm::arm_thread_creation() {
         Ok(sites) => {
             tracing::debug!(

@@ -24,6 +24,7 @@
 //! | plan | [`plan`], [`cache`] | windows or typed refusals; pure, kept between runs |
 //! | stub | [`trampoline`], [`cfi`] | code and unwind tables; pure |
 //! | write | [`engine`], [`patch`] | the only file that writes code |
+//! | stop | [`others`] | threads that were there already, while it is written |
 //!
 //! [`arm`] runs them in order and knows what is patched; [`backtrace`] names where a
 //! thread is; `plugin` loads who is told and may object.
@@ -58,6 +59,7 @@ mod init;
 pub mod lookups;
 pub mod maps;
 pub mod monkey;
+pub mod others;
 pub mod patch;
 pub mod plan;
 mod plugin;

@@ -13,8 +13,10 @@
 //! }
 //! ```
 //!
-//! Call it first in `main`: the process must have one thread. Later it changes nothing and
-//! says so on standard error. The `GEVENT_SHIM_*` variables of the environment count here
+//! Call it first in `main`. A process that has other threads by then is patched as well,
+//! with a warning on standard error: those threads, and what threads they make, stay kernel
+//! threads, whose calls block them alone. They are stopped for a moment with a signal, so
+//! none may block signal 63; and none may unload an object meanwhile. The `GEVENT_SHIM_*` variables of the environment count here
 //! as they do for a preloaded library; a group that they leave out stays out. In a program
 //! that is preloaded as well, nothing is left to be done.
 //!
@@ -26,7 +28,9 @@ use std::fmt;
 use gevent_runtime::api::get_hub;
 use gevent_runtime::config::{self, ConfigError};
 use gevent_runtime::dispatch;
+use gevent_runtime::foreign;
 use gevent_runtime::group::{Group, GroupSet};
+use patch_events::events;
 
 use crate::{arm, init};
 
@@ -39,8 +43,9 @@ pub enum PatchError {
     Config(ConfigError),
     /// `GEVENT_SHIM_DISABLE` or `GEVENT_SHIM_PATCH` say that nothing be patched.
     Disabled,
-    /// It was called too late: the process has other threads, so many in all.
-    Late(usize),
+    /// It was called too late: the process has other threads, so many in all, and they could
+    /// not be stopped, for the reason given.
+    Late(usize, String),
     /// The program runs with privileges that its caller does not have.
     Privileged,
     /// libc can't be patched, or the kernel gives no reactor; the events say why.
@@ -52,9 +57,9 @@ impl fmt::Display for PatchError {
         match self {
             PatchError::Config(error) => error.fmt(f),
             PatchError::Disabled => f.write_str("the environment says to patch nothing"),
-            PatchError::Late(threads) => write!(
+            PatchError::Late(threads, reason) => write!(
                 f,
-                "patching comes too late: the process has {threads} threads already"
+                "patching comes too late: the process has {threads} threads already, and {reason}"
             ),
             PatchError::Privileged => f.write_str("a privileged program is not patched"),
             PatchError::Refused => f.write_str("nothing could be patched"),
@@ -67,8 +72,11 @@ impl std::error::Error for PatchError {}
 /// Makes everything cooperative: patches the program's libraries and starts the hub with
 /// the caller as its first guest. A second time nothing happens.
 ///
+/// If the process has other threads already, a line on standard error says so (as does an
+/// event), and names them: they stay kernel threads.
+///
 /// # Errors
-/// [`PatchError`]. If it is [`Late`](PatchError::Late), a line on standard error says so.
+/// [`PatchError`]
 pub fn patch_all() -> Result<(), PatchError> {
     patch(GroupSet::ALL)
 }
@@ -89,29 +97,45 @@ pub fn patch(groups: GroupSet) -> Result<(), PatchError> {
     if !init::allowed() {
         return Err(PatchError::Privileged);
     }
-    if let Some(threads @ 2..) = arm::threads() {
-        let error = PatchError::Late(threads);
-        init::complain(&error);
-        return Err(error);
-    }
     let config = config::init_for(groups).map_err(PatchError::Config)?;
     if config.disable || config.selection.groups().is_empty() {
         return Err(PatchError::Disabled);
     }
+    foreign::becomes_first();
     // A preloaded library is armed by its own constructor.
+    let late = arm::threads().filter(|&threads| threads > 1 && !is_preloaded());
+    let names = late.map(|_| arm::be_late());
+    let refused = || match (late, arm::why_not_stopped()) {
+        (Some(threads), Some(reason)) => {
+            let error = PatchError::Late(threads, reason.to_string());
+            init::complain(&error);
+            error
+        }
+        _ => PatchError::Refused,
+    };
     if !is_preloaded() && !init::arm(config) {
-        return Err(PatchError::Refused);
+        return Err(refused());
     }
     // The first thread starts the hub.
     if let Ok(first) = std::thread::Builder::new().spawn(|| ()) {
         // It does nothing that could panic.
         let _ = first.join();
     }
-    if get_hub().is_running() {
-        Ok(())
-    } else {
-        Err(PatchError::Refused)
+    if !get_hub().is_running() {
+        return Err(refused());
     }
+    if let (Some(threads), Some(names)) = (late, names) {
+        events::LoadedLate {
+            threads,
+            names: &names,
+        }
+        .emit();
+        init::complain(&format_args!(
+            "patching late: {} threads stay kernel threads: {names}",
+            threads - 1
+        ));
+    }
+    Ok(())
 }
 
 fn is_preloaded() -> bool {

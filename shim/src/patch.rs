@@ -192,13 +192,15 @@ pub enum WriteError {
 /// # Errors
 /// [`WriteError`]; nothing is changed then.
 ///
+/// Allocates nothing and takes no lock, so that threads may stand still meanwhile.
+///
 /// # Safety
 /// No other thread runs in a window of `edits`, or is to return into the middle
 /// of one. What is written must be the plan of that text.
 pub unsafe fn write(text: Range<u64>, edits: &[Edit]) -> Result<(), WriteError> {
     for edit in edits {
         // SAFETY: the text is readable.
-        if unsafe { bytes_at(edit.addr, edit.old.len()) } != edit.old {
+        if !unsafe { holds(edit.addr, &edit.old) } {
             return Err(WriteError::Changed(edit.addr));
         }
     }
@@ -214,16 +216,16 @@ pub unsafe fn write(text: Range<u64>, edits: &[Edit]) -> Result<(), WriteError> 
         .map_err(WriteError::Denied)
 }
 
-/// The bytes of text now.
+/// Whether that is what the text has now.
 ///
 /// # Safety
-/// They must be mapped and readable.
-unsafe fn bytes_at(addr: u64, len: usize) -> Vec<u8> {
+/// It must be mapped and readable.
+unsafe fn holds(addr: u64, bytes: &[u8]) -> bool {
     let start: *const u8 = ptr::with_exposed_provenance(addr as usize);
-    (0..len)
+    bytes.iter().enumerate().all(|(i, &byte)| {
         // SAFETY: the caller's contract. Volatile: it changes behind Rust's back.
-        .map(|i| unsafe { start.add(i).read_volatile() })
-        .collect()
+        unsafe { start.add(i).read_volatile() == byte }
+    })
 }
 
 fn write_through(mem: &OwnedFd, edits: &[Edit]) -> Result<(), Errno> {
@@ -326,14 +328,13 @@ mod tests {
     fn is_written(addr: u64) -> bool {
         edits(addr).iter().all(|e| {
             // SAFETY: the test's own region, which stays mapped.
-            unsafe { bytes_at(e.addr, e.new.len()) == e.new }
+            unsafe { holds(e.addr, &e.new) }
         })
     }
 
     fn is_untouched(addr: u64) -> bool {
         // SAFETY: the test's own region, which stays mapped.
-        let bytes = unsafe { bytes_at(addr, 2 * PAGE as usize) };
-        bytes.iter().all(|&b| b == 0xc3)
+        unsafe { holds(addr, &[0xc3; 2 * PAGE as usize]) }
     }
 
     #[test]

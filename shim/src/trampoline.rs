@@ -43,6 +43,9 @@ pub struct Stub {
     pub resume: usize,
     /// Offset of the instruction after the displaced ones that precede the site.
     pub test: usize,
+    /// Offsets of displaced instructions: in the window and in the code. The site's is that of
+    /// `test`; what had to be replaced by others has none.
+    pub moved: Vec<(usize, usize)>,
 }
 
 /// Most bytes a stub can have, for any window: 2 displaced runs of at most 8
@@ -58,8 +61,9 @@ pub fn encode(window: &Window, bias: u64, at: u64, targets: &Targets) -> Result<
     let split = (window.site - window.start) as usize;
     let (before, after) = window.bytes.split_at(split);
     let after = after.get(2..).ok_or(Refusal::Relocation)?;
-    let mut code = relocate(before, window.start.wrapping_add(bias), at)?;
+    let (mut code, mut moved) = relocate(before, window.start.wrapping_add(bias), at)?;
     let test = code.len();
+    moved.push((split, test));
     code.extend([0x48, 0x3d, 0xff, 0x01, 0x00, 0x00]); // cmp rax, 511
     code.extend([0x77, 10 + 4 + 2]); // ja native
     code.extend([0x48, 0xb9]); // mov rcx, table
@@ -69,8 +73,14 @@ pub fn encode(window: &Window, bias: u64, at: u64, targets: &Targets) -> Result<
     let jne_end = code.len();
     code.extend([0x0f, 0x05]);
     let resume = code.len();
-    let tail = relocate(after, window.ra().wrapping_add(bias), at + resume as u64)?;
+    let (tail, moved_after) = relocate(after, window.ra().wrapping_add(bias), at + resume as u64)?;
     code.extend(tail);
+    let behind = split + 2;
+    moved.extend(
+        moved_after
+            .into_iter()
+            .map(|(old, new)| (behind + old, resume + new)),
+    );
     code.push(0xe9); // jmp back
     let back = window.end.wrapping_add(bias);
     code.extend(displacement(at + code.len() as u64 + 4, back)?);
@@ -86,7 +96,12 @@ pub fn encode(window: &Window, bias: u64, at: u64, targets: &Targets) -> Result<
         at + code.len() as u64 + 4,
         targets.entry_slot,
     )?);
-    Ok(Stub { code, resume, test })
+    Ok(Stub {
+        code,
+        resume,
+        test,
+        moved,
+    })
 }
 
 /// The bytes that replace the window: a jump to its stub, and `int3` up to the
@@ -108,10 +123,16 @@ fn displacement(from: u64, to: u64) -> Result<[u8; 4], Refusal> {
         .map_err(|_| Refusal::Relocation)
 }
 
+/// Code, and the offsets of its instructions before and after they were moved.
+type Relocated = (Vec<u8>, Vec<(usize, usize)>);
+
 /// Encodes the instructions of `bytes`, decoded at `from`, for address `to`.
-fn relocate(bytes: &[u8], from: u64, to: u64) -> Result<Vec<u8>, Refusal> {
-    if bytes.is_empty() || is_comparison(bytes) {
-        return Ok(bytes.to_vec());
+fn relocate(bytes: &[u8], from: u64, to: u64) -> Result<Relocated, Refusal> {
+    if bytes.is_empty() {
+        return Ok(Relocated::default());
+    }
+    if is_comparison(bytes) {
+        return Ok((bytes.to_vec(), vec![(0, 0)]));
     }
     let instructions: Vec<_> = Decoder::with_ip(64, bytes, from, DecoderOptions::NONE)
         .into_iter()
@@ -120,7 +141,16 @@ fn relocate(bytes: &[u8], from: u64, to: u64) -> Result<Vec<u8>, Refusal> {
         return Err(Refusal::Relocation);
     }
     let block = InstructionBlock::new(&instructions, to);
-    BlockEncoder::encode(64, block, BlockEncoderOptions::NONE)
-        .map(|result| result.code_buffer)
-        .map_err(|_| Refusal::Relocation)
+    let encoded = BlockEncoder::encode(
+        64,
+        block,
+        BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS,
+    )
+    .map_err(|_| Refusal::Relocation)?;
+    let places = instructions.iter().zip(&encoded.new_instruction_offsets);
+    let moved = places
+        .filter(|&(_, &new)| new != u32::MAX)
+        .map(|(i, &new)| ((i.ip() - from) as usize, new as usize))
+        .collect();
+    Ok((encoded.code_buffer, moved))
 }

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::arch;
 use crate::dispatch;
 use crate::guest::Guest;
-use crate::host::HOST_WORD;
 use crate::hub::hub;
 use crate::interrupt as calls;
 use crate::monitor;
@@ -74,7 +73,7 @@ pub static OWN: Backend = Backend {
 
 fn guest() -> Option<&'static Guest> {
     match arch::current_word() {
-        0 | HOST_WORD => None,
+        word if dispatch::is_no_guest(word) => None,
         _ if !dispatch::is_running() => None,
         // SAFETY: the word of a guest's TCB points to its record while it lives.
         word => Some(unsafe { &*(word as *const Guest) }),

@@ -13,7 +13,6 @@ use std::marker::PhantomData;
 use crate::arch;
 use crate::dispatch;
 use crate::guest::Guest;
-use crate::host::HOST_WORD;
 use crate::hub::hub;
 use crate::signal;
 
@@ -30,7 +29,7 @@ impl Section {
     #[inline]
     pub fn enter() -> Self {
         let word = arch::current_word();
-        let entered = word != 0 && word != HOST_WORD && dispatch::is_running() && !hub().in_shim();
+        let entered = !dispatch::is_no_guest(word) && dispatch::is_running() && !hub().in_shim();
         if entered {
             hub().enter_section();
         }

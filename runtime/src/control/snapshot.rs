@@ -15,8 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use super::wire::{GuestState, HubState, Snapshot, What};
 use crate::arch::{syscall, syscall3, syscall4};
 use crate::guest::{Guest, State};
-use crate::hub::{Hub, Processor, hub, processor};
-use crate::monitor;
+use crate::hub::{Hub, hub};
 use crate::raw::{self, NS_PER_S};
 
 /// What is asked, and room for the answer.
@@ -77,15 +76,7 @@ pub fn take(stack: usize) -> Option<Snapshot> {
             }
             return Some(request.answer);
         }
-        let works = |processor: &&Processor| {
-            !processor.is_asleep() && !processor.is_turning() && monitor::is_running(processor)
-        };
-        if !hub.is_asleep() {
-            processor::each()
-                .iter()
-                .filter(works)
-                .for_each(Processor::preempt);
-        }
+        hub.urge();
     }
 }
 

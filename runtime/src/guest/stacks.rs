@@ -19,6 +19,7 @@
 
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::arch::syscall3;
 use crate::raw::{self, err};
@@ -63,6 +64,9 @@ pub struct Stacks {
     count: Cell<usize>,
     /// Whether MADV_GUARD_INSTALL works: unknown (0), yes (1), no (2).
     guards: Cell<u8>,
+    /// The range that all of it lies in, for kernel threads that are no guests.
+    lowest: AtomicUsize,
+    highest: AtomicUsize,
 }
 
 impl Stacks {
@@ -84,7 +88,14 @@ impl Stacks {
             ),
             count: Cell::new(0),
             guards: Cell::new(0),
+            lowest: AtomicUsize::new(usize::MAX),
+            highest: AtomicUsize::new(0),
         }
+    }
+
+    /// False: no stack of a guest's is there. Any kernel thread.
+    pub fn may_hold(&self, addr: usize) -> bool {
+        self.lowest.load(Ordering::Acquire) <= addr && addr < self.highest.load(Ordering::Acquire)
     }
 
     #[allow(clippy::mut_from_ref)]
@@ -254,6 +265,9 @@ impl Stacks {
                 libc::MADV_NOHUGEPAGE as u64,
             )
         };
+        self.lowest.fetch_min(base, Ordering::Release);
+        self.highest
+            .fetch_max(base + slots * size, Ordering::Release);
         self.count.set(n + 1);
         self.chunks()[n] = Chunk {
             base,

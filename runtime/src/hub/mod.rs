@@ -56,6 +56,7 @@ use crate::control::snapshot;
 use crate::guest::Guest;
 use crate::guest::slab::Slab;
 use crate::guest::stacks::Stacks;
+use crate::monitor;
 use crate::reactor::Reactor;
 use crate::timer::Timers;
 use giant::GIANT;
@@ -253,6 +254,19 @@ impl Hub {
     /// Whether every processor sleeps. For the monitor.
     pub fn is_asleep(&self) -> bool {
         processor::each().iter().all(Processor::is_asleep)
+    }
+
+    /// Makes those that work look at what came. For kernel threads that are no guests.
+    pub fn urge(&self) {
+        let works = |processor: &&Processor| {
+            !processor.is_asleep() && !processor.is_turning() && monitor::is_running(processor)
+        };
+        if !self.is_asleep() {
+            processor::each()
+                .iter()
+                .filter(works)
+                .for_each(Processor::preempt);
+        }
     }
 
     /// Asks that the guest that runs here lets the others run; the caller makes it look.

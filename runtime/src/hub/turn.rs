@@ -14,6 +14,7 @@ use core::sync::atomic::Ordering;
 use super::{Hub, Processor, TURN, processor};
 use crate::arch::switch;
 use crate::control::snapshot;
+use crate::foreign;
 use crate::guest::{Guest, Reason};
 use crate::monitor;
 use crate::raw;
@@ -76,6 +77,7 @@ impl Hub {
             if !self.mail.load(Ordering::Relaxed).is_null() {
                 snapshot::answer(self);
             }
+            foreign::answer(self);
             self.expire();
             if here.turns.get() == 0 || !self.has_ready() {
                 self.turn(here);
@@ -102,6 +104,7 @@ impl Hub {
         !self.inbox.load(Ordering::SeqCst).is_null()
             || self.signals.load(Ordering::SeqCst)
             || !self.mail.load(Ordering::SeqCst).is_null()
+            || foreign::asks()
     }
 
     /// Hands submissions to the kernel and takes events from it; sleeps if nobody

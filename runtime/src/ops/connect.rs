@@ -212,12 +212,19 @@ pub unsafe fn setsockopt(c: &mut Call<'_>) -> Outcome {
     if connects(c.a[1], c.a[2]) {
         return wait_untried(c);
     }
-    /// SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW (asm-generic/socket.h).
-    const NEW: [i32; 2] = [66, 67];
-    const OLD: [i32; 3] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT];
-    let option = c.a[2] as i32;
-    if c.a[1] as i32 == libc::SOL_SOCKET && (OLD.contains(&option) || NEW.contains(&option)) {
+    if changes_options(libc::SYS_setsockopt, c.a) {
         fds::table().options_change();
     }
     Outcome::Native
+}
+
+/// Whether a call changes how long calls on a socket wait.
+pub fn changes_options(nr: i64, a: [u64; 6]) -> bool {
+    /// SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW (asm-generic/socket.h).
+    const NEW: [i32; 2] = [66, 67];
+    const OLD: [i32; 3] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT];
+    let option = a[2] as i32;
+    nr == libc::SYS_setsockopt
+        && a[1] as i32 == libc::SOL_SOCKET
+        && (OLD.contains(&option) || NEW.contains(&option))
 }

@@ -10,7 +10,8 @@ use io_uring::{opcode, types};
 use super::iov::Buffers;
 use super::wait::{Direction, Limit, Place, Ready, readiness, send_all, transfer};
 use super::{Call, Outcome, lock, net, offloaded, send, tty};
-use crate::arch::{syscall, syscall3};
+use crate::arch::{syscall, syscall1, syscall3};
+use crate::hub::Hub;
 use crate::mounts;
 use crate::offload;
 use crate::private;
@@ -356,7 +357,7 @@ pub unsafe fn close(c: &mut Call<'_>) -> Outcome {
     }
     // Asked while the number still has its state.
     let lingers = fds::table().get(fd).is_some_and(|state| state.lingers(fd));
-    abandon_number(c, fd);
+    abandon_number(c.hub, fd);
     if lingers || mounts::is_slow_file(c.guest, fd) {
         return offloaded::hand_over(c);
     }
@@ -364,15 +365,66 @@ pub unsafe fn close(c: &mut Call<'_>) -> Outcome {
 }
 
 /// What is to be done before the program closes a number.
-fn abandon_number(c: &Call<'_>, fd: i32) {
+fn abandon_number(hub: &Hub, fd: i32) {
     // SAFETY: the reference ends with the statement.
-    unsafe { c.hub.reactor() }.settle(fd);
+    unsafe { hub.reactor() }.settle(fd);
     if let Some(kept) = fds::table().keep_for_waiters(fd) {
         // A failure leaves the waits without events, which a signal still ends.
         // SAFETY: the reference ends with the statement.
-        let _ = unsafe { c.hub.reactor() }.arm(kept);
+        let _ = unsafe { hub.reactor() }.arm(kept);
     }
     fds::table().closed(fd);
+}
+
+/// close(2) of a foreign thread, on the hub. `None`: the number is settled, and the caller is
+/// to close it itself, which may take long; [`closed_elsewhere`] follows.
+pub fn close_here(hub: &Hub, fd: i32) -> Option<i64> {
+    if private::is_ours(fd) {
+        return Some(err(libc::EBADF));
+    }
+    let state = fds::table().get(fd);
+    let slow = state.is_none_or(|state| {
+        matches!(state.kind(fd), Kind::Regular | Kind::Other) || state.lingers(fd)
+    });
+    abandon_number(hub, fd);
+    // SAFETY: no pointers.
+    (!slow).then(|| unsafe { syscall1(libc::SYS_close, fd as u64) })
+}
+
+/// A foreign thread has closed a number itself. A guest that used it meanwhile has made its
+/// kind known again.
+pub fn closed_elsewhere(fd: i32) {
+    if fds::table()
+        .get(fd)
+        .is_some_and(|state| matches!(state.known_kind(), Some(Kind::Regular | Kind::Other)))
+    {
+        fds::table().closed(fd);
+    }
+}
+
+/// What dup2(2) and dup3(2) need before they are made, or their result.
+pub fn before_dup2(hub: &Hub, old: i32, new: i32) -> Option<i64> {
+    if private::is_ours(old) {
+        return Some(err(libc::EBADF));
+    }
+    if private::is_ours(new) {
+        // Ours cannot move away: the ring keeps its number. As dup2(2) says of a number that
+        // is being opened elsewhere.
+        return Some(err(libc::EBUSY));
+    }
+    if old != new {
+        abandon_number(hub, new);
+    }
+    None
+}
+
+/// Whether a call changes the status flags of a description.
+pub fn changes_flags(nr: i64, a: [u64; 6]) -> bool {
+    match nr {
+        libc::SYS_fcntl => a[1] as i32 == libc::F_SETFL,
+        libc::SYS_ioctl => a[1] == libc::FIONBIO,
+        _ => false,
+    }
 }
 
 /// dup2(2) and dup3(2).
@@ -380,19 +432,7 @@ fn abandon_number(c: &Call<'_>, fd: i32) {
 /// # Safety
 /// As [`read`].
 pub unsafe fn dup2(c: &mut Call<'_>) -> Outcome {
-    let (old, new) = (c.fd(0), c.fd(1));
-    if private::is_ours(old) {
-        return Outcome::Done(err(libc::EBADF));
-    }
-    if private::is_ours(new) {
-        // Ours cannot move away: the ring keeps its number. As dup2(2) says of a number that
-        // is being opened elsewhere.
-        return Outcome::Done(err(libc::EBUSY));
-    }
-    if old != new {
-        abandon_number(c, new);
-    }
-    Outcome::Native
+    before_dup2(c.hub, c.fd(0), c.fd(1)).map_or(Outcome::Native, Outcome::Done)
 }
 
 /// fcntl(2): changed flags must be asked again.
@@ -404,7 +444,7 @@ pub unsafe fn fcntl(c: &mut Call<'_>) -> Outcome {
     if let Some(outcome) = unsafe { lock::record(c) } {
         return outcome;
     }
-    if c.a[1] as i32 == libc::F_SETFL {
+    if changes_flags(libc::SYS_fcntl, c.a) {
         fds::table().flags_change();
     }
     Outcome::Native
@@ -415,7 +455,7 @@ pub unsafe fn fcntl(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn ioctl(c: &mut Call<'_>) -> Outcome {
-    if c.a[1] == libc::FIONBIO {
+    if changes_flags(libc::SYS_ioctl, c.a) {
         fds::table().flags_change();
     }
     Outcome::Native
@@ -426,13 +466,18 @@ pub unsafe fn ioctl(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn close_range(c: &mut Call<'_>) -> Outcome {
-    let (first, last, flags) = (c.a[0] as u32, c.a[1] as u32, c.a[2]);
+    close_range_here(c.hub, c.a).map_or(Outcome::Native, Outcome::Done)
+}
+
+/// As [`close_range`], for whoever calls. `None`: it is the kernel's.
+pub fn close_range_here(hub: &Hub, a: [u64; 6]) -> Option<i64> {
+    let (first, last, flags) = (a[0] as u32, a[1] as u32, a[2]);
     if first > last || flags & libc::CLOSE_RANGE_UNSHARE as u64 != 0 {
-        return Outcome::Native;
+        return None;
     }
     if flags == 0 {
         for fd in first..=last.min(first.saturating_add(1 << 16)) {
-            abandon_number(c, fd as i32);
+            abandon_number(hub, fd as i32);
         }
     }
     let mut from = first;
@@ -445,12 +490,12 @@ pub unsafe fn close_range(c: &mut Call<'_>) -> Outcome {
             // SAFETY: no pointers.
             let ret = unsafe { syscall3(libc::SYS_close_range, from as u64, upto as u64, flags) };
             if ret != 0 {
-                return Outcome::Done(ret);
+                return Some(ret);
             }
         }
         match ours {
             Some(fd) if fd < last => from = fd + 1,
-            _ => return Outcome::Done(0),
+            _ => return Some(0),
         }
     }
 }

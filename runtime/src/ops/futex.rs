@@ -15,7 +15,7 @@ use crate::errno::Errno;
 use crate::frame::Frame;
 use crate::futex::{Direct, Kind, MATCH_ANY, PiLock, Shared, TABLE, WAITV_MAX, WaitEntry, Waiter};
 use crate::guest::{Guest, Reason, State};
-use crate::hub::hub;
+use crate::hub::{hub, processor};
 use crate::offload;
 use crate::parking::{self, Sleeper};
 use crate::raw::{self, ERESTARTSYS, err};
@@ -57,7 +57,9 @@ fn run(caller: Caller, a: [u64; 6]) -> Outcome {
     let [address, op, value, timeout, address2, value3] = a;
     let address = address as usize;
     let command = op as i32 & libc::FUTEX_CMD_MASK;
-    if op as i32 & libc::FUTEX_PRIVATE_FLAG == 0 && super::memory::is_shared(address) {
+    if op as i32 & libc::FUTEX_PRIVATE_FLAG == 0
+        && (super::memory::is_shared(address) || is_for_end_of_foreign(caller, command, a[2]))
+    {
         return shared(caller, command, a);
     }
     if op as i32 & libc::FUTEX_CLOCK_REALTIME != 0 && !takes_clock(command) {
@@ -165,6 +167,22 @@ fn run(caller: Caller, a: [u64; 6]) -> Outcome {
         }
         Err(e) => e.to_ret(),
     })
+}
+
+/// Whether the caller waits for the end of a thread that is no guest, as libc's join does:
+/// the kernel clears that word, and wakes.
+fn is_for_end_of_foreign(caller: Caller, command: i32, tid: u64) -> bool {
+    let hub = hub();
+    if !matches!(command, libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET)
+        || matches!(caller, Caller::Guest(_)) && !hub.has_foreign()
+        || tid == 0
+        || tid as i32 == processor::first().kernel_tid()
+    {
+        return false;
+    }
+    // The numbers of guests are none of the kernel's.
+    // SAFETY: signal 0 only asks.
+    unsafe { arch::syscall3(libc::SYS_tgkill, hub.pid.get() as u64, tid, 0) == 0 }
 }
 
 /// Whether a command may say which clock its time-out is of.

@@ -87,6 +87,38 @@ pub fn is_shared(address: usize) -> bool {
 const MAP_STACK_PRIVATE: u64 = (libc::MAP_STACK | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
 const MAP_NORESERVE: u64 = libc::MAP_NORESERVE as u64;
 
+/// What of a call of mmap(2) is to be known once it is made.
+pub struct Mapped {
+    len: usize,
+    writable: bool,
+    /// Other processes may have the memory too.
+    pub shared: bool,
+    /// It may be an object's code.
+    pub code: bool,
+}
+
+impl Mapped {
+    /// Of a call with these arguments.
+    pub fn of([_, len, prot, flags, ..]: [u64; 6]) -> Self {
+        Mapped {
+            len: len as usize,
+            writable: prot & libc::PROT_WRITE as u64 != 0,
+            shared: flags & libc::MAP_TYPE as u64 != libc::MAP_PRIVATE as u64,
+            code: prot & libc::PROT_EXEC as u64 != 0 && flags & libc::MAP_ANONYMOUS as u64 == 0,
+        }
+    }
+
+    /// It was made, and is at `addr`.
+    pub fn note(&self, addr: usize) {
+        if self.shared {
+            note_shared(addr, addr + self.len);
+            if self.writable {
+                heir::memory_is_shared();
+            }
+        }
+    }
+}
+
 /// mmap(2).
 ///
 /// # Safety
@@ -99,10 +131,9 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
     {
         return Outcome::Done(addr as i64);
     }
-    let shared = flags & libc::MAP_TYPE as u64 != libc::MAP_PRIVATE as u64;
-    let code = prot & libc::PROT_EXEC as u64 != 0 && flags & libc::MAP_ANONYMOUS as u64 == 0;
+    let maps = Mapped::of(c.a);
     let reads = flags & (libc::MAP_POPULATE | libc::MAP_LOCKED) as u64 != 0;
-    if !shared && !code && !reads {
+    if !maps.shared && !maps.code && !reads {
         return Outcome::Native;
     }
     let addr = if reads {
@@ -112,13 +143,8 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
         unsafe { arch::syscall(c.frame.rax, c.a) }
     };
     if !(-4095..0).contains(&addr) {
-        if shared {
-            note_shared(addr as usize, addr as usize + len as usize);
-            if prot & libc::PROT_WRITE as u64 != 0 {
-                heir::memory_is_shared();
-            }
-        }
-        if code {
+        maps.note(addr as usize);
+        if maps.code {
             offload::patch(c.guest, addr as usize, len as usize);
         }
     }
@@ -133,21 +159,26 @@ pub unsafe fn shmat(c: &mut Call<'_>) -> Outcome {
     // SAFETY: the guest's own call, unchanged.
     let addr = unsafe { arch::syscall(c.frame.rax, c.a) };
     if !(-4095..0).contains(&addr) {
-        let mut info = core::mem::MaybeUninit::<libc::shmid_ds>::zeroed();
-        // SAFETY: the kernel fills `info`; zero is a valid value of it.
-        let size = unsafe {
-            arch::syscall3(
-                libc::SYS_shmctl,
-                c.a[0],
-                libc::IPC_STAT as u64,
-                info.as_mut_ptr() as u64,
-            );
-            info.assume_init().shm_segsz
-        };
-        note_shared(addr as usize, addr as usize + size.max(4096));
-        heir::memory_is_shared();
+        note_segment(c.a[0], addr as usize);
     }
     Outcome::Done(addr)
+}
+
+/// The segment with this identifier was attached at `addr`.
+pub fn note_segment(id: u64, addr: usize) {
+    let mut info = core::mem::MaybeUninit::<libc::shmid_ds>::zeroed();
+    // SAFETY: the kernel fills `info`; zero is a valid value of it.
+    let size = unsafe {
+        arch::syscall3(
+            libc::SYS_shmctl,
+            id,
+            libc::IPC_STAT as u64,
+            info.as_mut_ptr() as u64,
+        );
+        info.assume_init().shm_segsz
+    };
+    note_shared(addr, addr + size.max(4096));
+    heir::memory_is_shared();
 }
 
 /// mprotect(2).

@@ -7,7 +7,7 @@
 use super::{Call, Outcome, cpu_clock};
 use crate::arch::{self, syscall0};
 use crate::guest::{Guest, Reason};
-use crate::hub::processor;
+use crate::hub::{Hub, processor};
 use crate::raw::{self, ERESTARTNOHAND, err};
 use crate::signal::{self, Action, AltStack, Info, LAST, StackT, UNBLOCKABLE, bit};
 
@@ -39,31 +39,36 @@ fn put<T: Copy>(to: u64, value: &T) -> bool {
 /// # Safety
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn rt_sigaction(c: &mut Call<'_>) -> Outcome {
-    let [number, new, old, size, ..] = c.a;
+    Outcome::Done(sigaction(c.hub, c.a))
+}
+
+/// As [`rt_sigaction`], for whoever calls.
+pub fn sigaction(hub: &Hub, a: [u64; 6]) -> i64 {
+    let [number, new, old, size, ..] = a;
     let signal = number as i32;
     if size != SET {
-        return done(libc::EINVAL);
+        return err(libc::EINVAL);
     }
     let action = if new == 0 {
         None
     } else {
         match get::<Action>(new) {
             Some(action) => Some(action),
-            None => return done(libc::EFAULT),
+            None => return err(libc::EFAULT),
         }
     };
     if !(1..=LAST).contains(&signal) || action.is_some() && bit(signal) & UNBLOCKABLE != 0 {
-        return done(libc::EINVAL);
+        return err(libc::EINVAL);
     }
     let before = signal::view(signal);
     if let Some(action) = action {
         signal::set_action(signal, action);
-        signal::discard_ignored(c.hub, signal);
+        signal::discard_ignored(hub, signal);
     }
     if old != 0 && !put(old, &before) {
-        return done(libc::EFAULT);
+        return err(libc::EFAULT);
     }
-    Outcome::Done(0)
+    0
 }
 
 /// rt_sigprocmask(2).
@@ -152,27 +157,27 @@ enum Target {
     Other,
 }
 
-fn target(c: &Call<'_>, tid: i32) -> Target {
-    match c.hub.find(tid) {
+fn target(hub: &Hub, tid: i32) -> Target {
+    match hub.find(tid) {
         Some(guest) => Target::Guest(guest),
-        None if tid == c.hub.pid.get() && !c.hub.has_foreign() => Target::Ended,
+        None if tid == hub.pid.get() && !hub.has_foreign() => Target::Ended,
         None => Target::Other,
     }
 }
 
-fn send(c: &Call<'_>, tid: i32, signal: i32, info: Option<Info>) -> Outcome {
+fn send(hub: &Hub, tid: i32, signal: i32, info: Option<Info>) -> Outcome {
     if !(0..=LAST).contains(&signal) {
         return done(libc::EINVAL);
     }
-    match target(c, tid) {
+    match target(hub, tid) {
         Target::Guest(_) if signal == 0 => Outcome::Done(0),
         Target::Guest(guest) => {
             let info = info.unwrap_or_else(|| {
                 // SAFETY: no arguments.
                 let uid = unsafe { syscall0(libc::SYS_getuid) } as u32;
-                Info::of_sender(signal, libc::SI_TKILL, c.hub.pid.get(), uid)
+                Info::of_sender(signal, libc::SI_TKILL, hub.pid.get(), uid)
             });
-            Outcome::Done(signal::send(c.hub, guest, signal, &info))
+            Outcome::Done(signal::send(hub, guest, signal, &info))
         }
         Target::Ended => Outcome::Done(0),
         Target::Other => Outcome::Native,
@@ -184,10 +189,7 @@ fn send(c: &Call<'_>, tid: i32, signal: i32, info: Option<Info>) -> Outcome {
 /// # Safety
 /// As [`rt_sigaction`].
 pub unsafe fn tkill(c: &mut Call<'_>) -> Outcome {
-    if c.a[0] as i32 <= 0 {
-        return done(libc::EINVAL);
-    }
-    send(c, c.a[0] as i32, c.a[1] as i32, None)
+    to_thread(c.hub, libc::SYS_tkill, c.a)
 }
 
 /// tgkill(2).
@@ -195,15 +197,7 @@ pub unsafe fn tkill(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`rt_sigaction`].
 pub unsafe fn tgkill(c: &mut Call<'_>) -> Outcome {
-    let [group, tid, signal, ..] = c.a.map(|a| a as i32);
-    if group <= 0 || tid <= 0 {
-        return done(libc::EINVAL);
-    }
-    if group != c.hub.pid.get() {
-        // No guest is in another process: the kernel says ESRCH if it is one of ours.
-        return Outcome::Native;
-    }
-    send(c, tid, signal, None)
+    to_thread(c.hub, libc::SYS_tgkill, c.a)
 }
 
 /// rt_tgsigqueueinfo(2).
@@ -211,18 +205,32 @@ pub unsafe fn tgkill(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`rt_sigaction`].
 pub unsafe fn rt_tgsigqueueinfo(c: &mut Call<'_>) -> Outcome {
-    let [group, tid, signal, ..] = c.a.map(|a| a as i32);
-    let Some(mut info) = get::<Info>(c.a[3]) else {
-        return done(libc::EFAULT);
-    };
-    info.set_signal(signal);
+    to_thread(c.hub, libc::SYS_rt_tgsigqueueinfo, c.a)
+}
+
+/// The three calls above, for whoever makes them.
+pub fn to_thread(hub: &Hub, nr: i64, a: [u64; 6]) -> Outcome {
+    let [group, tid, signal] = match nr {
+        libc::SYS_tkill => [hub.pid.get() as u64, a[0], a[1]],
+        _ => [a[0], a[1], a[2]],
+    }
+    .map(|a| a as i32);
+    let mut info = None;
+    if nr == libc::SYS_rt_tgsigqueueinfo {
+        let Some(mut given) = get::<Info>(a[3]) else {
+            return done(libc::EFAULT);
+        };
+        given.set_signal(signal);
+        info = Some(given);
+    }
     if group <= 0 || tid <= 0 {
         return done(libc::EINVAL);
     }
-    if group != c.hub.pid.get() {
+    if group != hub.pid.get() {
+        // No guest is in another process: the kernel says ESRCH if it is one of ours.
         return Outcome::Native;
     }
-    send(c, tid, signal, Some(info))
+    send(hub, tid, signal, info)
 }
 
 /// rt_sigtimedwait(2): sigwait, sigwaitinfo, sigtimedwait.

@@ -166,6 +166,11 @@ impl FdState {
         kind
     }
 
+    /// What it refers to, if that was asked.
+    pub fn known_kind(&self) -> Option<Kind> {
+        self.kind.get()
+    }
+
     /// Remembers what the program has just made, which cannot be asked for.
     pub fn set_kind(&self, kind: Kind) {
         self.kind.set(Some(kind));

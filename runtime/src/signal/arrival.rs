@@ -8,6 +8,7 @@ use super::{Action, FAULTS, Info, always, bit, deliver, mask, timer};
 use crate::arch::{self, Ucontext, syscall0, syscall3};
 use crate::catch;
 use crate::control::on_signal;
+use crate::foreign::FOREIGN_WORD;
 use crate::guest::Guest;
 use crate::host::{HOST_WORD, POOL_WORD};
 use crate::hub::{Hub, Processor, everywhere, hub, processor};
@@ -35,7 +36,7 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     if on_signal::is_meant(signal) && !is_shared_child(hub) {
         return;
     }
-    if word == 0 || is_shared_child(hub) {
+    if matches!(word, 0 | FOREIGN_WORD) || is_shared_child(hub) {
         if bit(signal) & FAULTS != 0 && info.code() > 0 && uc.fix_up() {
             return;
         }

@@ -6,6 +6,16 @@ use core::arch::x86_64::{
     _mm_set1_epi8,
 };
 
+/// Whether words of a stack may be the instruction pointer that the kernel saved when a
+/// signal came, and the two after it: flags, of which one is always set, and segments, which
+/// begin with that of a program's code.
+pub fn may_be_interrupted(words: [u64; 3]) -> bool {
+    /// User code of a 64-bit process.
+    const CODE: u16 = 0x33;
+    let [_, flags, segments] = words;
+    flags & 2 != 0 && flags < 1 << 22 && segments as u16 == CODE
+}
+
 /// Bytes that [`displacement_opcodes`] answers for.
 pub const BLOCK: usize = 16;
 

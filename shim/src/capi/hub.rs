@@ -23,7 +23,7 @@ use crate::monkey::{self, PatchError};
 pub extern "C" fn gevent_patch_all() -> c_int {
     call(|| match monkey::patch_all() {
         Ok(()) => 0,
-        Err(PatchError::Late(_)) => -libc::EBUSY,
+        Err(PatchError::Late(..)) => -libc::EBUSY,
         Err(PatchError::Privileged) => -libc::EPERM,
         Err(PatchError::Config(_)) => -libc::EINVAL,
         Err(_) => -libc::ENOTSUP,

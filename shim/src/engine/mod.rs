@@ -35,6 +35,27 @@ pub struct Installed {
     pub eh_frame: u64,
     /// How to put everything back.
     pub undo: Vec<crate::patch::Edit>,
+    /// Instructions that are in a stub: where they were and where they are.
+    pub moved: Vec<(u64, u64)>,
+}
+
+impl Installed {
+    /// What has to be written for the stubs to be used.
+    pub fn edits(&self) -> Vec<crate::patch::Edit> {
+        let undo = self.undo.iter();
+        undo.map(|edit| crate::patch::Edit {
+            addr: edit.addr,
+            old: edit.new.clone(),
+            new: edit.old.clone(),
+        })
+        .collect()
+    }
+
+    /// What is written over: first address and the one after the last.
+    pub fn windows(&self) -> impl Iterator<Item = (u64, u64)> {
+        let undo = self.undo.iter();
+        undo.map(|edit| (edit.addr, edit.addr + edit.new.len() as u64))
+    }
 }
 
 /// Why an engine did nothing.
@@ -46,6 +67,9 @@ pub enum InstallError {
     /// A window that the planner allowed can't be moved where the stubs are.
     #[error("the instructions at {0:#x} can't be moved")]
     Relocation(u64),
+    /// The engine writes where it makes its stubs, which other threads do not allow.
+    #[error("this engine can't patch beside other threads")]
+    Unstaged,
     /// The text stayed as it was.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -70,6 +94,24 @@ pub trait Engine: std::fmt::Debug + Sync {
         windows: &[Window],
         mappings: &[Mapping],
     ) -> Result<Installed, InstallError>;
+
+    /// Makes the stubs of `windows`, and leaves the text as it is: its
+    /// [`edits`](Installed::edits) are for [`patch::write`](crate::patch::write()).
+    ///
+    /// # Errors
+    /// [`InstallError`]; also if the engine can't.
+    ///
+    /// # Safety
+    /// `windows` must be the plan of the bytes at `target`.
+    unsafe fn stage(
+        &self,
+        target: &Target,
+        windows: &[Window],
+        mappings: &[Mapping],
+    ) -> Result<Installed, InstallError> {
+        let _ = (target, windows, mappings);
+        Err(InstallError::Unstaged)
+    }
 
     /// Puts the text back. Stubs stay: a thread may still be in one.
     ///

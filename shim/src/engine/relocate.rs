@@ -44,6 +44,16 @@ impl Engine for Relocate {
         unsafe { install_with(target, windows, mappings, write) }
     }
 
+    unsafe fn stage(
+        &self,
+        target: &Target,
+        windows: &[Window],
+        mappings: &[Mapping],
+    ) -> Result<Installed, InstallError> {
+        // SAFETY: the caller's contract; nothing is written.
+        unsafe { install_with(target, windows, mappings, leave) }
+    }
+
     unsafe fn remove(&self, installed: &Installed) -> Result<(), WriteError> {
         // SAFETY: the caller's contract.
         unsafe { patch::write(installed.text.clone(), &installed.undo) }
@@ -58,6 +68,14 @@ unsafe fn write(target: &Target, jumps: &[(Edit, u64)]) -> Result<(), WriteError
     let edits: Vec<Edit> = jumps.iter().map(|(edit, _)| edit.clone()).collect();
     // SAFETY: the caller's contract.
     unsafe { patch::write(target.text.clone(), &edits) }
+}
+
+/// Writes none, for now.
+///
+/// # Safety
+/// None is needed.
+unsafe fn leave(_: &Target, _: &[(Edit, u64)]) -> Result<(), WriteError> {
+    Ok(())
 }
 
 /// Writes the jumps of `(edit, stub)` pairs in the target's text, all or none.
@@ -104,12 +122,14 @@ pub(super) unsafe fn install_with(
         region,
         eh_frame: built.eh_frame,
         undo: undo.collect(),
+        moved: built.moved,
     })
 }
 
 struct Built {
     bytes: Vec<u8>,
     jumps: Vec<(Edit, u64)>,
+    moved: Vec<(u64, u64)>,
     eh_frame: u64,
 }
 
@@ -120,6 +140,7 @@ fn build(target: &Target, windows: &[Window], base: u64) -> Result<Built, Instal
     bytes[..8].copy_from_slice(&target.entry.to_le_bytes());
     let mut jumps = Vec::with_capacity(windows.len());
     let mut entries = Vec::with_capacity(windows.len());
+    let mut moved = Vec::new();
     for (i, window) in windows.iter().enumerate() {
         let record = HEADER + i * RECORD;
         let at = base + bytes.len() as u64;
@@ -145,6 +166,8 @@ fn build(target: &Target, windows: &[Window], base: u64) -> Result<Built, Instal
             old: window.bytes.clone(),
             new,
         };
+        let places = stub.moved.iter();
+        moved.extend(places.map(|&(old, new)| (edit.addr + old as u64, at + new as u64)));
         jumps.push((edit, at));
         bytes.extend(stub.code);
         bytes.resize(bytes.len().next_multiple_of(16), 0xcc);
@@ -155,6 +178,7 @@ fn build(target: &Target, windows: &[Window], base: u64) -> Result<Built, Instal
     Ok(Built {
         bytes,
         jumps,
+        moved,
         eh_frame,
     })
 }

@@ -12,6 +12,7 @@ mod bad_input;
 mod basics;
 mod fork;
 mod kills;
+mod late;
 mod many;
 mod objects;
 mod patching;
@@ -62,7 +63,7 @@ const MODES: [(Mode, &str); 4] = [
 
 /// The tests and the modes in which they run: those of patching do it themselves.
 fn all() -> impl Iterator<Item = (Test, &'static [(Mode, &'static str)])> {
-    let files: [(&[Test], &'static [_]); 9] = [
+    let files: [(&[Test], &'static [_]); 10] = [
         (basics::TESTS, &MODES),
         (many::TESTS, &MODES),
         (kills::TESTS, &MODES),
@@ -72,6 +73,7 @@ fn all() -> impl Iterator<Item = (Test, &'static [(Mode, &'static str)])> {
         (bad_input::TESTS, &MODES),
         (fork::TESTS, &MODES),
         (patching::TESTS, &MODES[..1]),
+        (late::TESTS, &MODES[..1]),
     ];
     let files = files.into_iter();
     files.flat_map(|(tests, modes)| tests.iter().map(move |&test| (test, modes)))

@@ -449,6 +449,25 @@ impl Ucontext {
         self.mc.rip = ip;
     }
 
+    /// What a call has returned, where one was made.
+    pub fn result(&self) -> i64 {
+        self.mc.rax as i64
+    }
+
+    /// The registers of a call's arguments.
+    pub fn args(&self) -> [u64; 6] {
+        let mc = &self.mc;
+        [mc.rdi, mc.rsi, mc.rdx, mc.r10, mc.r8, mc.r9]
+    }
+
+    /// Makes a call again, whose `syscall` is right before where this goes on.
+    pub fn repeat(&mut self, nr: i64, args: [u64; 6]) {
+        self.mc.rip -= SYSCALL_LEN;
+        self.mc.rax = nr as u64;
+        let mc = &mut self.mc;
+        [mc.rdi, mc.rsi, mc.rdx, mc.r10, mc.r8, mc.r9] = args;
+    }
+
     /// Enters dispatch with the call whose number and arguments are in the registers, as a
     /// site with this record; `full` saves the whole vector state.
     pub fn enter_call(&mut self, record: *const SiteRecord, full: bool) {

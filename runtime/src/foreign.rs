@@ -1,0 +1,305 @@
+//! Kernel threads of the program's own beside a hub: those that were there before it, if
+//! the program patched late, the threads they make, and those of a
+//! [`ThreadPool`](crate::api::ThreadPool).
+//!
+//! They are no guests: what they wait for the kernel waits for. But they share
+//! descriptors, handlers, memory and locks with guests, so these calls of theirs are not
+//! the kernel's alone:
+//!
+//! | call | because |
+//! |---|---|
+//! | futex | guests wait in the table, which wakes and lets wait both |
+//! | close, close_range, dup2, dup3 | what the hub knows of a descriptor is not its successor's |
+//! | fcntl, ioctl, setsockopt | what the hub knows of flags and time-outs changes |
+//! | rt_sigaction | the kernel has the hub's handlers |
+//! | tkill, tgkill, rt_tgsigqueueinfo | the kernel does not know guests |
+//! | mmap, shmat, munmap, mprotect | memory that is shared, code, stacks of guests |
+//! | clone, fork | the new thread is no guest either; a child has no hub |
+//! | exit | who waits for a robust lock may be a guest |
+//!
+//! # Errands
+//! What the hub keeps belongs to our code, on one kernel thread at a time. So a foreign
+//! thread hands a function over and sleeps until a host context has run it. A hub that
+//! works looks when a guest parks or gives way; one that goes on for longer is asked to.
+//!
+//! # Synchronization
+//! `ERRANDS` is a list that anybody pushes to and a host context takes as a whole. An
+//! errand lies on its maker's stack and is the hub's from the push until its sleeper is
+//! woken; every signal is blocked meanwhile, so that no handler leaves that stack. A
+//! sleeping hub looks at the list between the publication of `sleeping` and its sleep, as it
+//! does at its inbox.
+#![allow(unsafe_code)]
+
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::arch::{self, syscall0, syscall3};
+use crate::deadline::Deadline;
+use crate::dispatch;
+use crate::fork;
+use crate::frame::Frame;
+use crate::futex::{Shared, TABLE};
+use crate::guest::life;
+use crate::hub::{Hub, hub};
+use crate::ops::{self, Outcome};
+use crate::parking::{self, Sleeper};
+use crate::raw;
+use crate::reactor::fds;
+use crate::signal;
+use crate::wanted;
+
+/// The thread-local word of such a thread.
+pub const FOREIGN_WORD: usize = 3;
+
+/// How long a hub may take before it is asked with a signal, in nanoseconds.
+const PATIENCE: u64 = 2_000_000;
+
+struct Errand {
+    run: unsafe fn(*mut (), &'static Hub),
+    with: *mut (),
+    next: *mut Errand,
+    done: Sleeper,
+}
+
+static ERRANDS: AtomicPtr<Errand> = AtomicPtr::new(ptr::null_mut());
+
+/// Whether somebody waits for a host context.
+pub fn asks() -> bool {
+    !ERRANDS.load(Ordering::SeqCst).is_null()
+}
+
+/// Host context: runs what was handed over, oldest first.
+pub fn answer(hub: &'static Hub) {
+    if ERRANDS.load(Ordering::Relaxed).is_null() {
+        return;
+    }
+    let mut taken = ERRANDS.swap(ptr::null_mut(), Ordering::SeqCst);
+    let mut ordered: *mut Errand = ptr::null_mut();
+    // SAFETY: errands of makers that sleep until they are woken here.
+    unsafe {
+        while !taken.is_null() {
+            let next = (*taken).next;
+            (*taken).next = ordered;
+            ordered = taken;
+            taken = next;
+        }
+        while !ordered.is_null() {
+            let errand = ordered;
+            ordered = (*errand).next;
+            ((*errand).run)((*errand).with, hub);
+            parking::wake_owner((*errand).done.owner(), true);
+        }
+    }
+}
+
+/// The caller, which may have been marked as such a thread by a patching in vain, is none:
+/// it is to start a hub.
+pub fn becomes_first() {
+    if arch::current_word() == FOREIGN_WORD {
+        arch::set_current_word(0);
+    }
+}
+
+/// In a forked child, which has none of those that ask.
+pub fn reset_after_fork() {
+    ERRANDS.store(ptr::null_mut(), Ordering::Relaxed);
+}
+
+/// Has a host context run `f`, and waits for its result. For a foreign thread, while there
+/// is a hub.
+fn ask<R>(f: impl FnOnce(&'static Hub) -> R) -> R {
+    struct Task<F, R> {
+        f: Option<F>,
+        result: Option<R>,
+    }
+    unsafe fn run<F: FnOnce(&'static Hub) -> R, R>(task: *mut (), hub: &'static Hub) {
+        // SAFETY: the task below, whose maker sleeps.
+        let task = unsafe { &mut *task.cast::<Task<F, R>>() };
+        if let Some(f) = task.f.take() {
+            task.result = Some(f(hub));
+        }
+    }
+    fn runner<F: FnOnce(&'static Hub) -> R, R>(_: &Task<F, R>) -> unsafe fn(*mut (), &'static Hub) {
+        run::<F, R>
+    }
+    let mask = signal::block_all();
+    let task = UnsafeCell::new(Task {
+        f: Some(f),
+        result: None,
+    });
+    // SAFETY: nobody else has it yet.
+    let run = runner(unsafe { &*task.get() });
+    let errand = UnsafeCell::new(Errand {
+        run,
+        with: task.get().cast(),
+        next: ptr::null_mut(),
+        done: Sleeper::new(),
+    });
+    let own = errand.get();
+    let mut head = ERRANDS.load(Ordering::Relaxed);
+    loop {
+        // SAFETY: ours until it is in the list.
+        unsafe { (*own).next = head };
+        match ERRANDS.compare_exchange_weak(head, own, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => break,
+            Err(now) => head = now,
+        }
+    }
+    let hub = hub();
+    hub.notify();
+    loop {
+        let until = Deadline::monotonic(raw::now() + PATIENCE);
+        // SAFETY: `done` is shared with the hub, which writes it as an atomic.
+        if unsafe { &(*own).done }.sleep(Some(until)) == 0 {
+            break;
+        }
+        hub.urge();
+    }
+    signal::restore_kernel_mask(mask);
+    match task.into_inner().result {
+        Some(result) => result,
+        // Woken by the hub alone, after the function.
+        None => unreachable!("an errand that was not run"),
+    }
+}
+
+/// A call of such a thread.
+///
+/// # Safety
+/// `frame` must be of the present call.
+pub unsafe fn call(frame: &mut Frame) {
+    let nr = frame.rax as i64;
+    if matches!(nr, libc::SYS_clone | libc::SYS_clone3) {
+        // SAFETY: the present call.
+        if let Some(args) = unsafe { life::thread_args(frame) } {
+            // SAFETY: the TCB that libc made for the new thread.
+            unsafe { arch::set_word_of(args.tls, FOREIGN_WORD) };
+            frame.run_native();
+            return;
+        }
+    }
+    if !dispatch::is_running() {
+        dispatch::tell_of_end(frame);
+        frame.run_native();
+        return;
+    }
+    // SAFETY: the present call.
+    match unsafe { beside_a_hub(nr, frame) } {
+        Some(ret) => frame.rax = ret as u64,
+        None => frame.run_native(),
+    }
+}
+
+/// `None`: the call is the kernel's.
+///
+/// # Safety
+/// As [`call`].
+unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
+    let a = frame.args();
+    let native = || {
+        // SAFETY: the thread's own call, unchanged.
+        unsafe { arch::syscall(nr as u64, a) }
+    };
+    match nr {
+        libc::SYS_futex => {
+            // SAFETY: the present call.
+            unsafe { ops::futex::foreign(frame) };
+            Some(frame.rax as i64)
+        }
+        libc::SYS_close => ask(|hub| ops::fd::close_here(hub, a[0] as i32)).or_else(|| {
+            let ret = native();
+            ask(|_| ops::fd::closed_elsewhere(a[0] as i32));
+            Some(ret)
+        }),
+        libc::SYS_close_range => ask(|hub| ops::fd::close_range_here(hub, a)),
+        libc::SYS_dup2 | libc::SYS_dup3 => ask(|hub| {
+            ops::fd::before_dup2(hub, a[0] as i32, a[1] as i32).or_else(|| Some(native()))
+        }),
+        libc::SYS_fcntl | libc::SYS_ioctl | libc::SYS_setsockopt => {
+            let ret = native();
+            if ops::fd::changes_flags(nr, a) {
+                ask(|_| fds::table().flags_change());
+            }
+            if ops::connect::changes_options(nr, a) {
+                ask(|_| fds::table().options_change());
+            }
+            Some(ret)
+        }
+        libc::SYS_rt_sigaction => Some(ask(|hub| ops::signal::sigaction(hub, a))),
+        libc::SYS_tkill | libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo => {
+            match ask(|hub| ops::signal::to_thread(hub, nr, a)) {
+                Outcome::Done(ret) => Some(ret),
+                _ => None,
+            }
+        }
+        libc::SYS_munmap | libc::SYS_mprotect => {
+            if !hub().stacks.may_hold(a[0] as usize) {
+                return None;
+            }
+            ask(|hub| match nr {
+                libc::SYS_munmap => hub.stacks.unmap(a[0] as usize, a[1] as usize),
+                _ => hub
+                    .stacks
+                    .protect(a[0] as usize, a[1] as usize, a[2] as i32),
+            })
+        }
+        libc::SYS_mmap => {
+            let maps = ops::memory::Mapped::of(a);
+            let addr = native();
+            if !(-4095..0).contains(&addr) {
+                if maps.shared {
+                    ask(|_| maps.note(addr as usize));
+                }
+                if maps.code {
+                    wanted::on_exec_mapping(addr as usize, a[1] as usize);
+                }
+            }
+            Some(addr)
+        }
+        libc::SYS_shmat => {
+            let addr = native();
+            if !(-4095..0).contains(&addr) {
+                ask(|_| ops::memory::note_segment(a[0], addr as usize));
+            }
+            Some(addr)
+        }
+        libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork
+            if life::clone_flags(frame) & libc::CLONE_VM as u64 == 0 || nr == libc::SYS_fork =>
+        {
+            Some(fork::fork_foreign(native))
+        }
+        libc::SYS_exit => {
+            release_locks();
+            None
+        }
+        _ => {
+            dispatch::tell_of_end(frame);
+            None
+        }
+    }
+}
+
+/// What this thread's end does to the robust locks it holds. The kernel, which does it
+/// again, wakes no guest.
+fn release_locks() {
+    let (mut head, mut len) = (0usize, 0usize);
+    // SAFETY: the kernel writes two words.
+    let (ret, tid) = unsafe {
+        (
+            syscall3(
+                libc::SYS_get_robust_list,
+                0,
+                &raw mut head as u64,
+                &raw mut len as u64,
+            ),
+            syscall0(libc::SYS_gettid) as u32,
+        )
+    };
+    if ret == 0 && head != 0 {
+        // A broken list ends the walk; the kernel is silent about it too.
+        let _ = TABLE.exit_robust_list(&Shared, head, tid, |owner| {
+            parking::wake_owner(owner, false);
+        });
+    }
+}
