@@ -113,8 +113,7 @@ pub unsafe extern "C" fn dispatch(frame: *mut Frame) {
 
 unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
     let hub = guest.hub();
-    let here = processor::here();
-    if here.shared_child.get() {
+    if processor::here().shared_child.get() {
         // SAFETY: no arguments.
         if unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64 {
             // The child of a vfork, on its parent's TCB.
@@ -122,8 +121,12 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
             frame.run_native();
             return;
         }
-        here.shared_child.set(false);
-        signal::resync();
+        hub.enter_shim();
+        // Not before: a guest may be moved to another processor.
+        if processor::here().shared_child.replace(false) {
+            signal::resync();
+        }
+        hub.leave_shim();
     }
     // SAFETY: filled before there was a guest.
     let operation = unsafe {

@@ -33,6 +33,7 @@
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::os::unix::thread::JoinHandleExt;
 
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
@@ -65,7 +66,7 @@ const QUIET: u32 = 16;
 static BELL: AtomicU32 = AtomicU32::new(0);
 static PAUSED: AtomicBool = AtomicBool::new(false);
 static PRESENT: AtomicBool = AtomicBool::new(false);
-/// Its thread pointer, once it runs.
+/// Its thread pointer.
 static THREAD_POINTER: AtomicU64 = AtomicU64::new(0);
 
 const WAIT: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
@@ -78,10 +79,11 @@ pub fn start(quantum: Option<u64>) {
     PAUSED.store(false, Ordering::Relaxed);
     let spawned = std::thread::Builder::new()
         .stack_size(64 << 10)
-        .spawn(move || watch(quantum))
-        .is_ok();
-    PRESENT.store(spawned, Ordering::Relaxed);
-    if spawned {
+        .spawn(move || watch(quantum));
+    PRESENT.store(spawned.is_ok(), Ordering::Relaxed);
+    if let Ok(thread) = spawned {
+        // In glibc a pthread_t is the thread pointer.
+        THREAD_POINTER.store(thread.as_pthread_t(), Ordering::Release);
         // A program's last thread is its last, whatever we run beside it.
         libc_threads::discount(1);
     }
@@ -180,7 +182,6 @@ pub fn ring() {
 }
 
 fn watch(quantum: Option<u64>) {
-    THREAD_POINTER.store(arch::fs_base(), Ordering::Release);
     let hub = hub();
     let mut watch = Watch::new();
     let mut each: Vec<_> = processor::each()
@@ -376,6 +377,7 @@ pub fn hold() {
 pub fn reset_after_fork() {
     SENDING.store(0, Ordering::SeqCst);
     HELD.store(false, Ordering::SeqCst);
+    THREAD_POINTER.store(0, Ordering::Release);
 }
 
 /// Ends that.

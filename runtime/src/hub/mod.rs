@@ -145,17 +145,14 @@ impl Hub {
     /// that is so already.
     #[inline]
     pub fn enter_shim(&self) {
-        let here = processor::here();
         if processor::several() {
-            if here.in_shim() {
-                return;
+            if processor::enter_shim_here() {
+                compiler_fence(Ordering::SeqCst);
+                GIANT.lock();
             }
-            here.in_shim.store(true, Ordering::Relaxed);
-            compiler_fence(Ordering::SeqCst);
-            GIANT.lock();
             return;
         }
-        here.in_shim.store(true, Ordering::Relaxed);
+        processor::first().in_shim.store(true, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
     }
 
@@ -195,9 +192,9 @@ impl Hub {
         processor::here().in_section.load(Ordering::Relaxed)
     }
 
-    /// Whether our code runs here. For the signal handler.
+    /// Whether our code runs here. Also in a guest's own code.
     pub fn in_shim(&self) -> bool {
-        processor::here().in_shim()
+        processor::is_in_shim_here()
     }
 
     /// Lets the other processors run our code while this one sleeps in `f`, which touches

@@ -6,7 +6,9 @@
 //! # Which one code runs on
 //! A second thread-local word of every TCB that runs here says it: host contexts keep
 //! theirs, a guest's is written before it is switched to. A guest may be on another
-//! processor after every switch, so nothing of [`here`] is kept across one.
+//! processor after every switch, so nothing of [`here`] is kept across one. In its own code
+//! it may be moved at any instruction, so there [`here`] is not to be used at all, but for
+//! [`enter_shim_here`] and [`is_in_shim_here`].
 //!
 //! # Synchronization
 //! The `Cell`s belong to the processor's own kernel thread, in our code. Atomics are read
@@ -117,6 +119,27 @@ pub fn here() -> &'static Processor {
     // SAFETY: the word is null or was set by `settle_on` and `hand_over`.
     unsafe { processor.as_ref() }.unwrap_or(first())
 }
+
+/// Begins our code on the one this runs on: false if it runs already. In a guest's own code,
+/// which may be moved to another one until it has begun.
+#[inline]
+pub(super) fn enter_shim_here() -> bool {
+    // SAFETY: the flag is the processor's own kernel thread's.
+    let (_, was) = unsafe { arch::claim_flag(first() as *const _ as usize, IN_SHIM) };
+    !was
+}
+
+/// Whether our code runs on the one this runs on. As [`enter_shim_here`].
+#[inline]
+pub(super) fn is_in_shim_here() -> bool {
+    if !several() {
+        return first().in_shim();
+    }
+    // SAFETY: as above.
+    unsafe { arch::is_flag_set(first() as *const _ as usize, IN_SHIM) }
+}
+
+const IN_SHIM: usize = core::mem::offset_of!(Processor, in_shim);
 
 /// Whether one sleeps that does not lead.
 pub(super) fn has_idle() -> bool {

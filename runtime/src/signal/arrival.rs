@@ -50,6 +50,9 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
         return;
     }
     let here = processor::here();
+    if word != HOST_WORD && !here.in_shim() {
+        uc.restart_claim();
+    }
     if signal == PREEMPT && info.code() == libc::SI_TKILL && info.pid() == hub.pid.get() {
         sample::answer(uc);
         everywhere::answer(here);

@@ -1,5 +1,6 @@
 //! x86-64 Linux.
 
+mod claim;
 mod context;
 mod entry;
 mod interruptible;
@@ -13,6 +14,7 @@ mod tls;
 mod user;
 mod watched;
 
+pub use claim::{claim_flag, is_flag_set};
 pub use context::{
     Context, call_on, fs_base, init as init_context, prepare_call, prepare_frame, switch,
 };

@@ -19,6 +19,7 @@ use core::arch::asm;
 use core::mem::offset_of;
 use core::ptr;
 
+use super::claim;
 use super::entry::{self, xsave_size};
 use super::interruptible;
 use super::restorer::{enter_handler, restorer_address};
@@ -487,6 +488,12 @@ impl Ucontext {
         }
         self.mc.rip = user::fault_address();
         true
+    }
+
+    /// A guest that may be moved to another processor begins again what depends on which it
+    /// is on.
+    pub fn restart_claim(&mut self) {
+        self.mc.rip = claim::restarted(self.mc.rip);
     }
 
     /// If the thread is about to make an interruptible call that is to end, ends it.

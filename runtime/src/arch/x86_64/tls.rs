@@ -91,7 +91,7 @@ pub unsafe fn set_word_of(fs_base: u64, word: usize) {
 }
 
 /// Bytes from the first word to the second.
-const PROCESSOR: i64 = 8;
+pub(super) const PROCESSOR: i64 = 8;
 
 /// The second word of the TCB the CPU is on now.
 ///

@@ -23,8 +23,7 @@
 //! works looks when a guest parks or gives way; one that goes on for longer is asked to.
 //!
 //! # Synchronization
-//! `ERRANDS` is a list that anybody pushes to and a host context takes as a whole. An
-//! errand lies on its maker's stack and is the hub's from the push until its sleeper is
+//! An errand lies on its maker's stack and is the hub's from the push until its sleeper is
 //! woken; every signal is blocked meanwhile, so that no handler leaves that stack. A
 //! sleeping hub looks at the list between the publication of `sleeping` and its sleep, as it
 //! does at its inbox.
@@ -32,7 +31,6 @@
 
 use core::cell::UnsafeCell;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::arch::{self, syscall0, syscall3};
 use crate::deadline::Deadline;
@@ -55,42 +53,40 @@ pub const FOREIGN_WORD: usize = 3;
 /// How long a hub may take before it is asked with a signal, in nanoseconds.
 const PATIENCE: u64 = 2_000_000;
 
+mod errand;
+mod sync {
+    pub(super) use core::sync::atomic::AtomicPtr;
+}
+
+use errand::{List, Node};
+
+/// A function for a host context, and who waits for it.
 struct Errand {
     run: unsafe fn(*mut (), &'static Hub),
     with: *mut (),
-    next: *mut Errand,
     done: Sleeper,
 }
 
-static ERRANDS: AtomicPtr<Errand> = AtomicPtr::new(ptr::null_mut());
+static ERRANDS: List<Errand> = List::new(sync::AtomicPtr::new(ptr::null_mut()));
 
 /// Whether somebody waits for a host context.
 pub fn asks() -> bool {
-    !ERRANDS.load(Ordering::SeqCst).is_null()
+    !ERRANDS.is_empty()
 }
 
 /// Host context: runs what was handed over, oldest first.
 pub fn answer(hub: &'static Hub) {
-    if ERRANDS.load(Ordering::Relaxed).is_null() {
+    if ERRANDS.is_empty() {
         return;
     }
-    let mut taken = ERRANDS.swap(ptr::null_mut(), Ordering::SeqCst);
-    let mut ordered: *mut Errand = ptr::null_mut();
-    // SAFETY: errands of makers that sleep until they are woken here.
-    unsafe {
-        while !taken.is_null() {
-            let next = (*taken).next;
-            (*taken).next = ordered;
-            ordered = taken;
-            taken = next;
+    ERRANDS.take(|node| {
+        // SAFETY: an errand whose maker sleeps until it is woken here.
+        unsafe {
+            let errand = &(*node).task;
+            (errand.run)(errand.with, hub);
+            parking::wake_owner(errand.done.owner(), true);
         }
-        while !ordered.is_null() {
-            let errand = ordered;
-            ordered = (*errand).next;
-            ((*errand).run)((*errand).with, hub);
-            parking::wake_owner((*errand).done.owner(), true);
-        }
-    }
+    });
 }
 
 /// The caller, which may have been marked as such a thread by a patching in vain, is none:
@@ -103,7 +99,7 @@ pub fn becomes_first() {
 
 /// In a forked child, which has none of those that ask.
 pub fn reset_after_fork() {
-    ERRANDS.store(ptr::null_mut(), Ordering::Relaxed);
+    ERRANDS.clear();
 }
 
 /// Has a host context run `f`, and waits for its result. For a foreign thread, while there
@@ -130,28 +126,20 @@ fn ask<R>(f: impl FnOnce(&'static Hub) -> R) -> R {
     });
     // SAFETY: nobody else has it yet.
     let run = runner(unsafe { &*task.get() });
-    let errand = UnsafeCell::new(Errand {
+    let errand = UnsafeCell::new(Node::new(Errand {
         run,
         with: task.get().cast(),
-        next: ptr::null_mut(),
         done: Sleeper::new(),
-    });
+    }));
     let own = errand.get();
-    let mut head = ERRANDS.load(Ordering::Relaxed);
-    loop {
-        // SAFETY: ours until it is in the list.
-        unsafe { (*own).next = head };
-        match ERRANDS.compare_exchange_weak(head, own, Ordering::SeqCst, Ordering::Relaxed) {
-            Ok(_) => break,
-            Err(now) => head = now,
-        }
-    }
+    // SAFETY: it stays until the hub is done with it.
+    unsafe { ERRANDS.push(own) };
     let hub = hub();
     hub.notify();
     loop {
         let until = Deadline::monotonic(raw::now() + PATIENCE);
         // SAFETY: `done` is shared with the hub, which writes it as an atomic.
-        if unsafe { &(*own).done }.sleep(Some(until)) == 0 {
+        if unsafe { &(*own).task.done }.sleep(Some(until)) == 0 {
             break;
         }
         hub.urge();
@@ -303,3 +291,6 @@ fn release_locks() {
         });
     }
 }
+
+#[cfg(test)]
+mod interleavings;
