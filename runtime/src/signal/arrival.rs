@@ -111,7 +111,8 @@ unsafe fn asked_to_look(
     }
     // Several may have queued up: one is enough, and a guest that is giving way already is
     // not asked again, or the frames would pile up on its stack.
-    let gives_way = !guest.giving_way.get() && hub.take_preemption();
+    let gives_way =
+        !guest.giving_way.get() && deliver::has_room(guest, uc) && hub.take_preemption();
     if !gives_way && !processor::several() {
         return;
     }
@@ -153,8 +154,9 @@ unsafe fn in_guest(hub: &Hub, guest: &Guest, signal: i32, info: &Info, uc: &mut 
     unsafe {
         if guest.signal.deliverable() || !hub.has_ready() {
             deliver::into_context(guest, uc, None);
-        } else if guest.giving_way.get() {
-            // It is at the end of that, and begins again: frames would pile up.
+        } else if guest.giving_way.get() || !deliver::has_room(guest, uc) {
+            // It is at the end of that, and begins again: frames would pile up. Or it is asked
+            // again when its handlers have returned.
             hub.note_preemption();
             deliver::into_context(guest, uc, None);
         } else {

@@ -96,6 +96,16 @@ unsafe fn push(guest: &Guest, context: &mut Interrupted, due: &Due, running: Opt
     enter(guest, due);
 }
 
+/// Whether a guest's stack has room for the frame of a preemption and what that runs. A small
+/// one has none while handlers run, nested; they are let go on.
+pub(super) fn has_room(guest: &Guest, uc: &Ucontext) -> bool {
+    let (low, high) = guest.stack.get();
+    let sp = uc.sp();
+    // Elsewhere is an alternate stack, or the initial thread's, which grows.
+    let inside = (low..high).contains(&sp);
+    !inside || sp - low >= SigFrame::largest() as u64 + SLACK / 2
+}
+
 /// Makes a guest that was interrupted in its own code give way before it goes on.
 ///
 /// # Safety

@@ -397,6 +397,12 @@ impl Interrupted {
 }
 
 impl SigFrame {
+    /// Bytes that a frame takes at most, with the state of the vector registers and the red
+    /// zone above it.
+    pub fn largest() -> usize {
+        RED_ZONE + size_of::<SigFrame>() + xsave_size().max(FXSAVE) + 4 + 64 + 16
+    }
+
     /// The frame whose ucontext this is.
     ///
     /// # Safety
