@@ -124,6 +124,8 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     guest.frame.set(child);
     if args.stack_size != 0 {
         let low = args.stack_top.wrapping_sub(args.stack_size);
+        // What libc gives begins with the guard.
+        let low = low + hub.stacks.guard_at(low as usize) as u64;
         guest.stack.set((low.min(args.stack_top), args.stack_top));
     }
     guest.name.set(creator.name.get());

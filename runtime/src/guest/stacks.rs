@@ -192,6 +192,14 @@ impl Stacks {
         Some(0)
     }
 
+    /// Bytes of the guard that a stack of ours begins with.
+    pub fn guard_at(&self, base: usize) -> usize {
+        match self.find(base) {
+            Some((found, _, slot)) if found == base => slot.guard as usize * PAGE,
+            _ => 0,
+        }
+    }
+
     /// Serves `munmap(addr, len)`. `None`: not ours, or the kernel is to do it.
     pub fn unmap(&self, addr: usize, len: usize) -> Option<i64> {
         let (base, size, slot) = self.find(addr)?;

@@ -103,7 +103,7 @@ pub(super) fn has_room(guest: &Guest, uc: &Ucontext) -> bool {
     let sp = uc.sp();
     // Elsewhere is an alternate stack, or the initial thread's, which grows.
     let inside = (low..high).contains(&sp);
-    !inside || sp - low >= SigFrame::largest() as u64 + SLACK / 2
+    !inside || sp - low >= SigFrame::largest() as u64 + SLACK
 }
 
 /// Makes a guest that was interrupted in its own code give way before it goes on.
