@@ -91,13 +91,7 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let value = Arc::new(Lock::new(None));
-        let run = {
-            let value = Arc::clone(&value);
-            move || *value.lock() = Some(f())
-        };
-        let any = self.spawn_boxed(at, Box::new(run))?;
-        Ok(Greenlet { any, value })
+        self.spawn_typed(at, None, f)
     }
 
     /// As [`spawn`](Self::spawn), in a group.
@@ -111,13 +105,26 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.spawn_typed(at, Some(member), f)
+    }
+
+    fn spawn_typed<F, T>(
+        self,
+        at: &'static Location<'static>,
+        member: Option<Membership<'_>>,
+        f: F,
+    ) -> io::Result<Greenlet<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         let value = Arc::new(Lock::new(None));
         let run = {
             let value = Arc::clone(&value);
             move || *value.lock() = Some(f())
         };
         let body = Body::Rust(Box::new(run));
-        let any = self.spawn_body(at, body, Some(member))?;
+        let any = self.spawn_body(at, body, member)?;
         Ok(Greenlet { any, value })
     }
 
