@@ -179,6 +179,7 @@
 //! | killing a dead greenlet does nothing | the same | `the_dead_are_not_killed` |
 //! | `kill` waits until it has ended, or for its time-out | the same | `a_kill_with_a_time_limit`, `a_kill_without_waiting` |
 //! | a greenlet may catch its kill | the same | `a_kill_that_is_caught` |
+//! | greenlets of a hub share a thread; others are not to be touched | any hub's greenlets are killed and joined from any thread | `a_kill_reaches_one_that_runs_elsewhere`, `a_kill_reaches_one_that_waits_elsewhere`, `a_kill_that_is_caught_elsewhere` |
 //! | a kill is raised where the greenlet waits | the same in waits of this library; in libc's calls `ECANCELED` | `a_kill_interrupts_every_wait`, `a_kill_ends_a_call_of_libc` |
 //! | `Timeout` is raised once, in its own greenlet; time-outs nest | the same | `time_outs_nest` |
 //! | `Timeout(seconds, exception)` raises that | `Timeout::with_error` | `a_time_out_raises_its_own_error` |

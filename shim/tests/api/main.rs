@@ -11,6 +11,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod bad_input;
 mod basics;
 mod fork;
+mod hubs;
 mod kills;
 mod many;
 mod objects;
@@ -62,10 +63,11 @@ const MODES: [(Mode, &str); 4] = [
 
 /// The tests and the modes in which they run: those of patching do it themselves.
 fn all() -> impl Iterator<Item = (Test, &'static [(Mode, &'static str)])> {
-    let files: [(&[Test], &'static [_]); 9] = [
+    let files: [(&[Test], &'static [_]); 10] = [
         (basics::TESTS, &MODES),
         (many::TESTS, &MODES),
         (kills::TESTS, &MODES),
+        (hubs::TESTS, &MODES),
         (objects::TESTS, &MODES),
         (queues::TESTS, &MODES),
         (servers::TESTS, &MODES),
