@@ -131,6 +131,21 @@
 //! }
 //! ```
 //!
+//! # In C
+//! `include/gevent.h` has all of this for C, function by function; [`crate::capi`] says what
+//! stands there for closures and types of Rust's.
+//!
+//! | in Rust | in C | example in `tests/examples` |
+//! |---|---|---|
+//! | `spawn`, `Builder`, `join` | `gevent_spawn`, `gevent_spawn_later`, `gevent_join` | `interface.c` |
+//! | `kill`, `kill_with`, `killall_with`, `exception` | `gevent_kill`, `gevent_kill_with`, `gevent_killall_with`, `gevent_exception` | `killed_sleeper.c`, `payloads.c` |
+//! | `link`, `link_value`, `link_exception` | the same with `gevent_` before it | `payloads.c` |
+//! | `spawning_stack` | `gevent_spawning_stack` | `spawned_where.c` |
+//! | `joinall`, `wait`, `iwait`, `Group`, `Pool` | `gevent_joinall`, `gevent_wait`, `gevent_iwait_next`, `gevent_pool_…` | `several.c` |
+//! | `Pool::imap`, `imap_unordered`, `apply`, `apply_async` | `gevent_pool_imap`, `gevent_imap_next`, `gevent_pool_apply`, `gevent_pool_apply_async` | `many_items.c` |
+//! | `monkey::patch` | `gevent_patch` | `patched_groups.c` |
+//! | `StreamServer`, `DatagramServer` | `gevent_stream_server_new`, `gevent_datagram_server_new` | `servers.c` |
+//!
 //! # Groups
 //! [`monkey::patch_all`](crate::monkey::patch_all) patches everything. Single groups have
 //! functions of their own, which add to each other; without a group its calls stop everybody

@@ -11,7 +11,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 use std::time::Duration;
 
 use super::backend;
@@ -72,6 +72,8 @@ pub(super) struct Current {
     thread: Lock<Option<libc::pthread_t>>,
     /// Where the result of its C function goes.
     place: Lock<Option<foreign::Place>>,
+    /// The payload of the last kill that its C code has seen; null for none.
+    seen: AtomicPtr<libc::c_void>,
     /// How its greenlet ended, from its return to the thread's end.
     end: Lock<Option<End>>,
 }
@@ -90,6 +92,7 @@ impl Current {
             // SAFETY: no preconditions.
             thread: Lock::new(Some(unsafe { libc::pthread_self() })),
             place: Lock::new(None),
+            seen: AtomicPtr::default(),
             end: Lock::new(None),
         })
     }
@@ -139,6 +142,22 @@ impl Current {
         if let Some(place) = &*self.place.lock() {
             place.store(result, Ordering::Release);
         }
+    }
+
+    /// Its C code sees a kill with this payload; null for one without.
+    pub(super) fn sees(&self, payload: *mut libc::c_void) {
+        self.seen.store(payload, Ordering::Relaxed);
+    }
+
+    /// The payload of the kill that its C code unwinds with, or has seen.
+    pub(super) fn killed_with(&self) -> Option<foreign::KilledWith> {
+        if self.unwinds.load(Ordering::Relaxed)
+            && let Some(thrown) = self.thrown.lock().front()
+        {
+            // It was cancelled outside of a wait, which nobody took.
+            return thrown.downcast_ref().copied();
+        }
+        foreign::KilledWith::new(self.seen.load(Ordering::Relaxed))
     }
 
     /// Notes how its greenlet ended.
@@ -331,6 +350,8 @@ fn key() -> libc::pthread_key_t {
 unsafe extern "C" fn at_thread_end(record: *mut libc::c_void) {
     // SAFETY: what `set` put there, taken back once: libc has emptied the place.
     let current = unsafe { Arc::from_raw(record.cast::<Current>()) };
+    // What runs from here on has frames of Rust below it.
+    foreign::never_cancel();
     match current.greenlet.clone() {
         Some(greenlet) => super::greenlet::finish(current, &greenlet),
         None => current.close(),

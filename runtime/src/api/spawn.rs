@@ -42,7 +42,11 @@ pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
     delay: Option<Duration>,
+    callers: Option<Callers>,
 }
+
+/// Addresses of code that calls, innermost first.
+pub type Callers = Arc<[usize]>;
 
 impl Builder {
     /// A greenlet as [`spawn`] makes it.
@@ -66,6 +70,13 @@ impl Builder {
     /// It begins so much later. Until then a kill means that it never runs.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
+        self
+    }
+
+    /// Who spawns it, for languages in which [`Location`] says nothing:
+    /// [`AnyGreenlet::callers`].
+    pub fn callers(mut self, callers: Callers) -> Self {
+        self.callers = Some(callers);
         self
     }
 
@@ -150,7 +161,7 @@ impl Builder {
         member: Option<Membership<'_>>,
     ) -> io::Result<AnyGreenlet> {
         let named = self.name.is_some();
-        let shared = Shared::new(self.name, at);
+        let shared = Shared::new(self.name, at, self.callers);
         let start = Box::new(Start {
             shared: Arc::clone(&shared),
             begin_at: self.delay.and_then(|delay| deadline_in(Some(delay))),
