@@ -79,6 +79,9 @@ typedef struct gevent_queue_t gevent_queue_t;
 // A lock that its holder may take again.
 typedef struct gevent_rlock_t gevent_rlock_t;
 
+// What greenlets may borrow from.
+typedef struct gevent_scope_t gevent_scope_t;
+
 // A number of units.
 typedef struct gevent_semaphore_t gevent_semaphore_t;
 
@@ -340,6 +343,28 @@ int gevent_killall_with(const gevent_greenlet_t *const *greenlets,
                         size_t n,
                         void *payload,
                         double seconds);
+
+// Begins a scope: what its greenlets use must stay until gevent_scope_end has returned. A
+// function that may be killed meanwhile ends it in a cleanup handler too, which calls
+// gevent_scope_kill before. 0 or -EINVAL. Any thread.
+int gevent_scope_new(gevent_scope_t **out);
+
+// As gevent_spawn, in the scope. Any thread, also greenlets of the scope.
+int gevent_scope_spawn(const gevent_scope_t *scope,
+                       gevent_function_t function,
+                       void *argument,
+                       gevent_greenlet_t **out);
+
+// Kills the greenlets of the scope, and does not wait until they have ended. 0 or -EINVAL.
+// For one of them a wait that does not wait. Any thread.
+int gevent_scope_kill(const gevent_scope_t *scope);
+
+// Waits until all greenlets of the scope have ended, also those that they spawn in it, and
+// frees it. If the caller is killed or its gevent_timeout_t fires meanwhile, they are
+// killed, and the wait goes on until they have ended: nothing ends that. So it is also with
+// -ECANCELED or -ETIME as the result. 0, or -EDEADLK if the caller is one of them; then the
+// scope is not freed. A wait. Any thread, the last that uses the handle.
+int gevent_scope_end(gevent_scope_t *scope);
 
 // Makes a pool of `size` greenlets at most. 0, or -EINVAL for a size of 0. Any thread.
 int gevent_pool_new(size_t size, gevent_pool_t **out);

@@ -119,6 +119,7 @@ fn generate() -> [(&'static str, String); 2] {
         "hub",
         "greenlet",
         "kill",
+        "scope",
         "group",
         "many",
         "threadpool",

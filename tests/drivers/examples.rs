@@ -175,6 +175,11 @@ fn payloads() {
 }
 
 #[test]
+fn scopes() {
+    on_each_hub("scopes", &linked(&[]));
+}
+
+#[test]
 fn spawned_where() {
     let mut options = linked(&[]);
     options.push("-rdynamic".to_owned());

@@ -44,8 +44,10 @@ static void *tells_its_own(void *unused) {
 __attribute__((noinline)) void each_way(void) {
     gevent_greenlet_t *greenlet;
     gevent_pool_t *pool;
+    gevent_scope_t *scope;
     void *items[] = {NULL};
     gevent_group_new(&pool);
+    gevent_scope_new(&scope);
     IS(gevent_spawn_later(0, NULL, 0, nothing, NULL, &greenlet), 0);
     gevent_spawning_stack(greenlet, text, sizeof text);
     IS(strstr(text, "(each_way+0x") != NULL, 1);
@@ -54,9 +56,14 @@ __attribute__((noinline)) void each_way(void) {
     gevent_spawning_stack(greenlet, text, sizeof text);
     IS(strstr(text, "(each_way+0x") != NULL, 1);
     gevent_greenlet_free(greenlet);
+    IS(gevent_scope_spawn(scope, nothing, NULL, &greenlet), 0);
+    gevent_spawning_stack(greenlet, text, sizeof text);
+    IS(strstr(text, "(each_way+0x") != NULL, 1);
+    gevent_greenlet_free(greenlet);
     text[0] = 0;
     IS(gevent_pool_map(pool, tells_its_own, items, 1, NULL), 0);
     IS(strstr(text, "(each_way+0x") != NULL, 1);
+    IS(gevent_scope_end(scope), 0);
     gevent_pool_free(pool);
 }
 

@@ -22,10 +22,12 @@ use super::sync::Arc;
 
 mod kill;
 mod many;
+mod scope;
 pub mod server;
 
 pub use kill::{KilledWith, killed_with, sees};
 pub use many::{ForeignMap, Next, apply_async, imap};
+pub use scope::ForeignScope;
 
 /// A function of C that a greenlet runs.
 pub type Function = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;

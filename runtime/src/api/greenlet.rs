@@ -19,7 +19,7 @@ use super::report;
 use super::spawn::Callers;
 use super::sync::{Arc, Lock};
 use super::waiters::{Waiter, Waiters};
-use super::waiting::wait_in;
+use super::waiting::{wait_in, wait_surely};
 
 /// What is run after a greenlet has ended.
 pub(super) type Link = Box<dyn FnOnce(&AnyGreenlet) + Send>;
@@ -136,6 +136,17 @@ impl Shared {
             |s| matches!(s.phase, Phase::Done(_)),
             deadline,
         )
+    }
+
+    /// As [`join_until`](Self::join_until) without a limit, and nothing interrupts it.
+    pub(super) fn join_surely(&self) {
+        if !self.is_lost() {
+            wait_surely(
+                &self.state,
+                |s| &mut s.waiters,
+                |s| matches!(s.phase, Phase::Done(_)),
+            );
+        }
     }
 
     /// Throws `payload`: ends it if it has not run yet, interrupts it if it has.

@@ -6,6 +6,7 @@
 //!
 //! | Rust | C |
 //! |---|---|
+//! | `scope` with a closure | `gevent_scope_new`, `_spawn`, `_end`; `_kill` in a cleanup handler |
 //! | `kill_with` any payload | a pointer: `gevent_kill_with`, `gevent_kill_payload`, `gevent_exception` |
 //! | iterators: `imap`, `iwait` | `gevent_imap_next`, `gevent_iwait_next` |
 //! | `Location` of a spawner | return addresses: `gevent_spawning_stack` |
@@ -69,6 +70,7 @@ pub mod many;
 pub mod patching;
 pub mod plugin;
 pub mod queue;
+pub mod scope;
 pub mod server;
 pub mod sync;
 pub mod threadpool;
