@@ -67,6 +67,9 @@ typedef struct gevent_imap_t gevent_imap_t;
 // Greenlets that are taken as they end.
 typedef struct gevent_iwait_t gevent_iwait_t;
 
+// A variable that each greenlet and each other thread has of its own.
+typedef struct gevent_local_t gevent_local_t;
+
 // What has a function look regularly.
 typedef struct gevent_monitor_t gevent_monitor_t;
 
@@ -365,6 +368,23 @@ int gevent_scope_kill(const gevent_scope_t *scope);
 // -ECANCELED or -ETIME as the result. 0, or -EDEADLK if the caller is one of them; then the
 // scope is not freed. A wait. Any thread, the last that uses the handle.
 int gevent_scope_end(gevent_scope_t *scope);
+
+// Makes a variable that holds null at first on each thread. `destructor`, unless it is null,
+// is called with what a thread has in it when that ends, unless that is null: on that
+// thread, before the greenlet counts as ended, in no order. It may use this interface and
+// set variables, up to four times over, and must return. 0 or -EINVAL. Any thread.
+int gevent_local_new(gevent_callback_t destructor, gevent_local_t **out);
+
+// Frees a variable. What threads have in it is forgotten, and not given to the destructor.
+// Any thread, the last that uses the handle.
+void gevent_local_free(gevent_local_t *local);
+
+// Puts what the caller has in the variable at `value`. 0 or -EINVAL. Any thread, for itself.
+int gevent_local_get(const gevent_local_t *local, void **value);
+
+// Changes what the caller has in the variable; what it had before is not given to the
+// destructor. 0 or -EINVAL. Any thread, for itself.
+int gevent_local_set(const gevent_local_t *local, void *value);
 
 // Makes a pool of `size` greenlets at most. 0, or -EINVAL for a size of 0. Any thread.
 int gevent_pool_new(size_t size, gevent_pool_t **out);

@@ -120,6 +120,7 @@ fn generate() -> [(&'static str, String); 2] {
         "greenlet",
         "kill",
         "scope",
+        "local",
         "group",
         "many",
         "threadpool",

@@ -180,6 +180,11 @@ fn scopes() {
 }
 
 #[test]
+fn locals() {
+    on_each_hub("locals", &linked(&[]));
+}
+
+#[test]
 fn spawned_where() {
     let mut options = linked(&[]);
     options.push("-rdynamic".to_owned());

@@ -74,6 +74,8 @@ pub(super) struct Current {
     place: Lock<Option<foreign::Place>>,
     /// The payload of the last kill that its C code has seen; null for none.
     seen: AtomicPtr<libc::c_void>,
+    /// What it has of the variables of C.
+    pub(super) locals: foreign::Locals,
     /// How its greenlet ended, from its return to the thread's end.
     end: Lock<Option<End>>,
 }
@@ -93,6 +95,7 @@ impl Current {
             thread: Lock::new(Some(unsafe { libc::pthread_self() })),
             place: Lock::new(None),
             seen: AtomicPtr::default(),
+            locals: foreign::Locals::default(),
             end: Lock::new(None),
         })
     }
@@ -158,6 +161,15 @@ impl Current {
             return thrown.downcast_ref().copied();
         }
         foreign::KilledWith::new(self.seen.load(Ordering::Relaxed))
+    }
+
+    /// The kill that has ended its C code interrupts nothing else.
+    fn accept_kill(&self) {
+        let killed = self.killed_with();
+        self.sees(killed.map_or(std::ptr::null_mut(), foreign::KilledWith::get));
+        let thrown = std::mem::take(&mut *self.thrown.lock());
+        self.pending.store(false, Ordering::Release);
+        drop(thrown);
     }
 
     /// Notes how its greenlet ended.
@@ -352,6 +364,16 @@ unsafe extern "C" fn at_thread_end(record: *mut libc::c_void) {
     let current = unsafe { Arc::from_raw(record.cast::<Current>()) };
     // What runs from here on has frames of Rust below it.
     foreign::never_cancel();
+    if !current.locals.is_empty() {
+        // Destructors find it, as those of a `thread_local!` do.
+        current.accept_kill();
+        // SAFETY: our key; emptied before the record goes.
+        unsafe {
+            libc::pthread_setspecific(key(), record);
+            current.locals.destroy();
+            libc::pthread_setspecific(key(), std::ptr::null());
+        }
+    }
     match current.greenlet.clone() {
         Some(greenlet) => super::greenlet::finish(current, &greenlet),
         None => current.close(),

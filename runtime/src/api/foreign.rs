@@ -21,11 +21,14 @@ use super::spawn::{Body, Builder};
 use super::sync::Arc;
 
 mod kill;
+mod local;
 mod many;
 mod scope;
 pub mod server;
 
 pub use kill::{KilledWith, killed_with, sees};
+pub(super) use local::Locals;
+pub use local::{Destructor, Local};
 pub use many::{ForeignMap, Next, apply_async, imap};
 pub use scope::ForeignScope;
 

@@ -7,6 +7,7 @@
 //! | Rust | C |
 //! |---|---|
 //! | `scope` with a closure | `gevent_scope_new`, `_spawn`, `_end`; `_kill` in a cleanup handler |
+//! | `local!` | `_Thread_local`, or `gevent_local_new` at run time |
 //! | `kill_with` any payload | a pointer: `gevent_kill_with`, `gevent_kill_payload`, `gevent_exception` |
 //! | iterators: `imap`, `iwait` | `gevent_imap_next`, `gevent_iwait_next` |
 //! | `Location` of a spawner | return addresses: `gevent_spawning_stack` |
@@ -66,6 +67,7 @@ pub mod greenlet;
 pub mod group;
 pub mod hub;
 pub mod kill;
+pub mod local;
 pub mod many;
 pub mod patching;
 pub mod plugin;
