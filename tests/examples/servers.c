@@ -137,13 +137,16 @@ static void on_own_sockets(void) {
     IS(listen(listener, 8), 0);
     gevent_event_new(&inside);
     IS(gevent_stream_server_on(listener, NULL, 0, echo, inside, &server), 0);
-    gevent_spawn(stops, server, NULL);
+    gevent_greenlet_t *one, *stopper;
+    gevent_spawn(stops, server, &stopper);
     port = gevent_server_port(server);
-    gevent_greenlet_t *one;
     gevent_spawn(client, NULL, &one);
     IS(gevent_server_serve_forever(server), 0);
     IS(gevent_join(one, 60), 0);
+    /* It is still inside when the server has stopped. */
+    IS(gevent_join(stopper, 60), 0);
     gevent_greenlet_free(one);
+    gevent_greenlet_free(stopper);
     gevent_server_free(server);
     IS(fcntl(listener, F_GETFD), -1);
     gevent_event_free(inside);
