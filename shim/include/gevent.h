@@ -12,9 +12,11 @@
  *   -ESHUTDOWN   the queue is shut down
  *   -EPERM       not the caller's to release
  *   -EBUSY       another thread was there first; code let nobody else run
- *   -ENODATA     nothing is left to wait for
+ *   -ENODATA     nothing is left to wait for; no payload
+ *   -ECHILD      the greenlet of this item was killed
  *   -ENOMEM      no memory, no place left for variables of a thread's own
- *   -EDEADLK     a signal handler used what the code that it interrupted is changing
+ *   -EDEADLK     a signal handler used what the code that it interrupted is changing; a
+ *                greenlet would wait for itself
  *
  * "Any thread": the function may be called on guests and on kernel threads alike, by several
  * at once with the same handle, but for what stands behind it. None is for signal handlers:
@@ -59,8 +61,14 @@ typedef struct gevent_event_t gevent_event_t;
 // A handle of a greenlet.
 typedef struct gevent_greenlet_t gevent_greenlet_t;
 
+// Items that are taken as their greenlets end.
+typedef struct gevent_imap_t gevent_imap_t;
+
 // Greenlets that are taken as they end.
 typedef struct gevent_iwait_t gevent_iwait_t;
+
+// A variable that each greenlet and each other thread has of its own.
+typedef struct gevent_local_t gevent_local_t;
 
 // What has a function look regularly.
 typedef struct gevent_monitor_t gevent_monitor_t;
@@ -73,6 +81,9 @@ typedef struct gevent_queue_t gevent_queue_t;
 
 // A lock that its holder may take again.
 typedef struct gevent_rlock_t gevent_rlock_t;
+
+// What greenlets may borrow from.
+typedef struct gevent_scope_t gevent_scope_t;
 
 // A number of units.
 typedef struct gevent_semaphore_t gevent_semaphore_t;
@@ -128,11 +139,21 @@ extern "C" {
 
 // Starts the hub, with the caller as its first guest, unless it runs. A program that is
 // linked with the library or preloaded is patched when it starts; its hub starts with its
-// first thread or with this. 0; -EBUSY if the process had other threads when the library
-// was loaded; -EPERM in a privileged program; -ENOTSUP if nothing can be patched or the
-// environment says so; -EINVAL if a variable of it can't be meant. Any thread, if it is
-// the only one.
+// first thread or with this. Threads that the process has before that stay kernel threads,
+// and a line on standard error names them. 0; -EBUSY if one of them can't be stopped
+// meanwhile; -EPERM in a privileged program; -ENOTSUP if nothing can be patched or the
+// environment says so; -EINVAL if a variable of it can't be meant. Any thread.
 int gevent_patch_all(void);
+
+// As gevent_patch_all, and makes the calls of these groups cooperative that are not yet,
+// because GEVENT_SHIM_PATCH has left them out: `groups` is a list of names with commas
+// between them, as "socket,time", with the names of gevent_is_patched. Calls add to each
+// other. -EINVAL also for null, no name, or one that no group has; then nothing happens.
+// Any thread.
+//
+// # Safety
+// `groups` must be null or a string.
+int gevent_patch(const char *groups);
 
 // Sleeps; 0 lets the others run first, a negative time sleeps until something ends it. 0.
 // A wait. Any thread.
@@ -154,6 +175,9 @@ int gevent_wait_all(double seconds);
 // Writes counts of the moment to `out`, unless it is null. 1 if there is a hub, 0 if not:
 // then greenlets are kernel threads. Any thread.
 int gevent_hub(gevent_statistics_t *out);
+
+// 1 if the caller is a guest, 0 if it is a kernel thread. Any thread.
+int gevent_is_guest(void);
 
 // Has `callback(argument)` run soon on the hub's thread. It must return, soon. 0, -EINVAL,
 // or an error of thread creation. Any thread.
@@ -186,31 +210,6 @@ void gevent_monitor_free(gevent_monitor_t *monitor);
 // it itself. The child's id, 0 in the child, or the error of fork or of thread creation: in
 // that case nobody waits for the child. The child has the calling thread alone. Any thread.
 int gevent_fork_and_watch(gevent_child_t callback, void *argument);
-
-// Makes a pool of `size` kernel threads at most. 0, or -EINVAL for 0 of them. Any thread.
-int gevent_threadpool_new(size_t size, gevent_threadpool_t **out);
-
-// Frees a pool; what was given to it is still done. Any thread, the last that uses the handle.
-void gevent_threadpool_free(gevent_threadpool_t *pool);
-
-// Runs `function(argument)` on a thread of the pool and waits for its result, which is put
-// at `result` unless that is null. The function must return. If the wait ends early the
-// function goes on. 0 or an error of thread creation. A wait. Any thread.
-int gevent_threadpool_apply(const gevent_threadpool_t *pool,
-                            gevent_function_t function,
-                            void *argument,
-                            void **result);
-
-// Has a thread of the pool run `function(argument)`, and does not wait. `callback`, unless
-// it is null, gets what it returned, on that thread. Both must return. 0, -EINVAL, or an
-// error of thread creation. Any thread.
-int gevent_threadpool_spawn(const gevent_threadpool_t *pool,
-                            gevent_function_t function,
-                            void *argument,
-                            gevent_callback_t callback);
-
-// Waits until everything that was given to the pool is done. 0. A wait. Any thread.
-int gevent_threadpool_join(const gevent_threadpool_t *pool);
 
 // Spawns a greenlet that runs `function(argument)`; it begins when the caller waits. A
 // handle of it is put at `out`, unless that is null. 0, -EINVAL, or pthread_create's error.
@@ -245,7 +244,8 @@ int gevent_result(const gevent_greenlet_t *greenlet, void **result);
 int gevent_ready(const gevent_greenlet_t *greenlet);
 
 // 1 if the greenlet has ended and its function returned or it was killed, as gevent counts
-// it; 0 if it has not ended, or left with a panic of Rust's. Any thread.
+// it; 0 if it has not ended, was killed with a payload, or left with a panic of Rust's. Any
+// thread.
 int gevent_successful(const gevent_greenlet_t *greenlet);
 
 // A number that no other greenlet of the process has or had; 0 for null. Any thread.
@@ -255,18 +255,25 @@ uint64_t gevent_minimal_ident(const gevent_greenlet_t *greenlet);
 // thread.
 int gevent_name(const gevent_greenlet_t *greenlet, char *buffer, size_t size);
 
-// Kills the greenlet and waits until it has ended, `seconds` at most. 0 or -ETIMEDOUT. One
-// that has not begun never will; for one that has ended nothing happens; on itself this
-// does not return, unless it does not unwind. A wait. Any thread.
-int gevent_kill(const gevent_greenlet_t *greenlet, double seconds);
-
-// How a kill of the caller is to be seen: GEVENT_KILL_UNWIND or GEVENT_KILL_ERROR. 0, or
-// -EINVAL for anything else or where the caller is no greenlet of C. Any thread, for itself.
-int gevent_kill_mode(int mode);
+// Writes where the greenlet was spawned, a line for each caller, the innermost first and 10
+// of them at most, cut to `size` bytes with its end, and returns its length. A line of C is
+// as of backtrace_symbols(3): `object(function+0xoffset)`, or `object(+0xoffset)` where the
+// function's name is not exported, as addr2line(1) reads it. Any thread.
+int gevent_spawning_stack(const gevent_greenlet_t *greenlet, char *buffer, size_t size);
 
 // Has `callback(argument)` run after the greenlet has ended, on a thread of its own choice.
 // It must return. 0 or -EINVAL. Any thread.
 int gevent_link(const gevent_greenlet_t *greenlet, gevent_callback_t callback, void *argument);
+
+// As gevent_link, if gevent_successful is 1 then. Any thread.
+int gevent_link_value(const gevent_greenlet_t *greenlet,
+                      gevent_callback_t callback,
+                      void *argument);
+
+// As gevent_link, if gevent_successful is 0 then. Any thread.
+int gevent_link_exception(const gevent_greenlet_t *greenlet,
+                          gevent_callback_t callback,
+                          void *argument);
 
 // Waits until all greenlets have ended, `seconds` at most. How many have. A wait. Any
 // thread.
@@ -290,19 +297,94 @@ int gevent_iwait_next(gevent_iwait_t *iwait);
 // Waits for the rest no more and frees the handle. Any thread; the one that began.
 void gevent_iwait_free(gevent_iwait_t *iwait);
 
-// Kills all greenlets and waits until they have ended, `seconds` at most. 0 or -ETIMEDOUT.
-// A wait. Any thread.
-int gevent_killall(const gevent_greenlet_t *const *greenlets, size_t n, double seconds);
-
 // Starts a limit of `seconds` on the caller: when it is over, the wait that the caller is
 // in, or the next one, returns -ETIME, once; on a guest also a call of libc's that waits
 // fails with ECANCELED, once. 0, or -EINVAL for a negative time. Any thread, for itself:
 // end it with gevent_timeout_stop on the same thread.
 int gevent_timeout_start(double seconds, gevent_timeout_t **out);
 
+// 1 if the limit has not ended a wait or call yet, 0 if it has. Any thread; the one that
+// started it.
+int gevent_timeout_pending(const gevent_timeout_t *timeout);
+
 // Ends a limit of time and frees its handle. -ETIME if its time was over, whether or not a
 // wait was ended by it; 0 if not. Any thread; the one that started it.
 int gevent_timeout_stop(gevent_timeout_t *timeout);
+
+// Kills the greenlet and waits until it has ended, `seconds` at most. 0 or -ETIMEDOUT. One
+// that has not begun never will; for one that has ended nothing happens; on itself this
+// does not return, unless it does not unwind. A wait. Any thread.
+int gevent_kill(const gevent_greenlet_t *greenlet, double seconds);
+
+// As gevent_kill, with a payload that the killed one may read with gevent_kill_payload, and
+// others with gevent_exception. It counts as failed then, and one line on standard error
+// says so. With null this is gevent_kill. A wait. Any thread.
+int gevent_kill_with(const gevent_greenlet_t *greenlet, void *payload, double seconds);
+
+// Puts the payload of the kill that the caller unwinds with at `payload`: for its cleanup
+// handlers. Where it does not unwind it is that of the kill for which a wait last returned
+// -ECANCELED (after an ECANCELED of libc's, gevent_check is such a wait). 0; -ENODATA if
+// there was no kill or it had no payload. Any thread, for itself.
+int gevent_kill_payload(void **payload);
+
+// Puts the payload with which the greenlet was killed, and which ended it, at `payload`,
+// unless that is null. -EAGAIN if it has not ended, -ENODATA if it ended in another way.
+// One that leaves with pthread_exit after gevent_kill_payload had one for it counts as
+// ended by that. Any thread.
+int gevent_exception(const gevent_greenlet_t *greenlet, void **payload);
+
+// How a kill of the caller is to be seen: GEVENT_KILL_UNWIND or GEVENT_KILL_ERROR. 0, or
+// -EINVAL for anything else or where the caller is no greenlet of C. Any thread, for itself.
+int gevent_kill_mode(int mode);
+
+// Kills all greenlets and waits until they have ended, `seconds` at most. 0 or -ETIMEDOUT.
+// A wait. Any thread.
+int gevent_killall(const gevent_greenlet_t *const *greenlets, size_t n, double seconds);
+
+// As gevent_killall, with a payload for each as in gevent_kill_with. A wait. Any thread.
+int gevent_killall_with(const gevent_greenlet_t *const *greenlets,
+                        size_t n,
+                        void *payload,
+                        double seconds);
+
+// Begins a scope: what its greenlets use must stay until gevent_scope_end has returned. A
+// function that may be killed meanwhile ends it in a cleanup handler too, which calls
+// gevent_scope_kill before. 0 or -EINVAL. Any thread.
+int gevent_scope_new(gevent_scope_t **out);
+
+// As gevent_spawn, in the scope. Any thread, also greenlets of the scope.
+int gevent_scope_spawn(const gevent_scope_t *scope,
+                       gevent_function_t function,
+                       void *argument,
+                       gevent_greenlet_t **out);
+
+// Kills the greenlets of the scope, and does not wait until they have ended. 0 or -EINVAL.
+// For one of them a wait that does not wait. Any thread.
+int gevent_scope_kill(const gevent_scope_t *scope);
+
+// Waits until all greenlets of the scope have ended, also those that they spawn in it, and
+// frees it. If the caller is killed or its gevent_timeout_t fires meanwhile, they are
+// killed, and the wait goes on until they have ended: nothing ends that. So it is also with
+// -ECANCELED or -ETIME as the result. 0, or -EDEADLK if the caller is one of them; then the
+// scope is not freed. A wait. Any thread, the last that uses the handle.
+int gevent_scope_end(gevent_scope_t *scope);
+
+// Makes a variable that holds null at first on each thread. `destructor`, unless it is null,
+// is called with what a thread has in it when that ends, unless that is null: on that
+// thread, before the greenlet counts as ended, in no order. It may use this interface and
+// set variables, up to four times over, and must return. 0 or -EINVAL. Any thread.
+int gevent_local_new(gevent_callback_t destructor, gevent_local_t **out);
+
+// Frees a variable. What threads have in it is forgotten, and not given to the destructor.
+// Any thread, the last that uses the handle.
+void gevent_local_free(gevent_local_t *local);
+
+// Puts what the caller has in the variable at `value`. 0 or -EINVAL. Any thread, for itself.
+int gevent_local_get(const gevent_local_t *local, void **value);
+
+// Changes what the caller has in the variable; what it had before is not given to the
+// destructor. 0 or -EINVAL. Any thread, for itself.
+int gevent_local_set(const gevent_local_t *local, void *value);
 
 // Makes a pool of `size` greenlets at most. 0, or -EINVAL for a size of 0. Any thread.
 int gevent_pool_new(size_t size, gevent_pool_t **out);
@@ -321,23 +403,23 @@ int gevent_pool_spawn(const gevent_pool_t *pool,
                       double seconds,
                       gevent_greenlet_t **out);
 
-// Runs `function` on each of the `n` items in the pool and puts what it returns at the
-// same index of `results`, unless that is null; null for an item whose greenlet was killed.
-// Waits until all have ended. 0, -ECANCELED if any was killed, or pthread_create's error:
-// then the items from the first that could not be begun on were not. A wait; if it ends
-// early the greenlets go on, and nothing more is written to `results`. Any thread.
-int gevent_pool_map(const gevent_pool_t *pool,
-                    gevent_function_t function,
-                    void *const *items,
-                    size_t n,
-                    void **results);
-
 // Adds a greenlet, without taking a place; one that has ended is not added. 0. Any thread.
 int gevent_pool_add(const gevent_pool_t *pool, const gevent_greenlet_t *greenlet);
 
 // Takes a greenlet out of the pool and gives its place back; it goes on. 0, also if it is
 // not in it. Any thread.
 int gevent_pool_discard(const gevent_pool_t *pool, const gevent_greenlet_t *greenlet);
+
+// 1 if the greenlet is in the pool, 0 if not. Any thread.
+int gevent_pool_contains(const gevent_pool_t *pool, const gevent_greenlet_t *greenlet);
+
+// Puts handles of the greenlets in the pool at `greenlets`, the oldest first and `n` at
+// most, and returns how many there are in the pool. Each is freed with
+// gevent_greenlet_free; none has a result for gevent_result. Any thread.
+int gevent_pool_greenlets(const gevent_pool_t *pool, gevent_greenlet_t **greenlets, size_t n);
+
+// How many greenlets at most; INT_MAX for a group. Any thread.
+int gevent_pool_size(const gevent_pool_t *pool);
 
 // Greenlets in the pool. Any thread.
 int gevent_pool_len(const gevent_pool_t *pool);
@@ -356,6 +438,103 @@ int gevent_pool_join(const gevent_pool_t *pool, double seconds);
 // Kills the greenlets in the pool and waits until none is left, `seconds` at most. 0 or
 // -ETIMEDOUT. A wait. Any thread.
 int gevent_pool_kill(const gevent_pool_t *pool, double seconds);
+
+// Runs `function` on each of the `n` items in the pool and puts what it returns at the
+// same index of `results`, unless that is null; null for an item whose greenlet was killed.
+// Waits until all have ended. 0, -ECANCELED if any was killed, or pthread_create's error:
+// then the items from the first that could not be begun on were not. A wait; if it ends
+// early the greenlets go on, and nothing more is written to `results`. Any thread.
+int gevent_pool_map(const gevent_pool_t *pool,
+                    gevent_function_t function,
+                    void *const *items,
+                    size_t n,
+                    void **results);
+
+// Runs `function(argument)` in the pool and puts what it returns at `result`, unless that is
+// null; waits for a place and for its end. From one of the pool's own greenlets it runs
+// there, since a full pool would wait for itself. 0, -ECANCELED if its greenlet was killed,
+// or pthread_create's error. A wait; if it ends early the greenlet goes on. Any thread.
+int gevent_pool_apply(const gevent_pool_t *pool,
+                      gevent_function_t function,
+                      void *argument,
+                      void **result);
+
+// Runs `function(argument)` in the pool without waiting, not even for a place: another
+// greenlet does that. A handle of that one is put at `out`, unless it is null, and
+// gevent_result gives what the function returned. `callback`, unless it is null, gets it
+// too, on that greenlet, and must return; not if the function's greenlet was killed. 0,
+// -EINVAL, or pthread_create's error. Any thread.
+int gevent_pool_apply_async(const gevent_pool_t *pool,
+                            gevent_function_t function,
+                            void *argument,
+                            gevent_callback_t callback,
+                            gevent_greenlet_t **out);
+
+// As gevent_pool_map, one item after the other, in their order: gevent_imap_next gives them.
+// Greenlets are begun in the background, as places become free. The array is the caller's
+// again when this returns. 0, -EINVAL, or pthread_create's error. Any thread.
+int gevent_pool_imap(const gevent_pool_t *pool,
+                     gevent_function_t function,
+                     void *const *items,
+                     size_t n,
+                     gevent_imap_t **out);
+
+// As gevent_pool_imap, in the order in which the greenlets end. Any thread.
+int gevent_pool_imap_unordered(const gevent_pool_t *pool,
+                               gevent_function_t function,
+                               void *const *items,
+                               size_t n,
+                               gevent_imap_t **out);
+
+// Waits for the next item, `seconds` at most, and puts its index in the array at `index` and
+// what the function returned at `result`, unless they are null. 0; -ECHILD if its greenlet
+// was killed, with null as the result; -ENODATA when there is none left; -ETIMEDOUT; or
+// pthread_create's error: then no further items are begun. If the wait ends early the item
+// is the next one still. A wait. Any thread, one at a time.
+int gevent_imap_next(gevent_imap_t *imap, size_t *index, void **result, double seconds);
+
+// Frees the handle: no further items are begun, and those that are go on. Any thread, the
+// last that uses the handle.
+void gevent_imap_free(gevent_imap_t *imap);
+
+// Makes a pool of `size` kernel threads at most. 0, or -EINVAL for 0 of them. Any thread.
+int gevent_threadpool_new(size_t size, gevent_threadpool_t **out);
+
+// Frees a pool; what was given to it is still done. Any thread, the last that uses the handle.
+void gevent_threadpool_free(gevent_threadpool_t *pool);
+
+// Runs `function(argument)` on a thread of the pool and waits for its result, which is put
+// at `result` unless that is null. The function must return. If the wait ends early the
+// function goes on. 0 or an error of thread creation. A wait. Any thread.
+int gevent_threadpool_apply(const gevent_threadpool_t *pool,
+                            gevent_function_t function,
+                            void *argument,
+                            void **result);
+
+// Has a thread of the pool run `function(argument)`, and does not wait. `callback`, unless
+// it is null, gets what it returned, on that thread. Both must return. 0, -EINVAL, or an
+// error of thread creation. Any thread.
+int gevent_threadpool_spawn(const gevent_threadpool_t *pool,
+                            gevent_function_t function,
+                            void *argument,
+                            gevent_callback_t callback);
+
+// Waits until everything that was given to the pool is done. 0. A wait. Any thread.
+int gevent_threadpool_join(const gevent_threadpool_t *pool);
+
+// Runs `function` on each of the `n` items, on as many threads of the pool as there are,
+// and puts what it returns at the same index of `results`, unless that is null. Waits until
+// all is done. 0, or an error of thread creation: then nothing is written to `results`. A
+// wait; if it ends early the function goes on with all items, and nothing is written. The
+// function must return. Any thread.
+int gevent_threadpool_map(const gevent_threadpool_t *pool,
+                          gevent_function_t function,
+                          void *const *items,
+                          size_t n,
+                          void **results);
+
+// How many threads the pool has at most. Any thread.
+int gevent_threadpool_size(const gevent_threadpool_t *pool);
 
 // Makes a flag that is not set. 0 or -EINVAL. Any thread.
 int gevent_event_new(gevent_event_t **out);
@@ -391,6 +570,9 @@ int gevent_async_result_set_error(const gevent_async_result_t *result, int error
 // 1 if a value or an error is there, 0 if not. Any thread.
 int gevent_async_result_ready(const gevent_async_result_t *result);
 
+// 1 if a value is there, 0 if not or if it is an error. Any thread.
+int gevent_async_result_successful(const gevent_async_result_t *result);
+
 // Waits for the value, `seconds` at most, and puts it at `value` unless that is null. 0,
 // -ETIMEDOUT, or the error that was put, negated. A wait. Any thread.
 int gevent_async_result_get(const gevent_async_result_t *result, void **value, double seconds);
@@ -411,6 +593,9 @@ int gevent_semaphore_release(const gevent_semaphore_t *semaphore);
 
 // Units that nobody has. Any thread.
 int gevent_semaphore_counter(const gevent_semaphore_t *semaphore);
+
+// How many wait for a unit. Any thread.
+int gevent_semaphore_waiting(const gevent_semaphore_t *semaphore);
 
 // Makes a lock that nobody has. 0 or -EINVAL. Any thread.
 int gevent_rlock_new(gevent_rlock_t **out);
@@ -464,6 +649,9 @@ int gevent_queue_unfinished(const gevent_queue_t *queue);
 // emptied. Whoever waits is let go. 0. Any thread.
 int gevent_queue_shutdown(const gevent_queue_t *queue, int immediate);
 
+// 1 if the queue is shut down, 0 if not. Any thread.
+int gevent_queue_is_shut_down(const gevent_queue_t *queue);
+
 // An item that was taken has been dealt with. 0, or -EPERM if there were not so many. Any
 // thread.
 int gevent_queue_task_done(const gevent_queue_t *queue);
@@ -495,10 +683,12 @@ int gevent_stream_server_on(int listener,
                             gevent_server_t **out);
 
 // Makes a server of UDP datagrams at `address` (as for gevent_stream_server_new), which
-// calls `handle` in a greenlet for each, in `pool` (null: no limit). 0, -EINVAL, or the
-// error of bind. Any thread; a name is looked up meanwhile.
+// calls `handle` in a greenlet for each, in `pool` (null: no limit). `max_accept` datagrams
+// (0: 100) are taken before other greenlets run. 0, -EINVAL, or the error of bind. Any
+// thread; a name is looked up meanwhile.
 int gevent_datagram_server_new(const char *address,
                                const gevent_pool_t *pool,
+                               size_t max_accept,
                                gevent_datagram_t handle,
                                void *argument,
                                gevent_server_t **out);
@@ -507,9 +697,14 @@ int gevent_datagram_server_new(const char *address,
 // gevent_stream_server_on. Any thread.
 int gevent_datagram_server_on(int socket,
                               const gevent_pool_t *pool,
+                              size_t max_accept,
                               gevent_datagram_t handle,
                               void *argument,
                               gevent_server_t **out);
+
+// Writes the server's address and port, as text, cut to `size` bytes with its end, and
+// returns its length, or the error of getsockname. Any thread.
+int gevent_server_address(const gevent_server_t *server, char *buffer, size_t size);
 
 // The server's port, or the error of getsockname. Any thread.
 int gevent_server_port(const gevent_server_t *server);

@@ -131,6 +131,23 @@
 //! }
 //! ```
 //!
+//! # In C
+//! `include/gevent.h` has all of this for C, function by function; [`crate::capi`] says what
+//! stands there for closures and types of Rust's.
+//!
+//! | in Rust | in C | example in `tests/examples` |
+//! |---|---|---|
+//! | `spawn`, `Builder`, `join` | `gevent_spawn`, `gevent_spawn_later`, `gevent_join` | `interface.c` |
+//! | `kill`, `kill_with`, `killall_with`, `exception` | `gevent_kill`, `gevent_kill_with`, `gevent_killall_with`, `gevent_exception` | `killed_sleeper.c`, `payloads.c` |
+//! | `link`, `link_value`, `link_exception` | the same with `gevent_` before it | `payloads.c` |
+//! | `spawning_stack` | `gevent_spawning_stack` | `spawned_where.c` |
+//! | `scope` | `gevent_scope_new`, `gevent_scope_spawn`, `gevent_scope_end` | `scopes.c` |
+//! | `local!` | `gevent_local_new`, `gevent_local_get`, `gevent_local_set` | `locals.c` |
+//! | `joinall`, `wait`, `iwait`, `Group`, `Pool` | `gevent_joinall`, `gevent_wait`, `gevent_iwait_next`, `gevent_pool_…` | `several.c` |
+//! | `Pool::imap`, `imap_unordered`, `apply`, `apply_async` | `gevent_pool_imap`, `gevent_imap_next`, `gevent_pool_apply`, `gevent_pool_apply_async` | `many_items.c` |
+//! | `monkey::patch` | `gevent_patch` | `patched_groups.c` |
+//! | `StreamServer`, `DatagramServer` | `gevent_stream_server_new`, `gevent_datagram_server_new` | `servers.c` |
+//!
 //! # Groups
 //! [`monkey::patch_all`](crate::monkey::patch_all) patches everything. Single groups have
 //! functions of their own, which add to each other; without a group its calls stop everybody
@@ -181,6 +198,7 @@
 //! | killing a dead greenlet does nothing | the same | `the_dead_are_not_killed` |
 //! | `kill` waits until it has ended, or for its time-out | the same | `a_kill_with_a_time_limit`, `a_kill_without_waiting` |
 //! | a greenlet may catch its kill | the same | `a_kill_that_is_caught` |
+//! | greenlets of a hub share a thread; others are not to be touched | any hub's greenlets are killed and joined from any thread | `a_kill_reaches_one_that_runs_elsewhere`, `a_kill_reaches_one_that_waits_elsewhere`, `a_kill_that_is_caught_elsewhere` |
 //! | a kill is raised where the greenlet waits | the same in waits of this library; in libc's calls `ECANCELED` | `a_kill_interrupts_every_wait`, `a_kill_ends_a_call_of_libc` |
 //! | `Timeout` is raised once, in its own greenlet; time-outs nest | the same | `time_outs_nest` |
 //! | `Timeout(seconds, exception)` raises that | `Timeout::with_error` | `a_time_out_raises_its_own_error` |

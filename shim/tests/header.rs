@@ -22,9 +22,11 @@ const PREAMBLE: &str = "\
  *   -ESHUTDOWN   the queue is shut down
  *   -EPERM       not the caller's to release
  *   -EBUSY       another thread was there first; code let nobody else run
- *   -ENODATA     nothing is left to wait for
+ *   -ENODATA     nothing is left to wait for; no payload
+ *   -ECHILD      the greenlet of this item was killed
  *   -ENOMEM      no memory, no place left for variables of a thread's own
- *   -EDEADLK     a signal handler used what the code that it interrupted is changing
+ *   -EDEADLK     a signal handler used what the code that it interrupted is changing; a
+ *                greenlet would wait for itself
  *
  * \"Any thread\": the function may be called on guests and on kernel threads alike, by several
  * at once with the same handle, but for what stands behind it. None is for signal handlers:
@@ -112,7 +114,20 @@ fn config(guard: &str, preamble: &str) -> Config {
 fn generate() -> [(&'static str, String); 2] {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/capi");
     let mut builder = Builder::new().with_config(config("GEVENT_H", PREAMBLE));
-    for file in ["hub", "greenlet", "group", "sync", "queue", "server"] {
+    for file in [
+        "patching",
+        "hub",
+        "greenlet",
+        "kill",
+        "scope",
+        "local",
+        "group",
+        "many",
+        "threadpool",
+        "sync",
+        "queue",
+        "server",
+    ] {
         builder = builder.with_src(source.join(file).with_extension("rs"));
     }
     let builder = builder.with_src(source.with_file_name("query.rs"));

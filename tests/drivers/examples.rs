@@ -151,6 +151,54 @@ fn watching() {
     in_c("watching", &[], &[]);
 }
 
+/// Runs an example in C on one hub, on two, and on kernel threads.
+fn on_each_hub(name: &str, options: &[String]) {
+    let program = compiled(name, options);
+    for setting in [
+        ("GEVENT_SHIM_HUBS", "1"),
+        ("GEVENT_SHIM_HUBS", "2"),
+        ("GEVENT_SHIM_DISABLE", "1"),
+    ] {
+        eprintln!("{}={}", setting.0, setting.1);
+        compare_c(Command::new(&program).env(setting.0, setting.1), name);
+    }
+}
+
+#[test]
+fn many_items() {
+    on_each_hub("many_items", &linked(&[]));
+}
+
+#[test]
+fn payloads() {
+    on_each_hub("payloads", &linked(&[]));
+}
+
+#[test]
+fn scopes() {
+    on_each_hub("scopes", &linked(&[]));
+}
+
+#[test]
+fn locals() {
+    on_each_hub("locals", &linked(&[]));
+}
+
+#[test]
+fn spawned_where() {
+    let mut options = linked(&[]);
+    options.push("-rdynamic".to_owned());
+    on_each_hub("spawned_where", &options);
+}
+
+#[test]
+fn patched_groups() {
+    let program = compiled("patched_groups", &linked(&[]));
+    let mut with_less = Command::new(&program);
+    with_less.env("GEVENT_SHIM_PATCH", "socket,thread");
+    compare_c(&mut with_less, "patched_groups");
+}
+
 /// On the hub, where handlers wait until the change is over, and without one.
 #[test]
 fn signal_handlers() {

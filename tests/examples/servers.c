@@ -82,6 +82,13 @@ static void of_connections(void) {
     IS(gevent_server_start(server), 0);
     port = gevent_server_port(server);
     IS(port > 0, 1);
+    char address[32], wanted[32];
+    snprintf(wanted, sizeof wanted, "127.0.0.1:%d", port);
+    IS(gevent_server_address(server, address, sizeof address), strlen(wanted));
+    IS(strcmp(address, wanted), 0);
+    IS(gevent_server_address(server, address, 4), strlen(wanted));
+    IS(strcmp(address, "127"), 0);
+    IS(gevent_server_address(server, NULL, 0), strlen(wanted));
     for (long i = 0; i < CLIENTS; i++)
         numbers[i] = (void *)i;
     IS(gevent_pool_map(clients, client, numbers, CLIENTS, good), 0);
@@ -103,7 +110,7 @@ static void of_connections(void) {
 static void of_datagrams(void) {
     gevent_server_t *server;
     char back[64] = "";
-    IS(gevent_datagram_server_new("127.0.0.1:0", NULL, answer, "you said ", &server), 0);
+    IS(gevent_datagram_server_new("127.0.0.1:0", NULL, 2, answer, "you said ", &server), 0);
     IS(gevent_server_start(server), 0);
     int fd = connected(SOCK_DGRAM, gevent_server_port(server));
     IS(send(fd, "hello", 5, 0), 5);
@@ -130,23 +137,26 @@ static void on_own_sockets(void) {
     IS(listen(listener, 8), 0);
     gevent_event_new(&inside);
     IS(gevent_stream_server_on(listener, NULL, 0, echo, inside, &server), 0);
-    gevent_spawn(stops, server, NULL);
+    gevent_greenlet_t *one, *stopper;
+    gevent_spawn(stops, server, &stopper);
     port = gevent_server_port(server);
-    gevent_greenlet_t *one;
     gevent_spawn(client, NULL, &one);
     IS(gevent_server_serve_forever(server), 0);
     IS(gevent_join(one, 60), 0);
+    /* It is still inside when the server has stopped. */
+    IS(gevent_join(stopper, 60), 0);
     gevent_greenlet_free(one);
+    gevent_greenlet_free(stopper);
     gevent_server_free(server);
     IS(fcntl(listener, F_GETFD), -1);
     gevent_event_free(inside);
 
     int local = socket(AF_UNIX, SOCK_DGRAM, 0), datagrams = socket(AF_INET, SOCK_DGRAM, 0);
-    IS(gevent_datagram_server_on(local, NULL, answer, "", &server), -EINVAL);
+    IS(gevent_datagram_server_on(local, NULL, 0, answer, "", &server), -EINVAL);
     IS(fcntl(local, F_GETFD), 0);
     close(local);
     IS(bind(datagrams, (void *)&address, sizeof address), 0);
-    IS(gevent_datagram_server_on(datagrams, NULL, answer, "", &server), 0);
+    IS(gevent_datagram_server_on(datagrams, NULL, 0, answer, "", &server), 0);
     IS(gevent_server_start(server), 0);
     int fd = connected(SOCK_DGRAM, gevent_server_port(server));
     IS(send(fd, "x", 1, 0), 1);
@@ -179,10 +189,15 @@ static void bad_input(void) {
     IS(gevent_stream_server_new("127.0.0.1:0", NULL, 0, NULL, NULL, &server), -EINVAL);
     IS(gevent_stream_server_new("127.0.0.1:0", NULL, 0, echo, NULL, NULL), -EINVAL);
     IS(gevent_stream_server_new("192.0.2.1:0", NULL, 0, echo, NULL, &server), -EADDRNOTAVAIL);
-    IS(gevent_datagram_server_new("\xff:0", NULL, answer, NULL, &server), -EINVAL);
+    IS(gevent_datagram_server_new("\xff:0", NULL, 0, answer, NULL, &server), -EINVAL);
+    IS(gevent_datagram_server_new("127.0.0.1:0", NULL, 0, NULL, NULL, &server), -EINVAL);
+    IS(gevent_datagram_server_new("127.0.0.1:0", NULL, 0, answer, NULL, NULL), -EINVAL);
+    IS(gevent_datagram_server_on(-1, NULL, 0, answer, NULL, NULL), -EINVAL);
+    IS(gevent_stream_server_on(-1, NULL, 0, NULL, NULL, &server), -EINVAL);
     IS(gevent_stream_server_on(-1, NULL, 0, echo, NULL, &server), -EBADF);
-    IS(gevent_datagram_server_on(STDIN_FILENO, NULL, answer, NULL, &server), -ENOTSOCK);
+    IS(gevent_datagram_server_on(STDIN_FILENO, NULL, 0, answer, NULL, &server), -ENOTSOCK);
     IS(gevent_server_port(NULL), -EINVAL);
+    IS(gevent_server_address(NULL, NULL, 0), -EINVAL);
     IS(gevent_server_start(NULL), -EINVAL);
     IS(gevent_server_serve_forever(NULL), -EINVAL);
     IS(gevent_server_stop(NULL, 0), -EINVAL);

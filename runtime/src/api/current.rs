@@ -11,7 +11,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 use std::time::Duration;
 
 use super::backend;
@@ -72,6 +72,10 @@ pub(super) struct Current {
     thread: Lock<Option<libc::pthread_t>>,
     /// Where the result of its C function goes.
     place: Lock<Option<foreign::Place>>,
+    /// The payload of the last kill that its C code has seen; null for none.
+    seen: AtomicPtr<libc::c_void>,
+    /// What it has of the variables of C.
+    pub(super) locals: foreign::Locals,
     /// How its greenlet ended, from its return to the thread's end.
     end: Lock<Option<End>>,
 }
@@ -90,6 +94,8 @@ impl Current {
             // SAFETY: no preconditions.
             thread: Lock::new(Some(unsafe { libc::pthread_self() })),
             place: Lock::new(None),
+            seen: AtomicPtr::default(),
+            locals: foreign::Locals::default(),
             end: Lock::new(None),
         })
     }
@@ -139,6 +145,31 @@ impl Current {
         if let Some(place) = &*self.place.lock() {
             place.store(result, Ordering::Release);
         }
+    }
+
+    /// Its C code sees a kill with this payload; null for one without.
+    pub(super) fn sees(&self, payload: *mut libc::c_void) {
+        self.seen.store(payload, Ordering::Relaxed);
+    }
+
+    /// The payload of the kill that its C code unwinds with, or has seen.
+    pub(super) fn killed_with(&self) -> Option<foreign::KilledWith> {
+        if self.unwinds.load(Ordering::Relaxed)
+            && let Some(thrown) = self.thrown.lock().front()
+        {
+            // It was cancelled outside of a wait, which nobody took.
+            return thrown.downcast_ref().copied();
+        }
+        foreign::KilledWith::new(self.seen.load(Ordering::Relaxed))
+    }
+
+    /// The kill that has ended its C code interrupts nothing else.
+    fn accept_kill(&self) {
+        let killed = self.killed_with();
+        self.sees(killed.map_or(std::ptr::null_mut(), foreign::KilledWith::get));
+        let thrown = std::mem::take(&mut *self.thrown.lock());
+        self.pending.store(false, Ordering::Release);
+        drop(thrown);
     }
 
     /// Notes how its greenlet ended.
@@ -331,6 +362,18 @@ fn key() -> libc::pthread_key_t {
 unsafe extern "C" fn at_thread_end(record: *mut libc::c_void) {
     // SAFETY: what `set` put there, taken back once: libc has emptied the place.
     let current = unsafe { Arc::from_raw(record.cast::<Current>()) };
+    // What runs from here on has frames of Rust below it.
+    foreign::never_cancel();
+    if !current.locals.is_empty() {
+        // Destructors find it, as those of a `thread_local!` do.
+        current.accept_kill();
+        // SAFETY: our key; emptied before the record goes.
+        unsafe {
+            libc::pthread_setspecific(key(), record);
+            current.locals.destroy();
+            libc::pthread_setspecific(key(), std::ptr::null());
+        }
+    }
     match current.greenlet.clone() {
         Some(greenlet) => super::greenlet::finish(current, &greenlet),
         None => current.close(),

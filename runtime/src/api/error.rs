@@ -38,6 +38,8 @@ impl Exception {
             error.to_string().into()
         } else if let Some(error) = payload.downcast_ref::<Reentered>() {
             error.to_string().into()
+        } else if let Some(killed) = payload.downcast_ref::<super::foreign::KilledWith>() {
+            killed.to_string().into()
         } else {
             "a value that is no text".into()
         };

@@ -20,7 +20,17 @@ use super::pool::Pool;
 use super::spawn::{Body, Builder};
 use super::sync::Arc;
 
+mod kill;
+mod local;
+mod many;
+mod scope;
 pub mod server;
+
+pub use kill::{KilledWith, killed_with, sees};
+pub(super) use local::Locals;
+pub use local::{Destructor, Local};
+pub use many::{ForeignMap, Next, apply_async, imap};
+pub use scope::ForeignScope;
 
 /// A function of C that a greenlet runs.
 pub type Function = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
@@ -101,13 +111,14 @@ pub unsafe fn spawn(
 /// As for [`spawn`].
 pub unsafe fn spawn_in(
     pool: &Pool,
+    builder: Builder,
     timeout: Option<Duration>,
     function: Function,
     argument: *mut c_void,
 ) -> io::Result<Option<ForeignGreenlet>> {
     let result = Place::default();
     let body = Body::Foreign(Foreign { function, argument }, Arc::clone(&result));
-    let greenlet = pool.spawn_body(Builder::new(), body, deadline_in(timeout))?;
+    let greenlet = pool.spawn_body(builder, body, deadline_in(timeout))?;
     Ok(greenlet.map(|greenlet| ForeignGreenlet { greenlet, result }))
 }
 
@@ -124,6 +135,20 @@ pub fn is_current() -> bool {
 /// kill arrives.
 pub unsafe fn unwinds(yes: bool) {
     current::with(|current| current.set_unwinds(yes));
+}
+
+unsafe extern "C" {
+    /// pthread_setcancelstate(3).
+    fn pthread_setcancelstate(state: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
+}
+
+/// From here on the calling thread is not cancelled any more.
+pub(super) fn never_cancel() {
+    /// PTHREAD_CANCEL_DISABLE.
+    const DISABLE: libc::c_int = 1;
+    let mut before = 0;
+    // SAFETY: our variable.
+    unsafe { pthread_setcancelstate(DISABLE, &mut before) };
 }
 
 /// Cancels a thread, which must not end meanwhile.

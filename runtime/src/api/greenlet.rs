@@ -16,9 +16,10 @@ use super::current::{self, Current, Interrupted, Payload, deadline_in, process, 
 use super::error::{Exception, GetError, GreenletExit};
 use super::many::{Waitable, sealed};
 use super::report;
+use super::spawn::Callers;
 use super::sync::{Arc, Lock};
 use super::waiters::{Waiter, Waiters};
-use super::waiting::wait_in;
+use super::waiting::{wait_in, wait_surely};
 
 /// What is run after a greenlet has ended.
 pub(super) type Link = Box<dyn FnOnce(&AnyGreenlet) + Send>;
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     pub(super) id: u64,
     pub(super) name: String,
     pub(super) spawned_at: &'static Location<'static>,
+    callers: Option<Callers>,
     process: u32,
     state: Lock<State>,
 }
@@ -62,12 +64,17 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(name: Option<String>, spawned_at: &'static Location<'static>) -> Arc<Self> {
+    pub(super) fn new(
+        name: Option<String>,
+        spawned_at: &'static Location<'static>,
+        callers: Option<Callers>,
+    ) -> Arc<Self> {
         let id = current::next_id();
         Arc::new(Shared {
             id,
             name: name.unwrap_or_else(|| format!("Greenlet-{id}")),
             spawned_at,
+            callers,
             process: process(),
             state: Lock::new(State {
                 phase: Phase::Fresh,
@@ -131,6 +138,17 @@ impl Shared {
         )
     }
 
+    /// As [`join_until`](Self::join_until) without a limit, and nothing interrupts it.
+    pub(super) fn join_surely(&self) {
+        if !self.is_lost() {
+            wait_surely(
+                &self.state,
+                |s| &mut s.waiters,
+                |s| matches!(s.phase, Phase::Done(_)),
+            );
+        }
+    }
+
     /// Throws `payload`: ends it if it has not run yet, interrupts it if it has.
     pub(super) fn throw(&self, payload: Payload) {
         let mut state = self.state.lock();
@@ -177,7 +195,14 @@ pub(super) fn finish(current: Arc<Current>, shared: &Arc<Shared>) {
     current.close();
     // A thread that did not return and did not panic was cancelled, or called
     // pthread_exit.
-    shared.end(current.take_end().unwrap_or(End::Exit));
+    let end = current.take_end().unwrap_or_else(|| {
+        let end = current.killed_with().map_or(End::Exit, |payload| {
+            End::Failed(Exception::new(Box::new(payload)))
+        });
+        report::failure(shared, &end);
+        end
+    });
+    shared.end(end);
     loop {
         let links = {
             let mut state = shared.state.lock();
@@ -244,6 +269,11 @@ impl AnyGreenlet {
     /// Where it was spawned.
     pub fn spawning_stack(&self) -> &'static Location<'static> {
         self.shared.spawned_at
+    }
+
+    /// Who spawned it, as the [`Builder`](super::Builder) was told; empty if it was not.
+    pub fn callers(&self) -> &[usize] {
+        self.shared.callers.as_deref().unwrap_or_default()
     }
 
     /// Whether it has ended: returned, panicked, or was killed.

@@ -101,7 +101,7 @@ pub use rlock::{NotOwner, RLock, RLockHeld};
 pub use scope::{Scope, ScopedGreenlet, scope};
 pub use semaphore::{BoundedSemaphore, Held, OverReleased, Semaphore};
 pub use server::{DatagramServer, StreamServer};
-pub use spawn::{Builder, STACK_SIZE, exit, getcurrent, spawn, spawn_later};
+pub use spawn::{Builder, Callers, STACK_SIZE, exit, getcurrent, spawn, spawn_later};
 pub use threadpool::ThreadPool;
 pub use timeout::{TimedOut, Timeout, with_timeout, with_timeout_or, with_timeout_value};
 pub use watch::{InvalidSwitch, Monitor, Stretch, assert_switches};

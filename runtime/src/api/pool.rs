@@ -312,7 +312,7 @@ impl Pool {
 }
 
 /// Ends a queue when nobody can put into it any more, also if that was a panic.
-struct Feed<T>(super::Queue<T>);
+pub(super) struct Feed<T>(pub(super) super::Queue<T>);
 
 impl<T> Drop for Feed<T> {
     fn drop(&mut self) {

@@ -174,6 +174,11 @@ impl BoundedSemaphore {
     pub fn locked(&self) -> bool {
         self.inner.locked()
     }
+
+    /// As [`Semaphore::waiting`].
+    pub fn waiting(&self) -> usize {
+        self.inner.waiting()
+    }
 }
 
 /// A unit was given back that nobody had.

@@ -90,6 +90,15 @@ impl Base {
         Ok(())
     }
 
+    /// What its accepting greenlet is to have.
+    fn accepting<C>(&self, serve: &Serve<C>) -> Accepting<C> {
+        Accepting {
+            pool: self.pool.clone(),
+            max_accept: self.max_accept,
+            serve: Arc::clone(serve),
+        }
+    }
+
     fn stop(&self, timeout: Option<Duration>) -> bool {
         let greenlet = {
             let mut serving = self.serving.lock();
@@ -143,11 +152,12 @@ fn readable(fd: RawFd, stop: &OwnedFd) -> io::Result<bool> {
     }
 }
 
-/// A connection that was gone before it was accepted, or a lack that may pass.
+/// A connection that was gone before it was accepted, what a datagram that was sent met, or
+/// a lack that may pass.
 fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EAGAIN | libc::ECONNABORTED | libc::EINTR | libc::EPROTO)
+        Some(libc::EAGAIN | libc::ECONNABORTED | libc::ECONNREFUSED | libc::EINTR | libc::EPROTO)
     )
 }
 
@@ -157,6 +167,40 @@ fn is_exhausted(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     )
+}
+
+/// What an accepting greenlet has: the pool that serves, and how.
+struct Accepting<C> {
+    pool: Pool,
+    max_accept: usize,
+    serve: Serve<C>,
+}
+
+impl<C> Accepting<C> {
+    /// Has `take` take what comes to `fd` and serves it, until the server is to stop.
+    fn run(
+        &self,
+        fd: RawFd,
+        stop: &OwnedFd,
+        mut take: impl FnMut() -> io::Result<C>,
+    ) -> io::Result<()> {
+        'wait: while readable(fd, stop)? {
+            for _ in 0..self.max_accept {
+                // Without a thread for it, it is lost: a connection is closed.
+                match take().map(|taken| (self.serve)(&self.pool, taken).is_ok()) {
+                    Ok(true) => {}
+                    Err(error) if is_passing(&error) => continue 'wait,
+                    Err(error) if !is_exhausted(&error) => return Err(error),
+                    _ => {
+                        super::sleep(PAUSE);
+                        continue 'wait;
+                    }
+                }
+            }
+            super::yield_now();
+        }
+        Ok(())
+    }
 }
 
 /// A server of TCP connections, each in a greenlet of its own.
@@ -266,31 +310,10 @@ impl StreamServer {
     /// # Errors
     /// Those of making a pipe and a thread.
     pub fn start(&self) -> io::Result<()> {
-        let (listener, serve) = (Arc::clone(&self.listener), Arc::clone(&self.serve));
-        let (pool, most) = (self.base.pool.clone(), self.base.max_accept);
-        self.base.start(move |stop| {
-            'wait: while readable(listener.as_raw_fd(), &stop)? {
-                for _ in 0..most {
-                    match listener.accept() {
-                        Ok(connection) => {
-                            // Without a thread for it the connection is closed.
-                            if serve(&pool, connection).is_err() {
-                                super::sleep(PAUSE);
-                                continue 'wait;
-                            }
-                        }
-                        Err(error) if is_passing(&error) => continue 'wait,
-                        Err(error) if is_exhausted(&error) => {
-                            super::sleep(PAUSE);
-                            continue 'wait;
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                super::yield_now();
-            }
-            Ok(())
-        })
+        let listener = Arc::clone(&self.listener);
+        let accepting = self.base.accepting(&self.serve);
+        self.base
+            .start(move |stop| accepting.run(listener.as_raw_fd(), &stop, || listener.accept()))
     }
 
     /// Starts, and serves until somebody stops it.
@@ -425,34 +448,14 @@ impl DatagramServer {
     /// # Errors
     /// As there.
     pub fn start(&self) -> io::Result<()> {
-        let (socket, serve) = (Arc::clone(&self.socket), Arc::clone(&self.serve));
-        let (pool, most) = (self.base.pool.clone(), self.base.max_accept);
+        let socket = Arc::clone(&self.socket);
+        let accepting = self.base.accepting(&self.serve);
         self.base.start(move |stop| {
             let mut buffer = vec![0; DATAGRAM];
-            'wait: while readable(socket.as_raw_fd(), &stop)? {
-                for _ in 0..most {
-                    match socket.recv_from(&mut buffer) {
-                        Ok((n, from)) => {
-                            let datagram = (Arc::clone(&socket), buffer[..n].to_vec(), from);
-                            // Without a thread for it the datagram is lost.
-                            if serve(&pool, datagram).is_err() {
-                                super::sleep(PAUSE);
-                                continue 'wait;
-                            }
-                        }
-                        // What a send of ours met is no error of receiving.
-                        Err(error)
-                            if is_passing(&error)
-                                || error.kind() == io::ErrorKind::ConnectionRefused =>
-                        {
-                            continue 'wait;
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                super::yield_now();
-            }
-            Ok(())
+            accepting.run(socket.as_raw_fd(), &stop, || {
+                let (n, from) = socket.recv_from(&mut buffer)?;
+                Ok((Arc::clone(&socket), buffer[..n].to_vec(), from))
+            })
         })
     }
 

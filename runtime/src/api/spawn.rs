@@ -42,7 +42,11 @@ pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
     delay: Option<Duration>,
+    callers: Option<Callers>,
 }
+
+/// Addresses of code that calls, innermost first.
+pub type Callers = Arc<[usize]>;
 
 impl Builder {
     /// A greenlet as [`spawn`] makes it.
@@ -69,6 +73,13 @@ impl Builder {
         self
     }
 
+    /// Who spawns it, for languages in which [`Location`] says nothing:
+    /// [`AnyGreenlet::callers`].
+    pub fn callers(mut self, callers: Callers) -> Self {
+        self.callers = Some(callers);
+        self
+    }
+
     /// Makes it. It runs when the caller waits, or is preempted.
     ///
     /// # Errors
@@ -91,13 +102,7 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let value = Arc::new(Lock::new(None));
-        let run = {
-            let value = Arc::clone(&value);
-            move || *value.lock() = Some(f())
-        };
-        let any = self.spawn_boxed(at, Box::new(run))?;
-        Ok(Greenlet { any, value })
+        self.spawn_typed(at, None, f)
     }
 
     /// As [`spawn`](Self::spawn), in a group.
@@ -111,13 +116,26 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.spawn_typed(at, Some(member), f)
+    }
+
+    fn spawn_typed<F, T>(
+        self,
+        at: &'static Location<'static>,
+        member: Option<Membership<'_>>,
+        f: F,
+    ) -> io::Result<Greenlet<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         let value = Arc::new(Lock::new(None));
         let run = {
             let value = Arc::clone(&value);
             move || *value.lock() = Some(f())
         };
         let body = Body::Rust(Box::new(run));
-        let any = self.spawn_body(at, body, Some(member))?;
+        let any = self.spawn_body(at, body, member)?;
         Ok(Greenlet { any, value })
     }
 
@@ -143,7 +161,7 @@ impl Builder {
         member: Option<Membership<'_>>,
     ) -> io::Result<AnyGreenlet> {
         let named = self.name.is_some();
-        let shared = Shared::new(self.name, at);
+        let shared = Shared::new(self.name, at, self.callers);
         let start = Box::new(Start {
             shared: Arc::clone(&shared),
             begin_at: self.delay.and_then(|delay| deadline_in(Some(delay))),

@@ -4,11 +4,10 @@ use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 use std::time::Duration;
 
 use gevent_runtime::api::foreign::{self, ForeignGreenlet};
-use gevent_runtime::api::{
-    AnyGreenlet, Builder, GreenletExit, IWait, Timeout, Wait, getcurrent, iwait,
-};
+use gevent_runtime::api::{AnyGreenlet, Builder, IWait, Timeout, getcurrent, iwait};
 
-use super::{call, count, free, get, give, ok, span, wait};
+use super::callers::{callers, describe};
+use super::{call, count, free, get, give, ok, span, wait, write_text};
 
 /// A handle of a greenlet.
 pub struct gevent_greenlet_t(pub(super) Handle);
@@ -47,11 +46,6 @@ impl Pointer {
     }
 }
 
-/// gevent_kill_mode: a kill unwinds the C frames of the greenlet, and ends it. At first.
-pub const GEVENT_KILL_UNWIND: c_int = 0;
-/// gevent_kill_mode: a kill ends the wait or the call of libc with ECANCELED.
-pub const GEVENT_KILL_ERROR: c_int = 1;
-
 pub(super) fn errno(error: &std::io::Error) -> c_int {
     -error.raw_os_error().unwrap_or(libc::EAGAIN)
 }
@@ -65,11 +59,21 @@ unsafe fn spawn(
     let Some(function) = function else {
         return -libc::EINVAL;
     };
-    // SAFETY: the caller's function and argument.
-    match unsafe { foreign::spawn(builder, function, argument) } {
-        // SAFETY: the caller's place.
+    // SAFETY: the caller's function and argument, and its place.
+    unsafe { give_spawned(foreign::spawn(builder, function, argument), out) }
+}
+
+/// Puts a handle of a new greenlet at `out`, unless that is null.
+///
+/// # Safety
+/// `out` must be null or writable.
+pub(super) unsafe fn give_spawned(
+    spawned: std::io::Result<ForeignGreenlet>,
+    out: *mut *mut gevent_greenlet_t,
+) -> c_int {
+    match spawned {
         Ok(_) if out.is_null() => 0,
-        // SAFETY: as above.
+        // SAFETY: the caller's place.
         Ok(spawned) => unsafe { give(out, gevent_greenlet_t(Handle::Spawned(spawned))) },
         Err(error) => errno(&error),
     }
@@ -84,8 +88,9 @@ pub unsafe extern "C" fn gevent_spawn(
     argument: *mut c_void,
     out: *mut *mut gevent_greenlet_t,
 ) -> c_int {
+    let builder = Builder::new().callers(callers());
     // SAFETY: the caller's own arguments.
-    call(|| unsafe { spawn(Builder::new(), function, argument, out) })
+    call(|| unsafe { spawn(builder, function, argument, out) })
 }
 
 /// As gevent_spawn, to begin `seconds` later, with a name (null: one is made up) and with a
@@ -99,8 +104,9 @@ pub unsafe extern "C" fn gevent_spawn_later(
     argument: *mut c_void,
     out: *mut *mut gevent_greenlet_t,
 ) -> c_int {
+    let callers = callers();
     call(|| {
-        let mut builder = Builder::new();
+        let mut builder = Builder::new().callers(callers);
         match ok!(span(seconds)) {
             None => return -libc::EINVAL,
             Some(Duration::ZERO) => {}
@@ -186,7 +192,8 @@ pub unsafe extern "C" fn gevent_ready(greenlet: *const gevent_greenlet_t) -> c_i
 }
 
 /// 1 if the greenlet has ended and its function returned or it was killed, as gevent counts
-/// it; 0 if it has not ended, or left with a panic of Rust's. Any thread.
+/// it; 0 if it has not ended, was killed with a payload, or left with a panic of Rust's. Any
+/// thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_successful(greenlet: *const gevent_greenlet_t) -> c_int {
     call(|| get!(greenlet).greenlet().successful() as c_int)
@@ -209,48 +216,46 @@ pub unsafe extern "C" fn gevent_name(
 ) -> c_int {
     call(|| {
         let name = get!(greenlet).greenlet().name();
-        if !buffer.is_null() && size > 0 {
-            let kept = name.len().min(size - 1);
-            // SAFETY: the caller's buffer of that size.
-            unsafe {
-                buffer
-                    .cast::<u8>()
-                    .copy_from_nonoverlapping(name.as_ptr(), kept);
-                buffer.add(kept).write(0);
-            }
-        }
-        name.len() as c_int
+        // SAFETY: the caller's buffer of that size.
+        unsafe { write_text(name, buffer, size) }
     })
 }
 
-/// Kills the greenlet and waits until it has ended, `seconds` at most. 0 or -ETIMEDOUT. One
-/// that has not begun never will; for one that has ended nothing happens; on itself this
-/// does not return, unless it does not unwind. A wait. Any thread.
+/// Writes where the greenlet was spawned, a line for each caller, the innermost first and 10
+/// of them at most, cut to `size` bytes with its end, and returns its length. A line of C is
+/// as of backtrace_symbols(3): `object(function+0xoffset)`, or `object(+0xoffset)` where the
+/// function's name is not exported, as addr2line(1) reads it. Any thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn gevent_kill(
+pub unsafe extern "C" fn gevent_spawning_stack(
     greenlet: *const gevent_greenlet_t,
-    seconds: c_double,
+    buffer: *mut c_char,
+    size: usize,
 ) -> c_int {
-    wait(|| {
-        let limit = ok!(span(seconds)).map_or(Wait::Forever, Wait::For);
-        if get!(greenlet).greenlet().kill_with(GreenletExit, limit) {
-            0
-        } else {
-            -libc::ETIMEDOUT
-        }
+    call(|| {
+        let text = describe(get!(greenlet).greenlet());
+        // SAFETY: the caller's buffer of that size.
+        unsafe { write_text(&text, buffer, size) }
     })
 }
 
-/// How a kill of the caller is to be seen: GEVENT_KILL_UNWIND or GEVENT_KILL_ERROR. 0, or
-/// -EINVAL for anything else or where the caller is no greenlet of C. Any thread, for itself.
-#[unsafe(no_mangle)]
-pub extern "C" fn gevent_kill_mode(mode: c_int) -> c_int {
+/// As the functions below.
+unsafe fn link(
+    greenlet: *const gevent_greenlet_t,
+    callback: gevent_callback_t,
+    argument: *mut c_void,
+    wanted: fn(&AnyGreenlet) -> bool,
+) -> c_int {
     call(|| {
-        if !matches!(mode, GEVENT_KILL_UNWIND | GEVENT_KILL_ERROR) || !foreign::is_current() {
+        let Some(callback) = callback else {
             return -libc::EINVAL;
-        }
-        // SAFETY: it runs C code, which calls this.
-        unsafe { foreign::unwinds(mode == GEVENT_KILL_UNWIND) };
+        };
+        let argument = Pointer(argument);
+        get!(greenlet).greenlet().link(move |greenlet| {
+            if wanted(greenlet) {
+                // SAFETY: the caller's function and argument.
+                unsafe { callback(argument.get()) };
+            }
+        });
         0
     })
 }
@@ -263,21 +268,41 @@ pub unsafe extern "C" fn gevent_link(
     callback: gevent_callback_t,
     argument: *mut c_void,
 ) -> c_int {
-    call(|| {
-        let Some(callback) = callback else {
-            return -libc::EINVAL;
-        };
-        let argument = Pointer(argument);
-        // SAFETY: the caller's function and argument.
-        get!(greenlet)
-            .greenlet()
-            .link(move |_| unsafe { callback(argument.get()) });
-        0
-    })
+    // SAFETY: the caller's own arguments.
+    unsafe { link(greenlet, callback, argument, |_| true) }
+}
+
+/// As gevent_link, if gevent_successful is 1 then. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_link_value(
+    greenlet: *const gevent_greenlet_t,
+    callback: gevent_callback_t,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: the caller's own arguments.
+    unsafe { link(greenlet, callback, argument, AnyGreenlet::successful) }
+}
+
+/// As gevent_link, if gevent_successful is 0 then. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_link_exception(
+    greenlet: *const gevent_greenlet_t,
+    callback: gevent_callback_t,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: the caller's own arguments.
+    unsafe {
+        link(greenlet, callback, argument, |greenlet| {
+            !greenlet.successful()
+        })
+    }
 }
 
 /// The greenlets of an array of handles.
-unsafe fn all(greenlets: *const *const gevent_greenlet_t, n: usize) -> Option<Vec<AnyGreenlet>> {
+pub(super) unsafe fn all(
+    greenlets: *const *const gevent_greenlet_t,
+    n: usize,
+) -> Option<Vec<AnyGreenlet>> {
     if n > 0 && greenlets.is_null() {
         return None;
     }
@@ -359,27 +384,6 @@ pub unsafe extern "C" fn gevent_iwait_free(iwait: *mut gevent_iwait_t) {
     unsafe { free(iwait) };
 }
 
-/// Kills all greenlets and waits until they have ended, `seconds` at most. 0 or -ETIMEDOUT.
-/// A wait. Any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn gevent_killall(
-    greenlets: *const *const gevent_greenlet_t,
-    n: usize,
-    seconds: c_double,
-) -> c_int {
-    wait(|| {
-        // SAFETY: the caller's own arguments.
-        let Some(all) = (unsafe { all(greenlets, n) }) else {
-            return -libc::EINVAL;
-        };
-        if gevent_runtime::api::killall(&all, ok!(span(seconds))) {
-            0
-        } else {
-            -libc::ETIMEDOUT
-        }
-    })
-}
-
 /// A limit of time on the thread that made it.
 pub struct gevent_timeout_t(Timeout);
 
@@ -398,6 +402,13 @@ pub unsafe extern "C" fn gevent_timeout_start(
         // SAFETY: the caller's place.
         Some(span) => unsafe { give(out, gevent_timeout_t(Timeout::new(span))) },
     })
+}
+
+/// 1 if the limit has not ended a wait or call yet, 0 if it has. Any thread; the one that
+/// started it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_timeout_pending(timeout: *const gevent_timeout_t) -> c_int {
+    call(|| get!(timeout).is_pending() as c_int)
 }
 
 /// Ends a limit of time and frees its handle. -ETIME if its time was over, whether or not a

@@ -3,9 +3,10 @@
 use std::ffi::{c_double, c_int, c_void};
 
 use gevent_runtime::api::foreign;
-use gevent_runtime::api::{Pool, Wait};
+use gevent_runtime::api::{Builder, Pool, Wait};
 
-use super::greenlet::{Handle, errno, gevent_function_t, gevent_greenlet_t};
+use super::callers::callers;
+use super::greenlet::{Handle, gevent_function_t, gevent_greenlet_t, give_spawned};
 use super::{call, count, free, get, give, ok, span, wait};
 
 /// Greenlets that are waited for and killed together.
@@ -45,66 +46,19 @@ pub unsafe extern "C-unwind" fn gevent_pool_spawn(
     seconds: c_double,
     out: *mut *mut gevent_greenlet_t,
 ) -> c_int {
-    wait(|| {
-        let pool = get!(pool);
-        let Some(function) = function else {
+    let builder = Builder::new().callers(callers());
+    wait(move || {
+        let (pool, Some(function)) = (get!(pool), function) else {
             return -libc::EINVAL;
         };
-        // SAFETY: the caller's function and argument.
-        match unsafe { foreign::spawn_in(pool, ok!(span(seconds)), function, argument) } {
-            Ok(None) => -libc::ETIMEDOUT,
-            Ok(Some(_)) if out.is_null() => 0,
-            // SAFETY: the caller's place.
-            Ok(Some(spawned)) => unsafe { give(out, gevent_greenlet_t(Handle::Spawned(spawned))) },
-            Err(error) => errno(&error),
-        }
-    })
-}
-
-/// Runs `function` on each of the `n` items in the pool and puts what it returns at the
-/// same index of `results`, unless that is null; null for an item whose greenlet was killed.
-/// Waits until all have ended. 0, -ECANCELED if any was killed, or pthread_create's error:
-/// then the items from the first that could not be begun on were not. A wait; if it ends
-/// early the greenlets go on, and nothing more is written to `results`. Any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn gevent_pool_map(
-    pool: *const gevent_pool_t,
-    function: gevent_function_t,
-    items: *const *mut c_void,
-    n: usize,
-    results: *mut *mut c_void,
-) -> c_int {
-    wait(|| {
-        let pool = get!(pool);
-        let Some(function) = function else {
-            return -libc::EINVAL;
-        };
-        if n > 0 && items.is_null() {
-            return -libc::EINVAL;
-        }
-        let mut outcome = 0;
-        let mut spawned = Vec::new();
-        for i in 0..n {
-            // SAFETY: the caller's function and its items.
-            match unsafe { foreign::spawn_in(pool, None, function, *items.add(i)) } {
-                Ok(greenlet) => spawned.extend(greenlet),
-                Err(error) => {
-                    outcome = errno(&error);
-                    break;
-                }
+        let span = ok!(span(seconds));
+        // SAFETY: the caller's function and argument, and its place.
+        unsafe {
+            match foreign::spawn_in(pool, builder, span, function, argument).transpose() {
+                Some(spawned) => give_spawned(spawned, out),
+                None => -libc::ETIMEDOUT,
             }
         }
-        for (i, spawned) in spawned.iter().enumerate() {
-            spawned.greenlet.join();
-            if !spawned.returned() && outcome == 0 {
-                outcome = -libc::ECANCELED;
-            }
-            if !results.is_null() {
-                // SAFETY: the caller's array of that size.
-                unsafe { results.add(i).write(spawned.result()) };
-            }
-        }
-        outcome
     })
 }
 
@@ -131,6 +85,44 @@ pub unsafe extern "C" fn gevent_pool_discard(
         get!(pool).group().discard(get!(greenlet).greenlet());
         0
     })
+}
+
+/// 1 if the greenlet is in the pool, 0 if not. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_pool_contains(
+    pool: *const gevent_pool_t,
+    greenlet: *const gevent_greenlet_t,
+) -> c_int {
+    call(|| get!(pool).group().contains(get!(greenlet).greenlet()) as c_int)
+}
+
+/// Puts handles of the greenlets in the pool at `greenlets`, the oldest first and `n` at
+/// most, and returns how many there are in the pool. Each is freed with
+/// gevent_greenlet_free; none has a result for gevent_result. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_pool_greenlets(
+    pool: *const gevent_pool_t,
+    greenlets: *mut *mut gevent_greenlet_t,
+    n: usize,
+) -> c_int {
+    call(|| {
+        let all = get!(pool).group().greenlets();
+        if n > 0 && greenlets.is_null() {
+            return -libc::EINVAL;
+        }
+        let there = count(all.len());
+        for (i, greenlet) in all.into_iter().take(n).enumerate() {
+            // SAFETY: the caller's array of that size.
+            unsafe { give(greenlets.add(i), gevent_greenlet_t(Handle::Found(greenlet))) };
+        }
+        there
+    })
+}
+
+/// How many greenlets at most; INT_MAX for a group. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_pool_size(pool: *const gevent_pool_t) -> c_int {
+    call(|| get!(pool).size().map_or(c_int::MAX, count))
 }
 
 /// Greenlets in the pool. Any thread.

@@ -1,34 +1,14 @@
-//! Patching, sleeping, the hub and kernel threads in C.
+//! Sleeping, the hub and children in C.
 
 use std::ffi::{c_double, c_int, c_void};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use gevent_runtime::api::{
-    self, Fork, HubStatistics, Monitor, Stretch, ThreadPool, fork_and_watch, get_hub,
-};
+use gevent_runtime::api::{self, Fork, HubStatistics, Monitor, Stretch, fork_and_watch, get_hub};
 
 use super::greenlet::{Pointer, errno, gevent_callback_t, gevent_function_t};
-use super::{call, free, get, give, ok, span, wait};
-use crate::monkey::{self, PatchError};
-
-/// Starts the hub, with the caller as its first guest, unless it runs. A program that is
-/// linked with the library or preloaded is patched when it starts; its hub starts with its
-/// first thread or with this. 0; -EBUSY if the process had other threads when the library
-/// was loaded; -EPERM in a privileged program; -ENOTSUP if nothing can be patched or the
-/// environment says so; -EINVAL if a variable of it can't be meant. Any thread, if it is
-/// the only one.
-#[unsafe(no_mangle)]
-pub extern "C" fn gevent_patch_all() -> c_int {
-    call(|| match monkey::patch_all() {
-        Ok(()) => 0,
-        Err(PatchError::Late(..)) => -libc::EBUSY,
-        Err(PatchError::Privileged) => -libc::EPERM,
-        Err(PatchError::Config(_)) => -libc::EINVAL,
-        Err(_) => -libc::ENOTSUP,
-    })
-}
+use super::{call, free, give, ok, span, wait};
 
 /// Sleeps; 0 lets the others run first, a negative time sleeps until something ends it. 0.
 /// A wait. Any thread.
@@ -111,6 +91,12 @@ pub unsafe extern "C" fn gevent_hub(out: *mut gevent_statistics_t) -> c_int {
         }
         get_hub().is_running() as c_int
     })
+}
+
+/// 1 if the caller is a guest, 0 if it is a kernel thread. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn gevent_is_guest() -> c_int {
+    call(|| get_hub().is_guest() as c_int)
 }
 
 /// Has `callback(argument)` run soon on the hub's thread. It must return, soon. 0, -EINVAL,
@@ -233,98 +219,5 @@ pub unsafe extern "C" fn gevent_fork_and_watch(
             Ok(Fork::Child) => 0,
             Err(error) => errno(&error),
         }
-    })
-}
-
-/// Kernel threads that are no guests.
-pub struct gevent_threadpool_t(ThreadPool);
-
-/// Makes a pool of `size` kernel threads at most. 0, or -EINVAL for 0 of them. Any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gevent_threadpool_new(
-    size: usize,
-    out: *mut *mut gevent_threadpool_t,
-) -> c_int {
-    call(|| match ThreadPool::new(size) {
-        // SAFETY: the caller's place.
-        Ok(pool) => unsafe { give(out, gevent_threadpool_t(pool)) },
-        Err(_) => -libc::EINVAL,
-    })
-}
-
-/// Frees a pool; what was given to it is still done. Any thread, the last that uses the handle.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gevent_threadpool_free(pool: *mut gevent_threadpool_t) {
-    // SAFETY: the caller's handle.
-    unsafe { free(pool) };
-}
-
-/// Runs `function(argument)` on a thread of the pool and waits for its result, which is put
-/// at `result` unless that is null. The function must return. If the wait ends early the
-/// function goes on. 0 or an error of thread creation. A wait. Any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn gevent_threadpool_apply(
-    pool: *const gevent_threadpool_t,
-    function: gevent_function_t,
-    argument: *mut c_void,
-    result: *mut *mut c_void,
-) -> c_int {
-    wait(|| {
-        let Some(function) = function else {
-            return -libc::EINVAL;
-        };
-        let argument = Pointer(argument);
-        // SAFETY: the caller's function and argument.
-        let value = get!(pool).apply(move || Pointer(unsafe { function(argument.get()) }));
-        match value {
-            Ok(value) => {
-                if !result.is_null() {
-                    // SAFETY: the caller's place.
-                    unsafe { result.write(value.get()) };
-                }
-                0
-            }
-            Err(_) => -libc::EAGAIN,
-        }
-    })
-}
-
-/// Has a thread of the pool run `function(argument)`, and does not wait. `callback`, unless
-/// it is null, gets what it returned, on that thread. Both must return. 0, -EINVAL, or an
-/// error of thread creation. Any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gevent_threadpool_spawn(
-    pool: *const gevent_threadpool_t,
-    function: gevent_function_t,
-    argument: *mut c_void,
-    callback: gevent_callback_t,
-) -> c_int {
-    call(|| {
-        let Some(function) = function else {
-            return -libc::EINVAL;
-        };
-        let argument = Pointer(argument);
-        let job = move || {
-            // SAFETY: the caller's functions and argument.
-            unsafe {
-                let value = function(argument.get());
-                if let Some(callback) = callback {
-                    callback(value);
-                }
-            }
-        };
-        match get!(pool).spawn(job) {
-            Ok(_) => 0,
-            Err(error) => errno(&error),
-        }
-    })
-}
-
-/// Waits until everything that was given to the pool is done. 0. A wait. Any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn gevent_threadpool_join(pool: *const gevent_threadpool_t) -> c_int {
-    wait(|| {
-        get!(pool).join();
-        0
     })
 }

@@ -1,11 +1,23 @@
 //! The interface for C: what `include/gevent.h` declares.
 //!
-//! Each function stands for the one of [`gevent_runtime::api`] with the same name. Handles
-//! are pointers that one function makes and another frees; freeing a handle ends nothing
-//! that runs. What has no counterpart needs a closure or a type of Rust's: `scope`,
-//! `local!` (C has `_Thread_local`), `kill_with` another payload, `imap` (`gevent_iwait_next`
-//! tells which greenlet has ended), and `spawning_stack`. Groups of calls are selected by
-//! the environment, since the library patches when it is loaded.
+//! Each function stands for the one of [`gevent_runtime::api`] or [`monkey`](crate::monkey)
+//! with the same name. Handles are pointers that one function makes and another frees;
+//! freeing a handle ends nothing that runs. Where Rust has a closure or a type, C has this:
+//!
+//! | Rust | C |
+//! |---|---|
+//! | `scope` with a closure | `gevent_scope_new`, `_spawn`, `_end`; `_kill` in a cleanup handler |
+//! | `local!` | `_Thread_local`, or `gevent_local_new` at run time |
+//! | `kill_with` any payload | a pointer: `gevent_kill_with`, `gevent_kill_payload`, `gevent_exception` |
+//! | iterators: `imap`, `iwait` | `gevent_imap_next`, `gevent_iwait_next` |
+//! | `Location` of a spawner | return addresses: `gevent_spawning_stack` |
+//! | `GroupSet` | names: `gevent_patch("socket,time")` |
+//! | `exit` | `pthread_exit` |
+//! | `with_timeout` and a closure | `gevent_timeout_start`, `gevent_timeout_stop` around the code |
+//! | a time-out with its own error | which one it was, `gevent_timeout_stop` says: -ETIME |
+//! | guards (`hold`) | acquire, and release in a cleanup handler |
+//! | clones of objects | the same handle, on any thread |
+//! | `wait` for events and results | of greenlets only: one that waits for each |
 //!
 //! Results are 0 or a count, or a negated errno:
 //!
@@ -20,7 +32,9 @@
 //! | `-EPERM` | not the caller's to release |
 //! | `-EBUSY` | another thread was there first; code let nobody else run |
 //! | `-ENOMEM` | no memory, no place left for variables of a thread's own |
-//! | `-EDEADLK` | a signal handler used what the code that it interrupted is changing |
+//! | `-ENODATA` | nothing is left to wait for; no payload |
+//! | `-ECHILD` | the greenlet of this item was killed |
+//! | `-EDEADLK` | a signal handler used what the code that it interrupted is changing; a greenlet would wait for itself |
 //!
 //! Times are seconds; a negative one is no limit, 0 does not wait.
 //!
@@ -31,6 +45,10 @@
 //! this interface returns `-ECANCELED` instead; in the first case a call of libc's that
 //! waits fails with `ECANCELED`; and the greenlet may go on.
 //!
+//! `gevent_kill_with` adds a payload. The killed one reads it with `gevent_kill_payload`, in a
+//! cleanup handler or after its `-ECANCELED`; if the kill ends it, it counts as failed, and
+//! `gevent_exception` has the payload.
+//!
 //! Frames of Rust can't be cancelled, so each function here disables cancellation while it
 //! runs, and a wait asks for it at its end, when no frame of Rust is left that has
 //! something to drop.
@@ -38,19 +56,26 @@
 #![allow(non_camel_case_types)] // C's names
 #![allow(clippy::missing_safety_doc)] // said once: handles must be live, see below
 
-use std::ffi::{c_double, c_int};
+use std::ffi::{c_char, c_double, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use gevent_runtime::api::{GreenletExit, Reentered, TimedOut};
+use gevent_runtime::api::{Reentered, TimedOut, foreign};
 
+mod callers;
 pub mod greenlet;
 pub mod group;
 pub mod hub;
+pub mod kill;
+pub mod local;
+pub mod many;
+pub mod patching;
 pub mod plugin;
 pub mod queue;
+pub mod scope;
 pub mod server;
 pub mod sync;
+pub mod threadpool;
 
 unsafe extern "C-unwind" {
     /// pthread_testcancel(3), which may unwind.
@@ -75,7 +100,7 @@ fn call(f: impl FnOnce() -> c_int) -> c_int {
     unsafe { pthread_setcancelstate(state, std::ptr::null_mut()) };
     match outcome {
         Ok(result) => result,
-        Err(payload) if payload.is::<GreenletExit>() => -libc::ECANCELED,
+        Err(payload) if foreign::sees(&*payload) => -libc::ECANCELED,
         Err(payload) if payload.is::<TimedOut>() => -libc::ETIME,
         Err(payload) if payload.is::<Reentered>() => -libc::EDEADLK,
         // Libc has no place left for what a thread needs of its own.
@@ -126,6 +151,37 @@ unsafe fn give<T>(out: *mut *mut T, handle: T) -> c_int {
     // SAFETY: the caller's contract.
     unsafe { out.write(Box::into_raw(Box::new(handle))) };
     0
+}
+
+/// Writes a text, cut to `size` bytes with its end, and returns its length.
+///
+/// # Safety
+/// `buffer` must be null or have room for `size` bytes.
+unsafe fn write_text(text: &str, buffer: *mut c_char, size: usize) -> c_int {
+    if !buffer.is_null() && size > 0 {
+        let kept = text.len().min(size - 1);
+        // SAFETY: the caller's buffer of that size.
+        unsafe {
+            buffer
+                .cast::<u8>()
+                .copy_from_nonoverlapping(text.as_ptr(), kept);
+            buffer.add(kept).write(0);
+        }
+    }
+    count(text.len())
+}
+
+/// The `n` pointers of C's at `items`, or `-EINVAL` if they are at null.
+///
+/// # Safety
+/// There must be so many, which stay while the result is used.
+unsafe fn list<'a, T>(items: *const T, n: usize) -> Result<&'a [T], c_int> {
+    match n {
+        0 => Ok(&[]),
+        _ if items.is_null() => Err(-libc::EINVAL),
+        // SAFETY: the caller's contract.
+        _ => Ok(unsafe { std::slice::from_raw_parts(items, n) }),
+    }
 }
 
 /// Frees a handle; null is none.

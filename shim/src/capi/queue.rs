@@ -217,6 +217,12 @@ pub unsafe extern "C" fn gevent_queue_shutdown(
     })
 }
 
+/// 1 if the queue is shut down, 0 if not. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_queue_is_shut_down(queue: *const gevent_queue_t) -> c_int {
+    call(|| each!(get!(queue), queue => queue.is_shut_down()) as c_int)
+}
+
 /// An item that was taken has been dealt with. 0, or -EPERM if there were not so many. Any
 /// thread.
 #[unsafe(no_mangle)]

@@ -1,6 +1,7 @@
 //! Servers in C.
 
 use std::ffi::{CStr, c_char, c_double, c_int, c_void};
+use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -9,7 +10,7 @@ use gevent_runtime::api::{DatagramServer, Pool, StreamServer};
 
 use super::greenlet::errno;
 use super::group::gevent_pool_t;
-use super::{call, free, get, give, ok, span, wait};
+use super::{call, free, get, give, ok, span, wait, write_text};
 
 /// A function that serves a connection: `socket` is closed when it has returned or was
 /// killed.
@@ -83,7 +84,7 @@ impl Place {
             };
             match error {
                 0 => Ok(value),
-                _ => Err(errno(&std::io::Error::last_os_error())),
+                _ => Err(errno(&io::Error::last_os_error())),
             }
         };
         let internet = matches!(option(libc::SO_DOMAIN)?, libc::AF_INET | libc::AF_INET6);
@@ -105,70 +106,85 @@ unsafe fn pool(pool: *const gevent_pool_t) -> Pool {
     unsafe { pool.as_ref() }.map_or_else(Pool::unbounded, |pool| pool.0.clone())
 }
 
+/// Makes a server in a pool: `bind` makes a socket at an address, `make` a server on one.
+///
+/// # Safety
+/// As the functions below: null or a live handle of a pool, and a place for the server.
+unsafe fn server<S: From<OwnedFd>>(
+    place: Result<Place, c_int>,
+    bind: impl FnOnce(String) -> io::Result<S>,
+    in_pool: *const gevent_pool_t,
+    make: impl FnOnce(S, Pool) -> io::Result<AnyServer>,
+    out: *mut *mut gevent_server_t,
+) -> c_int {
+    let socket = match ok!(place) {
+        Place::At(address) => bind(address),
+        Place::On(socket) => Ok(S::from(socket)),
+    };
+    // SAFETY: null or the caller's handle.
+    let pool = unsafe { pool(in_pool) };
+    match socket.and_then(|socket| make(socket, pool)) {
+        // SAFETY: the caller's place.
+        Ok(server) => unsafe { give(out, gevent_server_t(server)) },
+        Err(error) => address_error(&error),
+    }
+}
+
+/// Connections or datagrams that are taken before other greenlets run: 0 for as many as
+/// there are at first.
+macro_rules! with_max_accept {
+    ($server:expr, $max_accept:expr) => {
+        match $max_accept {
+            0 => $server,
+            most => $server.max_accept(most),
+        }
+    };
+}
+
 /// As the functions below.
 unsafe fn stream_server(
-    place: Result<Place, c_int>,
+    place: impl FnOnce() -> Result<Place, c_int>,
     in_pool: *const gevent_pool_t,
     max_accept: usize,
     handle: gevent_connection_t,
     argument: *mut c_void,
     out: *mut *mut gevent_server_t,
 ) -> c_int {
-    let Some(handle) = handle else {
+    let (Some(handle), false) = (handle, out.is_null()) else {
         return -libc::EINVAL;
     };
-    let listener = match ok!(place) {
-        Place::At(address) => TcpListener::bind(address),
-        Place::On(socket) => Ok(TcpListener::from(socket)),
-    };
-    let server = listener
+    let make = |listener, pool| {
         // SAFETY: the caller's function and argument.
-        .and_then(|listener| unsafe { foreign::stream_server(listener, handle, argument) });
-    match server {
-        Ok(mut server) => {
-            // SAFETY: null or the caller's handle.
-            server = server.pool(unsafe { pool(in_pool) });
-            if max_accept > 0 {
-                server = server.max_accept(max_accept);
-            }
-            // SAFETY: the caller's place, which is not null.
-            unsafe { give(out, gevent_server_t(AnyServer::Stream(server))) }
-        }
-        Err(error) => address_error(&error),
-    }
+        let server = unsafe { foreign::stream_server(listener, handle, argument) }?.pool(pool);
+        Ok(AnyServer::Stream(with_max_accept!(server, max_accept)))
+    };
+    // SAFETY: the caller's own arguments.
+    unsafe { server(place(), TcpListener::bind::<String>, in_pool, make, out) }
 }
 
 /// As the functions below.
 unsafe fn datagram_server(
-    place: Result<Place, c_int>,
+    place: impl FnOnce() -> Result<Place, c_int>,
     in_pool: *const gevent_pool_t,
+    max_accept: usize,
     handle: gevent_datagram_t,
     argument: *mut c_void,
     out: *mut *mut gevent_server_t,
 ) -> c_int {
-    let Some(handle) = handle else {
+    let (Some(handle), false) = (handle, out.is_null()) else {
         return -libc::EINVAL;
     };
-    let socket = match ok!(place) {
-        Place::At(address) => UdpSocket::bind(address),
-        Place::On(socket) => Ok(UdpSocket::from(socket)),
-    };
-    let server = socket
+    let make = |socket, pool| {
         // SAFETY: the caller's function and argument.
-        .and_then(|socket| unsafe { foreign::datagram_server(socket, handle, argument) });
-    match server {
-        Ok(server) => {
-            // SAFETY: null or the caller's handle.
-            let server = server.pool(unsafe { pool(in_pool) });
-            // SAFETY: the caller's place, which is not null.
-            unsafe { give(out, gevent_server_t(AnyServer::Datagram(server))) }
-        }
-        Err(error) => address_error(&error),
-    }
+        let server = unsafe { foreign::datagram_server(socket, handle, argument) }?.pool(pool);
+        Ok(AnyServer::Datagram(with_max_accept!(server, max_accept)))
+    };
+    // SAFETY: the caller's own arguments.
+    unsafe { server(place(), UdpSocket::bind::<String>, in_pool, make, out) }
 }
 
 /// What std says without an errno is about the address.
-fn address_error(error: &std::io::Error) -> c_int {
+fn address_error(error: &io::Error) -> c_int {
     -error.raw_os_error().unwrap_or(libc::EINVAL)
 }
 
@@ -187,11 +203,11 @@ pub unsafe extern "C" fn gevent_stream_server_new(
     out: *mut *mut gevent_server_t,
 ) -> c_int {
     call(|| {
-        if out.is_null() {
-            return -libc::EINVAL;
-        }
         // SAFETY: the caller's own arguments.
-        unsafe { stream_server(Place::at(address), pool, max_accept, handle, argument, out) }
+        unsafe {
+            let place = || Place::at(address);
+            stream_server(place, pool, max_accept, handle, argument, out)
+        }
     })
 }
 
@@ -208,34 +224,33 @@ pub unsafe extern "C" fn gevent_stream_server_on(
     out: *mut *mut gevent_server_t,
 ) -> c_int {
     call(|| {
-        if out.is_null() || handle.is_none() {
-            return -libc::EINVAL;
-        }
         // SAFETY: the caller's own arguments.
         unsafe {
-            let place = Place::on(listener, libc::SOCK_STREAM);
+            let place = || Place::on(listener, libc::SOCK_STREAM);
             stream_server(place, pool, max_accept, handle, argument, out)
         }
     })
 }
 
 /// Makes a server of UDP datagrams at `address` (as for gevent_stream_server_new), which
-/// calls `handle` in a greenlet for each, in `pool` (null: no limit). 0, -EINVAL, or the
-/// error of bind. Any thread; a name is looked up meanwhile.
+/// calls `handle` in a greenlet for each, in `pool` (null: no limit). `max_accept` datagrams
+/// (0: 100) are taken before other greenlets run. 0, -EINVAL, or the error of bind. Any
+/// thread; a name is looked up meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_datagram_server_new(
     address: *const c_char,
     pool: *const gevent_pool_t,
+    max_accept: usize,
     handle: gevent_datagram_t,
     argument: *mut c_void,
     out: *mut *mut gevent_server_t,
 ) -> c_int {
     call(|| {
-        if out.is_null() {
-            return -libc::EINVAL;
-        }
         // SAFETY: the caller's own arguments.
-        unsafe { datagram_server(Place::at(address), pool, handle, argument, out) }
+        unsafe {
+            let place = || Place::at(address);
+            datagram_server(place, pool, max_accept, handle, argument, out)
+        }
     })
 }
 
@@ -245,20 +260,35 @@ pub unsafe extern "C" fn gevent_datagram_server_new(
 pub unsafe extern "C" fn gevent_datagram_server_on(
     socket: c_int,
     pool: *const gevent_pool_t,
+    max_accept: usize,
     handle: gevent_datagram_t,
     argument: *mut c_void,
     out: *mut *mut gevent_server_t,
 ) -> c_int {
     call(|| {
-        if out.is_null() || handle.is_none() {
-            return -libc::EINVAL;
-        }
         // SAFETY: the caller's own arguments.
         unsafe {
-            let place = Place::on(socket, libc::SOCK_DGRAM);
-            datagram_server(place, pool, handle, argument, out)
+            let place = || Place::on(socket, libc::SOCK_DGRAM);
+            datagram_server(place, pool, max_accept, handle, argument, out)
         }
     })
+}
+
+/// Writes the server's address and port, as text, cut to `size` bytes with its end, and
+/// returns its length, or the error of getsockname. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_server_address(
+    server: *const gevent_server_t,
+    buffer: *mut c_char,
+    size: usize,
+) -> c_int {
+    call(
+        || match each!(get!(server), server => server.local_addr()) {
+            // SAFETY: the caller's buffer of that size.
+            Ok(address) => unsafe { write_text(&address.to_string(), buffer, size) },
+            Err(error) => address_error(&error),
+        },
+    )
 }
 
 /// The server's port, or the error of getsockname. Any thread.

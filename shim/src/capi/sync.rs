@@ -128,6 +128,14 @@ pub unsafe extern "C" fn gevent_async_result_ready(result: *const gevent_async_r
     call(|| get!(result).ready() as c_int)
 }
 
+/// 1 if a value is there, 0 if not or if it is an error. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_async_result_successful(
+    result: *const gevent_async_result_t,
+) -> c_int {
+    call(|| get!(result).successful() as c_int)
+}
+
 /// The error that was put: a handle of C has no other exceptions.
 fn error_of(exception: &Exception) -> c_int {
     -exception
@@ -234,6 +242,15 @@ pub unsafe extern "C" fn gevent_semaphore_counter(semaphore: *const gevent_semap
     call(|| match get!(semaphore) {
         AnySemaphore::Free(semaphore) => count(semaphore.counter()),
         AnySemaphore::Bounded(semaphore) => count(semaphore.counter()),
+    })
+}
+
+/// How many wait for a unit. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gevent_semaphore_waiting(semaphore: *const gevent_semaphore_t) -> c_int {
+    call(|| match get!(semaphore) {
+        AnySemaphore::Free(semaphore) => count(semaphore.waiting()),
+        AnySemaphore::Bounded(semaphore) => count(semaphore.waiting()),
     })
 }
 

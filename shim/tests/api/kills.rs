@@ -141,7 +141,8 @@ fn a_kill_without_waiting() {
     let greenlet = spawn(|| sleep(LONG));
     yield_now();
     let dead = greenlet.kill_with(GreenletExit, Wait::No);
-    assert!(!dead || !crate::on_hub());
+    // Another hub may have run it since.
+    assert!(!dead || crate::hubs::several());
     greenlet.join();
 }
 

@@ -11,6 +11,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod bad_input;
 mod basics;
 mod fork;
+mod hubs;
 mod kills;
 mod late;
 mod many;
@@ -67,6 +68,7 @@ fn all() -> impl Iterator<Item = (Test, &'static [(Mode, &'static str)])> {
         (basics::TESTS, &MODES),
         (many::TESTS, &MODES),
         (kills::TESTS, &MODES),
+        (hubs::TESTS, &MODES),
         (objects::TESTS, &MODES),
         (queues::TESTS, &MODES),
         (servers::TESTS, &MODES),

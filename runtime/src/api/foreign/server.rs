@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 use super::super::pool::Pool;
 use super::super::server::{DatagramServer, StreamServer};
 use super::super::sync::Arc;
-use super::{Function, spawn_in};
+use super::{Builder, Function, spawn_in};
 
 /// A function of C that serves a connection: the socket, which is closed when it has
 /// returned or was killed, and its own argument.
@@ -101,7 +101,7 @@ fn start<J: Send + 'static>(pool: &Pool, function: Function, job: J) -> io::Resu
     let lent = Lent(Box::into_raw(Box::new(job)));
     // SAFETY: the function takes this job, which is dropped after the greenlet's end. Who
     // made the server answers for the handler.
-    let spawned = unsafe { spawn_in(pool, None, function, lent.0.cast()) }?;
+    let spawned = unsafe { spawn_in(pool, Builder::new(), None, function, lent.0.cast()) }?;
     if let Some(spawned) = spawned {
         spawned.greenlet.link(move |_| drop(lent));
     }
