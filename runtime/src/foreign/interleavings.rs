@@ -143,7 +143,7 @@ fn every_errand_is_run() {
             thread::spawn(move || assert_eq!(hub.ask(n), n * 10))
         });
         hub.serve(2);
-        others.map(|other| other.join().unwrap());
+        others.into_iter().for_each(|other| other.join().unwrap());
     });
 }
 

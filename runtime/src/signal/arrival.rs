@@ -111,8 +111,9 @@ unsafe fn asked_to_look(
     }
     // Several may have queued up: one is enough, and a guest that is giving way already is
     // not asked again, or the frames would pile up on its stack.
-    let gives_way =
-        !guest.giving_way.get() && deliver::has_room(guest, uc) && hub.take_preemption();
+    // SAFETY: the caller's contract.
+    let room = unsafe { deliver::has_room(guest, uc) };
+    let gives_way = !guest.giving_way.get() && room && hub.take_preemption();
     if !gives_way && !processor::several() {
         return;
     }

@@ -98,12 +98,16 @@ unsafe fn push(guest: &Guest, context: &mut Interrupted, due: &Due, running: Opt
 
 /// Whether a guest's stack has room for the frame of a preemption and what that runs. A small
 /// one has none while handlers run, nested; they are let go on.
-pub(super) fn has_room(guest: &Guest, uc: &Ucontext) -> bool {
+///
+/// # Safety
+/// `uc` must be the kernel's own frame of the present signal.
+pub(super) unsafe fn has_room(guest: &Guest, uc: &Ucontext) -> bool {
     let (low, high) = guest.stack.get();
     let sp = uc.sp();
     // Elsewhere is an alternate stack, or the initial thread's, which grows.
     let inside = (low..high).contains(&sp);
-    !inside || sp - low >= SigFrame::largest() as u64 + SLACK
+    // SAFETY: the caller's contract.
+    !inside || sp - low >= unsafe { uc.frame_size() } as u64 + SLACK
 }
 
 /// Makes a guest that was interrupted in its own code give way before it goes on.

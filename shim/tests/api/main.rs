@@ -64,7 +64,7 @@ const MODES: [(Mode, &str); 4] = [
 
 /// The tests and the modes in which they run: those of patching do it themselves.
 fn all() -> impl Iterator<Item = (Test, &'static [(Mode, &'static str)])> {
-    let files: [(&[Test], &'static [_]); 10] = [
+    let files: [(&[Test], &'static [_]); 11] = [
         (basics::TESTS, &MODES),
         (many::TESTS, &MODES),
         (kills::TESTS, &MODES),

@@ -177,8 +177,11 @@ fn a_lock_is_first_come_first_served() {
         sleep(SHORT);
     }
     drop(held);
-    // It was handed over: who comes now comes last.
-    assert!(!lock.try_acquire() || !crate::on_hub());
+    // It was handed over: who comes now comes last, after the others if they were quick.
+    if lock.try_acquire() {
+        assert!(!crate::on_hub() || order.lock().unwrap().len() == 5);
+        lock.release().unwrap();
+    }
     joinall(&greenlets, None);
     assert_eq!(order.lock().unwrap().len(), 5);
     if crate::on_hub() {

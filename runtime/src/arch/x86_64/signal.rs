@@ -397,12 +397,6 @@ impl Interrupted {
 }
 
 impl SigFrame {
-    /// Bytes that a frame takes at most, with the state of the vector registers and the red
-    /// zone above it.
-    pub fn largest() -> usize {
-        RED_ZONE + size_of::<SigFrame>() + xsave_size().max(FXSAVE) + 4 + 64 + 16
-    }
-
     /// The frame whose ucontext this is.
     ///
     /// # Safety
@@ -494,6 +488,17 @@ impl Ucontext {
         }
         self.mc.rip = user::fault_address();
         true
+    }
+
+    /// Bytes that a frame on top of this context takes at most, with the red zone above it.
+    ///
+    /// # Safety
+    /// It must be the kernel's own, of the present signal.
+    pub unsafe fn frame_size(&self) -> usize {
+        // SAFETY: the caller's contract.
+        let (fp, _) = unsafe { Interrupted::of_context(self).fp_size() };
+        // The state is aligned to 64 bytes, the frame to 16.
+        RED_ZONE + fp + 64 + size_of::<SigFrame>() + 16
     }
 
     /// A guest that may be moved to another processor begins again what depends on which it
