@@ -23,9 +23,15 @@ use crate::reactor::fds;
 use crate::signal;
 use crate::trace;
 
-/// Forks on a kernel thread that is no guest, by `native`, while there is a hub. The child has
-/// this thread alone and stays bare: there is no host context on it.
-pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
+/// What a child begins with: whether the ring of events was held, and the mask of signals.
+struct Child {
+    held: bool,
+    mask: u64,
+}
+
+/// Forks by `native`, with what the child must not find half changed held still. `Ok`: the
+/// parent, or no child.
+fn split(native: impl FnOnce() -> i64) -> Result<i64, Child> {
     let held = trace::before_fork();
     let mask = signal::block_all();
     let held_heap = HEAP.lock(Sleep::Kernel);
@@ -33,11 +39,21 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
     if held_heap.is_ok() {
         HEAP.unlock(Sleep::Kernel);
     }
-    if ret != 0 {
-        signal::restore_kernel_mask(mask);
-        trace::stayed(held);
-        return ret;
+    if ret == 0 {
+        return Err(Child { held, mask });
     }
+    signal::restore_kernel_mask(mask);
+    trace::stayed(held);
+    Ok(ret)
+}
+
+/// Forks on a kernel thread that is no guest, by `native`, while there is a hub. The child has
+/// this thread alone and stays bare: there is no host context on it.
+pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
+    let Child { held, mask } = match split(native) {
+        Ok(ret) => return ret,
+        Err(child) => child,
+    };
     arch::set_current_word(0);
     dispatch::set_phase(Phase::Off);
     HEAP.forget_waiting();
@@ -61,20 +77,12 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
 pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     // The kernel knows a parent, and a tracer of its child, as a kernel thread.
     c.guest.stay_on(processor::here());
-    let held = trace::before_fork();
     fds::table().are_shared();
-    let mask = signal::block_all();
-    let held_heap = HEAP.lock(Sleep::Kernel);
     // SAFETY: the guest's own call; the child continues on a copy of this stack.
-    let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
-    if held_heap.is_ok() {
-        HEAP.unlock(Sleep::Kernel);
-    }
-    if ret != 0 {
-        signal::restore_kernel_mask(mask);
-        trace::stayed(held);
-        return ret;
-    }
+    let Child { held, .. } = match split(|| unsafe { arch::syscall(c.frame.rax, c.a) }) {
+        Ok(ret) => return ret,
+        Err(child) => child,
+    };
     signal::become_bare(c.guest);
     catch::reset_after_fork();
     arch::set_current_word(0);

@@ -17,6 +17,9 @@
 //! | clone, fork | the new thread is no guest either; a child has no hub |
 //! | exit | who waits for a robust lock may be a guest |
 //!
+//! A child that such a thread makes with vfork or posix_spawn is on the thread's TCB for a
+//! while, and all of its calls are the kernel's.
+//!
 //! # Errands
 //! What the hub keeps belongs to our code, on one kernel thread at a time. So a foreign
 //! thread hands a function over and sleeps until a host context has run it. A hub that
@@ -45,6 +48,7 @@ use crate::parking::{self, Sleeper};
 use crate::raw;
 use crate::reactor::fds;
 use crate::signal;
+use crate::trace;
 use crate::wanted;
 
 /// The thread-local word of such a thread.
@@ -167,6 +171,13 @@ pub unsafe fn call(frame: &mut Frame) {
             return;
         }
     }
+    // SAFETY: no arguments.
+    if dispatch::is_running() && unsafe { syscall0(libc::SYS_getpid) } != hub().pid.get() as i64 {
+        // The child of a vfork, on its parent's TCB: descriptors and handlers are its own.
+        trace::program::about_to_exec(frame);
+        frame.run_native();
+        return;
+    }
     if !dispatch::is_running() {
         dispatch::tell_of_end(frame);
         frame.run_native();
@@ -255,6 +266,7 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
         libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork
             if life::clone_flags(frame) & libc::CLONE_VM as u64 == 0 || nr == libc::SYS_fork =>
         {
+            ask(|_| fds::table().are_shared());
             Some(fork::fork_foreign(native))
         }
         libc::SYS_exit => {

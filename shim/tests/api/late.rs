@@ -26,6 +26,7 @@ crate::tests! {
     late_threads_spawn_greenlets
     late_threads_open_objects
     late_threads_fork
+    late_threads_run_programs
     late_twice_in_a_child
     a_pool_closes_what_a_greenlet_used
 }
@@ -624,6 +625,32 @@ fn late_threads_fork() {
     }
     sleeper.join();
     assert!(sleeps_overlap());
+}
+
+/// What a program prints that is started with its standard output elsewhere.
+fn output_of_a_program() -> String {
+    let mut program = std::process::Command::new("sh");
+    let output = program.args(["-c", "echo $((6 * 7))"]).output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn late_threads_run_programs() {
+    let old = Old::new();
+    patch_late();
+    let [a, b] = sockets();
+    let waits = spawn(move || receive(a));
+    idle();
+    // What the child does with its descriptors and handlers is not the parent's affair.
+    for _ in 0..20 {
+        assert_eq!(old.run(output_of_a_program), "42\n");
+        assert_eq!(output_of_a_program(), "42\n");
+    }
+    let pool = ThreadPool::new(1).unwrap();
+    assert_eq!(pool.apply(output_of_a_program).unwrap(), "42\n");
+    send_byte(b, 1);
+    assert_eq!(waits.get().unwrap(), 1);
+    assert_eq!([a, b].map(close), [0; 2]);
 }
 
 fn late_twice_in_a_child() {
