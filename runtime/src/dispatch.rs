@@ -686,6 +686,7 @@ fn operation(op: Op) -> Operation {
         Op::Pause => signal::pause,
         Op::TimerCreate => signal::timer_create,
         Op::TimerDelete => signal::timer_delete,
+        Op::TimerGetoverrun => signal::timer_getoverrun,
         Op::Tkill => signal::tkill,
         Op::Tgkill => signal::tgkill,
         Op::RtTgsigqueueinfo => signal::rt_tgsigqueueinfo,

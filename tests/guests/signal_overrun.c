@@ -29,10 +29,10 @@ static void with(struct sigevent *event, const char *name)
 	IS(timer_create(CLOCK_MONOTONIC, event, &timer), 0);
 	atomic_store(&handled, 0);
 	atomic_store(&overruns, 0);
-	struct itimerspec every = { { 0, 10000000 }, { 0, 10000000 } };
+	struct itimerspec every = { { 0, 1000000 }, { 0, 1000000 } };
 	IS(timer_settime(timer, 0, &every, NULL), 0);
 	/* Blocked for 50 periods and more: one signal, the rest are overruns. */
-	sleep_ms(600);
+	sleep_ms(60);
 	OK(pthread_sigmask(SIG_UNBLOCK, &set, NULL));
 	while (atomic_load(&handled) < 3)
 		sleep_ms(1);
@@ -52,7 +52,7 @@ static void *thread_body(void *unused)
 
 static void *sleeps(void *unused)
 {
-	sleep_ms(1000);
+	sleep_ms(300);
 	return unused;
 }
 

@@ -307,8 +307,17 @@ const _: () = assert!(size_of::<Event>() == 64);
 pub unsafe fn timer_create(c: &mut Call<'_>) -> Outcome {
     let [clock, event, to, ..] = c.a;
     let clock = cpu_clock::for_a_timer(c, clock as i32) as u64;
-    // SAFETY: the guest's own call, by a clock that the kernel knows.
-    let by_the_kernel = || unsafe { arch::syscall3(libc::SYS_timer_create, clock, event, to) };
+    let by_the_kernel = || {
+        // SAFETY: the guest's own call, by a clock that the kernel knows.
+        let ret = unsafe { arch::syscall3(libc::SYS_timer_create, clock, event, to) };
+        if ret == 0
+            && let Some(timer) = get::<i32>(to)
+        {
+            // Without room the kernel counts its overruns.
+            signal::add_timer(timer, 0);
+        }
+        ret
+    };
     if event == 0 {
         return Outcome::Done(by_the_kernel());
     }
@@ -341,6 +350,17 @@ pub unsafe fn timer_create(c: &mut Call<'_>) -> Outcome {
     // SAFETY: no pointers.
     unsafe { arch::syscall1(libc::SYS_timer_delete, timer as u64) };
     done(if known { libc::EFAULT } else { libc::EAGAIN })
+}
+
+/// timer_getoverrun(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn timer_getoverrun(c: &mut Call<'_>) -> Outcome {
+    match signal::overrun_of(c.a[0] as i32) {
+        Some(overrun) => Outcome::Done(i64::from(overrun)),
+        None => Outcome::Native,
+    }
 }
 
 /// timer_delete(2).

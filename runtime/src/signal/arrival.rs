@@ -231,6 +231,7 @@ unsafe fn call(action: &Action, signal: i32, info: &Info, uc: &mut Ucontext) {
         action::reset(signal);
     }
     mask::set_kernel_mask(blocked);
+    timer::was_taken(info);
     // SAFETY: the caller's contract; every handler may be called with three
     // arguments.
     unsafe {

@@ -6,7 +6,7 @@ use core::ptr;
 
 use super::action::{self, Disposition, disposition};
 use super::state::{AltStack, SS_AUTODISARM};
-use super::{Action, FAULTS, Info, bit, mask, route};
+use super::{Action, FAULTS, Info, bit, mask, route, timer};
 use crate::arch::{self, Interrupted, SigFrame, Ucontext, syscall0};
 use crate::frame::Frame;
 use crate::guest::Guest;
@@ -43,6 +43,7 @@ fn next(guest: &Guest) -> Option<Due> {
                     let pid = guest.hub().pid.get();
                     Info::of_sender(signal, libc::SI_TKILL, pid, uid)
                 });
+                timer::was_taken(&info);
                 return Some((signal, info, action));
             }
         }

@@ -63,7 +63,7 @@ pub use mask::{
 pub use route::{forget, pending, route, send, unblock_if_full};
 pub use state::{AltStack, SignalState, StackT};
 pub use thread::OfThread;
-pub use timer::{add_timer, remove_timer};
+pub use timer::{add_timer, overrun_of, remove_timer};
 pub use wait::{begin_wait, end_wait, pending_here, pending_in_kernel, take, take_from_kernel};
 
 /// Bit of a signal in a mask.
@@ -148,6 +148,16 @@ impl Info {
     /// si_pid, or the timer's id for SI_TIMER.
     pub fn pid(&self) -> i32 {
         self.0[2] as i32
+    }
+
+    /// si_overrun of a SI_TIMER: how often it expired besides.
+    pub fn overrun(&self) -> i32 {
+        (self.0[2] >> 32) as i32
+    }
+
+    /// Sets it.
+    fn set_overrun(&mut self, overrun: i32) {
+        self.0[2] = self.0[2] & 0xffff_ffff | (overrun as u32 as u64) << 32;
     }
 }
 

@@ -126,6 +126,9 @@ impl Queue {
         if standard && self.bits() & bit(signal) != 0 {
             return true;
         }
+        if info.code() == libc::SI_TIMER && self.count_into(signal, info) {
+            return true;
+        }
         PUSHED.0.set(PUSHED.0.get() | bit(signal));
         let Some(new) = POOL.take() else {
             if standard {
@@ -162,8 +165,9 @@ impl Queue {
         signal < FIRST_REALTIME && self.bits() & bit(signal) != 0
     }
 
-    /// Whether a timer's signal is pending already.
-    pub fn has_timer(&self, signal: i32, timer: i32) -> bool {
+    /// If a signal of the same timer is pending, this one is among its overruns, as in the
+    /// kernel, which has one of a timer pending at a time.
+    fn count_into(&self, signal: i32, more: &Info) -> bool {
         let mut at = if self.bits() & bit(signal) == 0 {
             0
         } else {
@@ -171,9 +175,11 @@ impl Queue {
         };
         while at != 0 {
             // SAFETY: links of this queue are entries of its own.
-            let entry = unsafe { *POOL.at(at) };
-            let info = &entry.info;
-            if (info.signal(), info.code(), info.pid()) == (signal, libc::SI_TIMER, timer) {
+            let entry = unsafe { &mut *POOL.at(at) };
+            let info = &mut entry.info;
+            if (info.signal(), info.code(), info.pid()) == (signal, libc::SI_TIMER, more.pid()) {
+                let all = info.overrun().saturating_add(more.overrun());
+                info.set_overrun(all.saturating_add(1));
                 return true;
             }
             at = entry.next;

@@ -43,8 +43,6 @@ pub(super) fn accept(hub: &Hub, arrived: &Arrived) {
     let signal = arrived.info.signal();
     let timed = arrived.info.code() == libc::SI_TIMER;
     match hub.find(arrived.guest) {
-        // The kernel has one signal of a timer pending at a time.
-        Some(guest) if timed && guest.signal.queue.has_timer(signal, arrived.info.pid()) => {}
         Some(guest) => {
             post(hub, guest, signal, &arrived.info, false);
         }

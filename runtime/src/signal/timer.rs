@@ -1,8 +1,11 @@
-//! Timers that signal one thread (SIGEV_THREAD_ID, which libc uses for
-//! SIGEV_THREAD).
+//! Timers of the program: whom each signals, and the overruns of its last signal.
 //!
-//! The kernel signals the kernel thread that all guests share; the timer's id,
-//! which comes with the signal, tells which guest is meant.
+//! One that signals a thread (SIGEV_THREAD_ID, which libc uses for SIGEV_THREAD) has the
+//! kernel signal the kernel thread that all guests share; the timer's id, which comes with
+//! the signal, tells which guest is meant.
+//!
+//! What timer_getoverrun(2) tells is of the signal that was delivered last. For the kernel
+//! that is the one that arrived here last, which may still wait for its guest.
 //!
 //! The table is open: an entry is looked for from the place that its id gives, up to a free
 //! one. The kernel counts ids up, so entries rarely meet.
@@ -14,9 +17,11 @@
 
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
+use super::Info;
+
 /// Entries of the table, a power of two; memory is used for those alone that are.
 const ENTRIES: usize = 1 << 17;
-/// Timers of this kind a program may have: more than RLIMIT_SIGPENDING commonly allows.
+/// Timers a program may have, to be known here: more than RLIMIT_SIGPENDING commonly allows.
 const MAX: usize = ENTRIES / 2;
 
 /// Timer of an entry that is free, and of one that is being written.
@@ -26,13 +31,17 @@ const CHANGING: u32 = u32::MAX;
 struct Table {
     /// The timer's id and one.
     timer: [AtomicU32; ENTRIES],
+    /// 0: it signals the process.
     guest: [AtomicI32; ENTRIES],
+    /// Overruns of the last signal that was delivered, and one; 0 if none was.
+    overrun: [AtomicI32; ENTRIES],
     used: AtomicUsize,
 }
 
 static TABLE: Table = Table {
     timer: [const { AtomicU32::new(FREE) }; ENTRIES],
     guest: [const { AtomicI32::new(0) }; ENTRIES],
+    overrun: [const { AtomicI32::new(0) }; ENTRIES],
     used: AtomicUsize::new(0),
 };
 
@@ -63,9 +72,10 @@ impl Table {
         at
     }
 
-    fn write(&self, at: usize, key: u32, guest: i32) {
+    fn write(&self, at: usize, key: u32, guest: i32, overrun: i32) {
         self.timer[at].store(CHANGING, Ordering::Relaxed);
         self.guest[at].store(guest, Ordering::Release);
+        self.overrun[at].store(overrun, Ordering::Release);
         self.timer[at].store(key, Ordering::Release);
     }
 
@@ -76,7 +86,8 @@ impl Table {
             let key = self.key_at(at);
             let distance = |from: usize, to: usize| to.wrapping_sub(from) % ENTRIES;
             if distance(home(key), at) >= distance(hole, at) {
-                self.write(hole, key, self.guest[at].load(Ordering::Relaxed));
+                let guest = self.guest[at].load(Ordering::Relaxed);
+                self.write(hole, key, guest, self.overrun[at].load(Ordering::Relaxed));
                 hole = at;
             }
             at = after(at);
@@ -85,14 +96,14 @@ impl Table {
     }
 }
 
-/// Remembers whom a timer signals. False: no room.
+/// Remembers whom a timer signals: a guest, or the process (0). False: no room.
 pub fn add_timer(timer: i32, guest: i32) -> bool {
     let used = TABLE.used.load(Ordering::Relaxed);
     if used == MAX || timer < 0 {
         return false;
     }
     let key = key(timer);
-    TABLE.write(TABLE.seek(key), key, guest);
+    TABLE.write(TABLE.seek(key), key, guest, 0);
     TABLE.used.store(used + 1, Ordering::Release);
     true
 }
@@ -110,13 +121,33 @@ pub fn remove_timer(timer: i32) {
     }
 }
 
-/// Id of the guest that a timer signals.
-pub(super) fn owner(timer: i32) -> Option<i32> {
+/// Where a timer is that is known.
+fn place(timer: i32) -> Option<usize> {
     if TABLE.used.load(Ordering::Acquire) == 0 || timer < 0 {
         return None;
     }
     let at = TABLE.seek(key(timer));
-    (TABLE.key_at(at) != FREE).then(|| TABLE.guest[at].load(Ordering::Acquire))
+    (TABLE.key_at(at) != FREE).then_some(at)
+}
+
+/// Id of the guest that a timer signals; 0 for the process.
+pub(super) fn owner(timer: i32) -> Option<i32> {
+    place(timer).map(|at| TABLE.guest[at].load(Ordering::Acquire))
+}
+
+/// A signal is delivered, or taken by who waits for it.
+pub(super) fn was_taken(info: &Info) {
+    if info.code() == libc::SI_TIMER
+        && let Some(at) = place(info.pid())
+    {
+        TABLE.overrun[at].store(info.overrun().saturating_add(1), Ordering::Release);
+    }
+}
+
+/// The overruns of the last signal of a timer that was delivered here.
+pub fn overrun_of(timer: i32) -> Option<i32> {
+    let known = TABLE.overrun[place(timer)?].load(Ordering::Acquire);
+    (known != 0).then(|| known - 1)
 }
 
 /// In a forked child, which inherits no timers.
@@ -150,6 +181,15 @@ mod tests {
             assert_eq!(owner(timers[left]), Some(left as i32));
         }
         assert_eq!(owner(-1), None);
+        // Its overruns go with it.
+        let mut info = Info::of_sender(34, libc::SI_TIMER, timers[5], 0);
+        info.set_overrun(3);
+        assert_eq!(overrun_of(timers[5]), None);
+        was_taken(&info);
+        remove_timer(timers[2]);
+        assert_eq!(overrun_of(timers[5]), Some(3));
+        assert_eq!(overrun_of(timers[4]), None);
+        assert!(add_timer(timers[2], 2));
         // The last places and the first ones follow each other.
         for timer in [far - 3, 2 * far - 3, far - 2, far - 1, 0] {
             assert!(add_timer(timer, timer));

@@ -11,7 +11,7 @@
 use core::cell::Cell;
 use core::ptr;
 
-use super::{Info, UNBLOCKABLE, action, bit, mask, route, signals};
+use super::{Info, UNBLOCKABLE, action, bit, mask, route, signals, timer};
 use crate::arch::{syscall, syscall0, syscall2, syscall3, syscall4};
 use crate::guest::{Guest, State};
 
@@ -78,6 +78,7 @@ pub fn take(guest: &Guest, set: u64) -> Option<(i32, Info)> {
             && let Some((info, _)) = queue.take(signal)
         {
             let info = info.unwrap_or(Info::of_sender(signal, libc::SI_USER, 0, 0));
+            timer::was_taken(&info);
             return Some((signal, info));
         }
     }
@@ -98,6 +99,7 @@ pub fn take_from_kernel(set: u64) -> Option<(i32, Info)> {
             8,
         )
     };
+    timer::was_taken(&info);
     (ret > 0).then_some((ret as i32, info))
 }
 

@@ -320,7 +320,7 @@ table! {
     222 timer_create Signal Virtual(TimerCreate) Uninterrupted CPU_TIMER;
     223 timer_settime Time Native Uninterrupted "";
     224 timer_gettime Time Native Uninterrupted "";
-    225 timer_getoverrun Time Native Uninterrupted "";
+    225 timer_getoverrun Signal Virtual(TimerGetoverrun) Uninterrupted "";
     226 timer_delete Signal Virtual(TimerDelete) Uninterrupted "";
     227 clock_settime Thread Virtual(ClockSettime) Uninterrupted "";
     228 clock_gettime Thread Virtual(ClockGettime) Uninterrupted CPU_TIME;
