@@ -15,7 +15,7 @@ enum { THREADS = 40, MANY = 3000 };
 static pthread_barrier_t ready, limited;
 static int ends[2], locked, again;
 static struct pollfd sets[THREADS][MANY];
-static atomic_int woken;
+static atomic_int timed, woken;
 
 static void *polls(void *raw)
 {
@@ -25,6 +25,7 @@ static void *polls(void *raw)
 	pthread_barrier_wait(&ready);
 	pthread_barrier_wait(&limited);
 	IS(poll(set, MANY, 20), 0);
+	atomic_fetch_add(&timed, 1);
 	IS(poll(set, MANY, -1), MANY);
 	CHECK(set[0].revents == POLLIN && set[MANY - 1].revents == POLLIN);
 	atomic_fetch_add(&woken, 1);
@@ -84,7 +85,9 @@ int main(void)
 	pthread_barrier_wait(&ready);
 	use_up();
 	pthread_barrier_wait(&limited);
-	sleep_ms(40);
+	while (atomic_load(&timed) < THREADS)
+		sleep_ms(1);
+	sleep_ms(20);
 	IS(write(ends[1], "x", 1), 1);
 	IS(flock(locked, LOCK_UN), 0);
 	for (int i = 0; i < THREADS + 2; i++)
