@@ -40,6 +40,15 @@
 // gevent_kill_mode: a kill ends the wait or the call of libc with ECANCELED.
 #define GEVENT_KILL_ERROR 1
 
+// The object is a gevent_greenlet_t: ready when it has ended.
+#define GEVENT_OBJECT_GREENLET 0
+
+// It is a gevent_event_t: ready when it is set.
+#define GEVENT_OBJECT_EVENT 1
+
+// It is a gevent_async_result_t: ready when it has a value or an error.
+#define GEVENT_OBJECT_RESULT 2
+
 // gevent_queue_new: first in, first out.
 #define GEVENT_QUEUE_FIFO 0
 
@@ -64,7 +73,7 @@ typedef struct gevent_greenlet_t gevent_greenlet_t;
 // Items that are taken as their greenlets end.
 typedef struct gevent_imap_t gevent_imap_t;
 
-// Greenlets that are taken as they end.
+// Objects that are taken as they become ready.
 typedef struct gevent_iwait_t gevent_iwait_t;
 
 // A variable that each greenlet and each other thread has of its own.
@@ -118,6 +127,14 @@ typedef void (*gevent_monitor_function_t)(const gevent_statistics_t *counts, voi
 
 // A function that is told of a child that has ended: its id and its status as of waitpid.
 typedef void (*gevent_child_t)(int child, int status, void*);
+
+// Something to wait for among others.
+typedef struct {
+  // One of GEVENT_OBJECT_….
+  int kind;
+  // A handle of that kind.
+  const void *handle;
+} gevent_object_t;
 
 // A function that serves a connection: `socket` is closed when it has returned or was
 // killed.
@@ -282,20 +299,6 @@ int gevent_joinall(const gevent_greenlet_t *const *greenlets, size_t n, double s
 // Waits until `wanted` of the greenlets have ended, `seconds` at most. How many have, of
 // those. A wait. Any thread.
 int gevent_wait(const gevent_greenlet_t *const *greenlets, size_t n, double seconds, size_t wanted);
-
-// Begins to wait for the greenlets one after the other, `seconds` at most in all. 0 or
-// -EINVAL. Any thread, for itself: the other functions are for the same thread.
-int gevent_iwait_new(const gevent_greenlet_t *const *greenlets,
-                     size_t n,
-                     double seconds,
-                     gevent_iwait_t **out);
-
-// Waits for the next greenlet that has ended and returns its index, or -ENODATA when there
-// is none left or the time is up. A wait. Any thread; the one that began.
-int gevent_iwait_next(gevent_iwait_t *iwait);
-
-// Waits for the rest no more and frees the handle. Any thread; the one that began.
-void gevent_iwait_free(gevent_iwait_t *iwait);
 
 // Starts a limit of `seconds` on the caller: when it is over, the wait that the caller is
 // in, or the next one, returns -ETIME, once; on a guest also a call of libc's that waits
@@ -535,6 +538,32 @@ int gevent_threadpool_map(const gevent_threadpool_t *pool,
 
 // How many threads the pool has at most. Any thread.
 int gevent_threadpool_size(const gevent_threadpool_t *pool);
+
+// Waits until `wanted` of the objects are ready, `seconds` at most. How many are, of those.
+// -EINVAL also for a kind that there is not. A wait. Any thread.
+int gevent_wait_objects(const gevent_object_t *objects, size_t n, double seconds, size_t wanted);
+
+// Begins to wait for `wanted` of the objects one after the other, `seconds` at most in all.
+// 0 or -EINVAL. Any thread, for itself: the other functions are for the same thread.
+int gevent_iwait_objects(const gevent_object_t *objects,
+                         size_t n,
+                         double seconds,
+                         size_t wanted,
+                         gevent_iwait_t **out);
+
+// Begins to wait for the greenlets one after the other, `seconds` at most in all. 0 or
+// -EINVAL. Any thread, for itself: the other functions are for the same thread.
+int gevent_iwait_new(const gevent_greenlet_t *const *greenlets,
+                     size_t n,
+                     double seconds,
+                     gevent_iwait_t **out);
+
+// Waits for the next object that is ready and returns its index, or -ENODATA when there
+// is none left or the time is up. A wait. Any thread; the one that began.
+int gevent_iwait_next(gevent_iwait_t *iwait);
+
+// Waits for the rest no more and frees the handle. Any thread; the one that began.
+void gevent_iwait_free(gevent_iwait_t *iwait);
 
 // Makes a flag that is not set. 0 or -EINVAL. Any thread.
 int gevent_event_new(gevent_event_t **out);

@@ -144,6 +144,7 @@
 //! | `scope` | `gevent_scope_new`, `gevent_scope_spawn`, `gevent_scope_end` | `scopes.c` |
 //! | `local!` | `gevent_local_new`, `gevent_local_get`, `gevent_local_set` | `locals.c` |
 //! | `joinall`, `wait`, `iwait`, `Group`, `Pool` | `gevent_joinall`, `gevent_wait`, `gevent_iwait_next`, `gevent_pool_…` | `several.c` |
+//! | `wait` and `iwait` for any `Waitable` | `gevent_wait_objects`, `gevent_iwait_objects` | `waits.c` |
 //! | `Pool::imap`, `imap_unordered`, `apply`, `apply_async` | `gevent_pool_imap`, `gevent_imap_next`, `gevent_pool_apply`, `gevent_pool_apply_async` | `many_items.c` |
 //! | `monkey::patch` | `gevent_patch` | `patched_groups.c` |
 //! | `StreamServer`, `DatagramServer` | `gevent_stream_server_new`, `gevent_datagram_server_new` | `servers.c` |

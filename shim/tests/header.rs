@@ -124,6 +124,7 @@ fn generate() -> [(&'static str, String); 2] {
         "group",
         "many",
         "threadpool",
+        "waiting",
         "sync",
         "queue",
         "server",

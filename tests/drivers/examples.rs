@@ -170,6 +170,11 @@ fn many_items() {
 }
 
 #[test]
+fn waits() {
+    on_each_hub("waits", &linked(&[]));
+}
+
+#[test]
 fn payloads() {
     on_each_hub("payloads", &linked(&[]));
 }

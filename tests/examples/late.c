@@ -1,21 +1,23 @@
-/* The library is opened when the program has threads already: it says so, changes nothing,
- * and greenlets are kernel threads. argv[1] is its path. */
+/* The library is opened when the program has threads already: it says so on standard error,
+ * they stay kernel threads, and greenlets run beside them. argv[1] is its path. */
 #include <dlfcn.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 
 static pthread_barrier_t gate;
 
+static int (*is_guest)(void);
+
 static void *waits(void *unused) {
     pthread_barrier_wait(&gate);
     pthread_barrier_wait(&gate);
+    printf("the old thread is a guest: %d\n", is_guest());
     return unused;
 }
 
 static void *answer(void *unused) {
     (void)unused;
-    return "a kernel thread ran it";
+    return is_guest() ? "a guest ran it" : "a kernel thread ran it";
 }
 
 int main(int argc, char **argv) {
@@ -35,7 +37,8 @@ int main(int argc, char **argv) {
         (int (*)(void *(*)(void *), void *, void **))dlsym(library, "gevent_spawn");
     int (*join)(void *, double) = (int (*)(void *, double))dlsym(library, "gevent_join");
     int (*result)(void *, void **) = (int (*)(void *, void **))dlsym(library, "gevent_result");
-    printf("busy: %d\n", patch_all() == -EBUSY);
+    is_guest = (int (*)(void))dlsym(library, "gevent_is_guest");
+    printf("patched: %d\n", patch_all() == 0);
     printf("hub: %d\n", hub(NULL));
     void *greenlet, *value = NULL;
     spawn(answer, NULL, &greenlet);
@@ -46,7 +49,8 @@ int main(int argc, char **argv) {
     pthread_join(thread, NULL);
 }
 /* Output:
-busy: 1
-hub: 0
-a kernel thread ran it
+patched: 1
+hub: 1
+a guest ran it
+the old thread is a guest: 0
 */

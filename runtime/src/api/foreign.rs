@@ -23,6 +23,7 @@ use super::sync::Arc;
 mod kill;
 mod local;
 mod many;
+mod object;
 mod scope;
 pub mod server;
 
@@ -30,6 +31,7 @@ pub use kill::{KilledWith, killed_with, sees};
 pub(super) use local::Locals;
 pub use local::{Destructor, Local};
 pub use many::{ForeignMap, Next, apply_async, imap};
+pub use object::AnyObject;
 pub use scope::ForeignScope;
 
 /// A function of C that a greenlet runs.

@@ -4,10 +4,10 @@ use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 use std::time::Duration;
 
 use gevent_runtime::api::foreign::{self, ForeignGreenlet};
-use gevent_runtime::api::{AnyGreenlet, Builder, IWait, Timeout, getcurrent, iwait};
+use gevent_runtime::api::{AnyGreenlet, Builder, Timeout, getcurrent, iwait};
 
 use super::callers::{callers, describe};
-use super::{call, count, free, get, give, ok, span, wait, write_text};
+use super::{call, free, get, give, ok, span, wait, write_text};
 
 /// A handle of a greenlet.
 pub struct gevent_greenlet_t(pub(super) Handle);
@@ -341,47 +341,6 @@ pub unsafe extern "C-unwind" fn gevent_wait(
         };
         iwait(&all, ok!(span(seconds)), Some(wanted)).count() as c_int
     })
-}
-
-/// Greenlets that are taken as they end.
-pub struct gevent_iwait_t(IWait<AnyGreenlet>);
-
-/// Begins to wait for the greenlets one after the other, `seconds` at most in all. 0 or
-/// -EINVAL. Any thread, for itself: the other functions are for the same thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gevent_iwait_new(
-    greenlets: *const *const gevent_greenlet_t,
-    n: usize,
-    seconds: c_double,
-    out: *mut *mut gevent_iwait_t,
-) -> c_int {
-    call(|| {
-        // SAFETY: the caller's own arguments.
-        let Some(all) = (unsafe { all(greenlets, n) }) else {
-            return -libc::EINVAL;
-        };
-        let timeout = ok!(span(seconds));
-        // SAFETY: the caller's place.
-        unsafe { give(out, gevent_iwait_t(iwait(&all, timeout, None))) }
-    })
-}
-
-/// Waits for the next greenlet that has ended and returns its index, or -ENODATA when there
-/// is none left or the time is up. A wait. Any thread; the one that began.
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn gevent_iwait_next(iwait: *mut gevent_iwait_t) -> c_int {
-    // SAFETY: null or the handle of the caller, who alone uses it.
-    wait(|| match unsafe { iwait.as_mut() } {
-        Some(iwait) => iwait.0.next_index().map_or(-libc::ENODATA, count),
-        None => -libc::EINVAL,
-    })
-}
-
-/// Waits for the rest no more and frees the handle. Any thread; the one that began.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gevent_iwait_free(iwait: *mut gevent_iwait_t) {
-    // SAFETY: the caller's handle.
-    unsafe { free(iwait) };
 }
 
 /// A limit of time on the thread that made it.

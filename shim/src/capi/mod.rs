@@ -17,7 +17,7 @@
 //! | a time-out with its own error | which one it was, `gevent_timeout_stop` says: -ETIME |
 //! | guards (`hold`) | acquire, and release in a cleanup handler |
 //! | clones of objects | the same handle, on any thread |
-//! | `wait` for events and results | of greenlets only: one that waits for each |
+//! | `wait` and `iwait` for any `Waitable` | `gevent_wait_objects`, `gevent_iwait_objects`: an array of kinds and handles |
 //!
 //! Results are 0 or a count, or a negated errno:
 //!
@@ -76,6 +76,7 @@ pub mod scope;
 pub mod server;
 pub mod sync;
 pub mod threadpool;
+pub mod waiting;
 
 unsafe extern "C-unwind" {
     /// pthread_testcancel(3), which may unwind.

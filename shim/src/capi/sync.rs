@@ -15,7 +15,7 @@ fn in_time(yes: bool) -> c_int {
 }
 
 /// A flag that is waited for.
-pub struct gevent_event_t(Event);
+pub struct gevent_event_t(pub(super) Event);
 
 /// Makes a flag that is not set. 0 or -EINVAL. Any thread.
 #[unsafe(no_mangle)]
@@ -71,11 +71,11 @@ pub unsafe extern "C-unwind" fn gevent_event_wait(
 }
 
 /// A pointer that arrives later.
-pub struct gevent_async_result_t(AsyncResult<Value>);
+pub struct gevent_async_result_t(pub(super) AsyncResult<Value>);
 
 /// A pointer of C's, shared by whoever asks for it.
 #[derive(Clone, Copy)]
-struct Value(*mut c_void);
+pub(super) struct Value(*mut c_void);
 
 // SAFETY: whoever set it said so.
 unsafe impl Send for Value {}
