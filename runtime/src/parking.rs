@@ -29,6 +29,14 @@ pub fn guest_owner(guest: &Guest) -> *mut () {
     (guest as *const Guest).cast_mut().cast()
 }
 
+/// The guest that owns a waiter, unless a foreign thread does. For library code under its
+/// lock, while the waiter is in its queue or was just taken from it.
+#[inline]
+pub fn guest_of<'a>(owner: *mut ()) -> Option<&'a Guest> {
+    // SAFETY: the guest waits, so its record is live.
+    (owner as usize & FOREIGN == 0).then(|| unsafe { &*(owner as *const Guest) })
+}
+
 /// Wakes the owner of a waiter that was just taken from its queue.
 #[inline]
 pub fn wake_owner(owner: *mut (), on_hub: bool) {

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 pub mod life;
+pub mod overtaken;
 pub mod sched;
 pub mod slab;
 pub mod stacks;
@@ -24,6 +25,7 @@ use crate::arch::Context;
 use crate::cpu_time::Usage;
 use crate::deadline::Deadline;
 use crate::frame::Frame;
+use crate::guest::overtaken::Overtaken;
 use crate::guest::sched::Scheduling;
 use crate::hub::{Hub, Processor, processor};
 use crate::interrupt::Interruption;
@@ -107,6 +109,8 @@ pub struct Guest {
     pub giving_way: Cell<bool>,
     /// It was preempted since it last parked: it computes.
     pub busy: Cell<bool>,
+    /// Whether others take the lock that it waits for.
+    pub overtaken: Overtaken,
     /// Calls in a row that only asked whether a descriptor is ready.
     pub impatience: Cell<u32>,
     /// Stack pointer where its present [`lookup`](crate::lookup) began, or 0.

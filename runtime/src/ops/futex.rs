@@ -67,7 +67,13 @@ fn run(caller: Caller, a: [u64; 6]) -> Outcome {
         return Outcome::Native;
     }
     let on_hub = matches!(caller, Caller::Guest(_)) || parking::on_hub();
-    let wake = |owner| parking::wake_owner(owner, on_hub);
+    // Somebody was woken who is not to come too late.
+    let mut urgent = false;
+    let wake = |owner| {
+        urgent |=
+            on_hub && parking::guest_of(owner).is_some_and(|guest| guest.overtaken.is_woken());
+        parking::wake_owner(owner, on_hub);
+    };
     let value = value as u32;
     let answer = match command {
         libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => {
@@ -80,6 +86,9 @@ fn run(caller: Caller, a: [u64; 6]) -> Outcome {
                 Ok(deadline) => deadline,
                 Err(e) => return Outcome::Done(e),
             };
+            if let Caller::Guest(guest) = caller {
+                guest.overtaken.waits(address, value);
+            }
             return Outcome::Done(wait(caller, address, value, bitset, deadline));
         }
         libc::FUTEX_WAKE => wake_here_and_there(a, MATCH_ANY, wake),
@@ -157,11 +166,13 @@ fn run(caller: Caller, a: [u64; 6]) -> Outcome {
     Outcome::Done(match answer {
         Ok(count) => {
             if let Caller::Guest(guest) = caller
-                && guest.busy.get()
                 && count > 0
             {
-                // Whom it woke runs before it takes the lock again.
-                hub().note_preemption();
+                guest.overtaken.wakes();
+                if urgent || guest.busy.get() {
+                    // Whom it woke runs before it takes the lock again.
+                    hub().note_preemption();
+                }
             }
             count as i64
         }
