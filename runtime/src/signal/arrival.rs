@@ -110,19 +110,26 @@ unsafe fn asked_to_look(
         return;
     }
     // Several may have queued up: one is enough, and a guest that is giving way already is
-    // not asked again, or the frames would pile up on its stack.
+    // not asked again, or the frames would pile up on its stack. Handlers run when it is over.
+    if guest.giving_way.get() {
+        return;
+    }
     // SAFETY: the caller's contract.
     let room = unsafe { deliver::has_room(guest, uc) };
-    let gives_way = !guest.giving_way.get() && room && hub.take_preemption();
+    let gives_way = room && hub.take_preemption();
     if !gives_way && !processor::several() {
         return;
     }
     hub.enter_shim();
     // SAFETY: the caller's contract.
     unsafe {
-        if gives_way {
+        if gives_way && !guest.signal.deliverable() {
             deliver::preemption(guest, uc, info);
         } else {
+            if gives_way {
+                // Once its handlers have begun.
+                hub.note_preemption();
+            }
             mask::hold();
             deliver::into_context(guest, uc, None);
         }
@@ -153,11 +160,15 @@ unsafe fn in_guest(hub: &Hub, guest: &Guest, signal: i32, info: &Info, uc: &mut 
     route::route(hub);
     // SAFETY: as above.
     unsafe {
-        if guest.signal.deliverable() || !hub.has_ready() {
+        if guest.giving_way.get() {
+            // It is at the end of that, and begins again: frames would pile up. Handlers run
+            // when it is over.
+            hub.note_preemption();
+            deliver::nothing(uc);
+        } else if guest.signal.deliverable() || !hub.has_ready() {
             deliver::into_context(guest, uc, None);
-        } else if guest.giving_way.get() || !deliver::has_room(guest, uc) {
-            // It is at the end of that, and begins again: frames would pile up. Or it is asked
-            // again when its handlers have returned.
+        } else if !deliver::has_room(guest, uc) {
+            // It is asked again when its handlers have returned.
             hub.note_preemption();
             deliver::into_context(guest, uc, None);
         } else {

@@ -111,7 +111,8 @@ pub(super) unsafe fn has_room(guest: &Guest, uc: &Ucontext) -> bool {
     !inside || sp - low >= unsafe { uc.frame_size() } as u64 + SLACK
 }
 
-/// Makes a guest that was interrupted in its own code give way before it goes on.
+/// Makes a guest that was interrupted in its own code give way before it goes on. Handlers
+/// run when that is over: one that is cancelled unwinds, and must not find our code below it.
 ///
 /// # Safety
 /// As [`into_context`].
@@ -119,8 +120,25 @@ pub(super) unsafe fn preemption(guest: &Guest, uc: &mut Ucontext, info: &Info) {
     guest.giving_way.set(true);
     mask::hold();
     let give_way = Action::without_mask(monitor::preempted as *const () as u64);
-    // SAFETY: the caller's contract.
-    unsafe { into_context(guest, uc, Some((monitor::PREEMPT, *info, give_way))) };
+    let mut context = Interrupted::of_context(uc);
+    // SAFETY: as in `into_context`.
+    unsafe {
+        push(
+            guest,
+            &mut context,
+            &(monitor::PREEMPT, *info, give_way),
+            None,
+        )
+    };
+    context.enter_from_kernel(uc, mask::release());
+}
+
+/// Lets a guest go on as it was, after the mask was held.
+pub(super) fn nothing(uc: &mut Ucontext) {
+    let kernel_mask = mask::release();
+    if !processor::here().shared_child.get() {
+        uc.mask = kernel_mask;
+    }
 }
 
 /// Delivers to a guest that was interrupted in its own code: `first`, which the
@@ -139,11 +157,10 @@ pub(super) unsafe fn into_context(guest: &Guest, uc: &mut Ucontext, first: Optio
         entered = true;
         due = next(guest);
     }
-    let kernel_mask = mask::release();
     if entered {
-        context.enter_from_kernel(uc, kernel_mask);
-    } else if !processor::here().shared_child.get() {
-        uc.mask = kernel_mask;
+        context.enter_from_kernel(uc, mask::release());
+    } else {
+        nothing(uc);
     }
 }
 
