@@ -140,8 +140,6 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
         return;
     };
     hub.enter_shim();
-    // A handler may have left the frame of a preemption by siglongjmp.
-    guest.giving_way.set(false);
     guest.frame.set(frame);
     let nr = frame.rax;
     loop {

@@ -105,7 +105,8 @@ pub struct Guest {
     pub robust_list: Cell<usize>,
     /// The stack libc made for it, guard included; both 0 if that is not known.
     pub stack: Cell<(u64, u64)>,
-    /// It is giving way, on a frame of [`preempted`](crate::monitor::preempted).
+    /// It is giving way, on a frame of [`preempted`](crate::monitor::preempted), on top of which
+    /// no handler is put.
     pub giving_way: Cell<bool>,
     /// It was preempted since it last parked: it computes.
     pub busy: Cell<bool>,
