@@ -10,6 +10,9 @@
 //! that was not expected to wait, and is marked so (`Hub::watched`), is ended by the same
 //! signal if it does.
 //!
+//! With several processors nobody is in the way while one of them waits for events. If none
+//! does, and one sleeps that could, it is woken for that.
+//!
 //! Two guests that spin for each other are switched once a quantum, which is slow;
 //! so after a preemption the next look comes four times sooner, down to
 //! [`SHORTEST`], and the interval grows back when [`QUIET`] looks in a row found
@@ -58,6 +61,9 @@ const SHORTEST: u64 = 250_000;
 
 /// Interval between two looks without preemption, in nanoseconds.
 const WITHOUT: u64 = 10_000_000;
+
+/// Interval between two looks whether events are waited for, in nanoseconds.
+const UNLED: u64 = 1_000_000;
 
 /// Looks without a preemption after which the interval doubles.
 const QUIET: u32 = 16;
@@ -184,6 +190,7 @@ pub fn ring() {
 fn watch(quantum: Option<u64>) {
     let hub = hub();
     let mut watch = Watch::new();
+    let mut leading = Leading::default();
     let mut each: Vec<_> = processor::each()
         .iter()
         .map(|processor| Preemption::new(processor, quantum))
@@ -194,7 +201,7 @@ fn watch(quantum: Option<u64>) {
             BELL.load(Ordering::SeqCst),
             each.iter()
                 .map(|preemption| preemption.interval)
-                .chain([interval])
+                .chain([interval, leading.interval()])
                 .min(),
         );
         if trace::has_changed() {
@@ -218,9 +225,35 @@ fn watch(quantum: Option<u64>) {
             continue;
         }
         watch.look(hub);
+        leading.look(hub);
         for preemption in &mut each {
             preemption.look(hub);
         }
+    }
+}
+
+/// Whether somebody waits for events while guests run.
+#[derive(Default)]
+struct Leading {
+    /// The switches when nobody did.
+    nobody_at: Option<u64>,
+}
+
+impl Leading {
+    fn interval(&self) -> u64 {
+        if processor::several() {
+            UNLED
+        } else {
+            u64::MAX
+        }
+    }
+
+    fn look(&mut self, hub: &Hub) {
+        let nobody_at = hub.lacks_leader().then(|| hub.switches());
+        if nobody_at.is_some() && nobody_at == self.nobody_at {
+            hub.call_leader();
+        }
+        self.nobody_at = nobody_at;
     }
 }
 
@@ -269,13 +302,14 @@ impl Preemption {
             && hub.count() > 1
             && !processor.is_turning()
             && !processor.is_asleep();
+        let in_the_way = stays && !hub.has_idle_leader();
         if stays && processor.is_watched() {
             if !is_running(processor) {
                 processor.interrupt();
             }
             return;
         }
-        if stays && self.preempts && is_running(processor) {
+        if in_the_way && self.preempts && is_running(processor) {
             processor.preempt();
             self.interval = (self.interval / 4).max(SHORTEST.min(self.quantum));
             self.quiet = 0;

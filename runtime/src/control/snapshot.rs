@@ -15,8 +15,10 @@ use std::sync::{Mutex, PoisonError};
 use super::wire::{GuestState, HubState, Snapshot, What};
 use crate::arch::{syscall, syscall3, syscall4};
 use crate::guest::{Guest, State};
-use crate::hub::{Hub, hub};
+use crate::hub::{Hub, Processor, hub, processor};
+use crate::monitor;
 use crate::raw::{self, NS_PER_S};
+use crate::trace::sample;
 
 /// What is asked, and room for the answer.
 #[derive(Debug)]
@@ -127,7 +129,11 @@ fn fill(hub: &Hub, request: &mut Request) {
     for guest in hub.guests() {
         let mut state = state_of(guest);
         let from = answer.stacks.len();
-        copy_memory(state.sp, request.stack, &mut answer.stacks);
+        if state.what == What::Running {
+            copy_running(guest, &mut state, request.stack, &mut answer.stacks);
+        } else {
+            copy_memory(state.sp, request.stack, &mut answer.stacks);
+        }
         state.stack = from..answer.stacks.len();
         answer.guests.push(state);
     }
@@ -141,8 +147,7 @@ fn state_of(guest: &Guest) -> GuestState {
         ..GuestState::default()
     };
     if guest.state.get() == State::Running {
-        // On another processor, where it is right now nobody knows.
-        state.what = What::Runnable;
+        state.what = What::Running;
         return state;
     }
     // SAFETY: null, or the frame of the call the guest is in, on its own stack. A
@@ -170,6 +175,22 @@ fn state_of(guest: &Guest) -> GuestState {
         }
     }
     state
+}
+
+/// Where a guest is that runs on another processor, unless it waits there to make a call, or
+/// is in one that we do not see: a signal would end it.
+fn copy_running(guest: &Guest, state: &mut GuestState, len: usize, to: &mut Vec<u8>) {
+    let runs_it = |processor: &&Processor| ptr::eq(processor.current.get(), guest);
+    let Some(processor) = processor::each().iter().find(runs_it) else {
+        return;
+    };
+    if len == 0 || processor.in_shim() || !monitor::is_running(processor) {
+        return;
+    }
+    if let Some(sample) = sample::of_running(processor.kernel_tid()) {
+        (state.ip, state.sp, state.fp) = (sample.ip, sample.sp, sample.fp);
+        to.extend(sample.stack.iter().take(len));
+    }
 }
 
 /// Appends up to `len` bytes from `address` on: fewer where that is not mapped.

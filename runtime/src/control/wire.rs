@@ -17,6 +17,8 @@ pub enum What {
     /// It can run, and others do.
     #[default]
     Runnable,
+    /// It runs, on another processor than the one that answers.
+    Running,
     /// As before, and it was interrupted in its own code.
     Preempted,
     /// It is parked in a call.
@@ -24,8 +26,9 @@ pub enum What {
 }
 
 impl What {
-    const ALL: [(What, &'static str); 3] = [
+    const ALL: [(What, &'static str); 4] = [
         (What::Runnable, "runnable"),
+        (What::Running, "running"),
         (What::Preempted, "preempted"),
         (What::Waits, "waits"),
     ];

@@ -90,7 +90,7 @@ pub struct Hub {
     inbox: AtomicPtr<Guest>,
     sleeping: AtomicBool,
     /// The processor that sleeps in the reactor, or null.
-    leader: Cell<*const Processor>,
+    leader: AtomicPtr<Processor>,
     /// Until when it sleeps there (CLOCK_MONOTONIC, nanoseconds); 0 while nobody does.
     sleeps_until: Cell<u64>,
     all: Cell<*const Guest>,
@@ -129,7 +129,7 @@ impl Hub {
             reactor: UnsafeCell::new(None),
             inbox: AtomicPtr::new(ptr::null_mut()),
             sleeping: AtomicBool::new(false),
-            leader: Cell::new(ptr::null()),
+            leader: AtomicPtr::new(ptr::null_mut()),
             sleeps_until: Cell::new(0),
             all: Cell::new(ptr::null()),
             count: AtomicUsize::new(0),
@@ -251,6 +251,23 @@ impl Hub {
     /// Whether every processor sleeps. For the monitor.
     pub fn is_asleep(&self) -> bool {
         processor::each().iter().all(Processor::is_asleep)
+    }
+
+    /// Whether nobody waits for events, and a processor sleeps that could: whoever took the
+    /// last ones is still with the guest that they were for. For the monitor.
+    pub fn lacks_leader(&self) -> bool {
+        self.leader().is_null() && processor::has_idle()
+    }
+
+    /// Has one that sleeps look at events. For the monitor.
+    pub fn call_leader(&self) {
+        processor::wake_idle();
+    }
+
+    /// Whether a processor sleeps until there are events, so that nobody is kept waiting by
+    /// the others. For the monitor.
+    pub fn has_idle_leader(&self) -> bool {
+        !self.leader().is_null() && self.sleeping.load(Ordering::Relaxed)
     }
 
     /// Makes those that work look at what came. For kernel threads that are no guests.
@@ -383,7 +400,7 @@ impl Hub {
         self.inbox.store(ptr::null_mut(), Ordering::Relaxed);
         self.mail.store(ptr::null_mut(), Ordering::Relaxed);
         self.sleeping.store(false, Ordering::Relaxed);
-        self.leader.set(ptr::null());
+        self.set_leader(ptr::null());
         self.sleeps_until.set(0);
         self.signals.store(false, Ordering::Relaxed);
         self.initial.set(ptr::null());

@@ -110,7 +110,7 @@ impl Hub {
         if processor.wake() {
             return;
         }
-        if ptr::eq(self.leader.get(), processor) {
+        if ptr::eq(self.leader(), processor) {
             self.notify();
         } else if self.has_sleeper() && !processor.in_shim() {
             processor.preempt();

@@ -5,7 +5,9 @@
 //! deadline. Others that find nobody to run sleep beside it, each on a word of its own. When
 //! the leader has taken events and goes on with a guest, what is left in the run queue
 //! wakes the others, as does every guest that goes on with its own code while somebody is
-//! runnable; whoever then finds the queue empty leads next.
+//! runnable; whoever then finds the queue empty leads next. If that goes on for long with
+//! nobody else runnable, the monitor wakes one to lead: waking one each time would make every
+//! event cost a second processor's waking up.
 #![allow(unsafe_code)]
 
 use core::ptr;
@@ -95,8 +97,17 @@ impl Hub {
 
     /// Whether another processor sleeps in the reactor, or is about to wake there.
     pub fn is_led_elsewhere(&self) -> bool {
-        let leader = self.leader.get();
+        let leader = self.leader();
         !leader.is_null() && !ptr::eq(leader, processor::here())
+    }
+
+    /// The processor that sleeps in the reactor, or null.
+    pub(super) fn leader(&self) -> *const Processor {
+        self.leader.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_leader(&self, leader: *const Processor) {
+        self.leader.store(leader.cast_mut(), Ordering::Relaxed);
     }
 
     /// Whether something came that no event of the reactor tells.
@@ -111,10 +122,10 @@ impl Hub {
     /// is runnable.
     fn turn(&'static self, here: &'static Processor) {
         let idle = !self.has_ready();
-        let leads = idle && self.leader.get().is_null();
+        let leads = idle && self.leader().is_null();
         let mut wait = Wait::No;
         if leads {
-            self.leader.set(here);
+            self.set_leader(here);
             // Publish, look again, sleep: who pushes after this look rings the bell.
             self.sleeping.store(true, Ordering::SeqCst);
             if !self.is_called() {
@@ -141,7 +152,7 @@ impl Hub {
             monitor::resume();
         }
         if leads {
-            self.leader.set(ptr::null());
+            self.set_leader(ptr::null());
             self.sleeps_until.set(0);
             self.sleeping.store(false, Ordering::Relaxed);
         }
@@ -156,7 +167,7 @@ impl Hub {
     fn sleep_beside_the_leader(&'static self, here: &'static Processor) {
         here.begin_idle();
         // As in `turn`; and the leader may be gone.
-        if !self.has_ready() && !self.leader.get().is_null() && !self.is_called() {
+        if !self.has_ready() && !self.leader().is_null() && !self.is_called() {
             here.asleep.store(true, Ordering::Relaxed);
             self.unlocked(|| here.sleep());
             here.asleep.store(false, Ordering::SeqCst);

@@ -9,12 +9,14 @@
 //!
 //! # Synchronization
 //! `STATE` says whose [`SAMPLE`] is: the asker's at `IDLE` and `TAKEN`, the handler's
-//! when it has turned `ASKED` into `TAKING`. Only the monitor asks.
+//! when it has turned `ASKED` into `TAKING`. Who has set `ASKING` asks, the monitor or a host
+//! context.
 #![allow(unsafe_code)]
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::arch::{self, Ucontext, syscall0};
 use crate::frame::Frame;
@@ -181,27 +183,45 @@ pub fn answer(uc: &Ucontext) {
     STATE.store(TAKEN, Ordering::Release);
 }
 
-/// Asks the thread of the hub, which runs. `None`: it does not answer. For the monitor.
+static ASKING: AtomicBool = AtomicBool::new(false);
+
+/// Asks a thread that runs guests, and is not the caller. `None`: it does not answer. For the
+/// monitor and host contexts.
 pub fn of_running(kernel_tid: i32) -> Option<Sample> {
+    let ours = soon(|| (!ASKING.swap(true, Ordering::Acquire)).then_some(()));
+    ours?;
     STATE.store(ASKED, Ordering::Release);
     monitor::send(kernel_tid);
-    for _ in 0..LOOKS {
-        if STATE.load(Ordering::Acquire) == TAKEN {
-            // SAFETY: ours from `TAKEN` on.
-            let taken = unsafe { &*SAMPLE.0.get() };
-            let sample = Sample {
-                ip: taken.ip,
-                sp: taken.sp,
-                fp: taken.fp,
-                stack: taken.stack[..taken.len].to_vec(),
-            };
-            STATE.store(IDLE, Ordering::Relaxed);
-            return Some(sample);
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    let sample = soon(|| (STATE.load(Ordering::Acquire) == TAKEN).then(taken));
     // One that is being taken now is for the next who asks, who then waits in vain.
     let _ = STATE.compare_exchange(ASKED, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+    ASKING.store(false, Ordering::Release);
+    sample
+}
+
+/// The sample that the handler has taken.
+fn taken() -> Sample {
+    // SAFETY: the asker's from `TAKEN` on.
+    let taken = unsafe { &*SAMPLE.0.get() };
+    let sample = Sample {
+        ip: taken.ip,
+        sp: taken.sp,
+        fp: taken.fp,
+        stack: taken.stack[..taken.len].to_vec(),
+    };
+    STATE.store(IDLE, Ordering::Relaxed);
+    sample
+}
+
+/// What `look` finds, if it finds something within a while.
+fn soon<T>(look: impl Fn() -> Option<T>) -> Option<T> {
+    for _ in 0..LOOKS {
+        let found = look();
+        if found.is_some() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
     None
 }
 

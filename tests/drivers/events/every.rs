@@ -53,7 +53,7 @@ fn a_hub_that_starts() {
         let events = told(
             &program,
             "gevent::hub=info",
-            &[("GEVENT_SHIM_LOOP", reactor)],
+            &[("GEVENT_SHIM_LOOP", reactor), ("GEVENT_SHIM_HUBS", "1")],
         );
         let started = one(&events, "HubStarted");
         assert_eq!(started["fields"]["reactor"], reactor);

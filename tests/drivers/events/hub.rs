@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::program::{build, named, told};
+use crate::program::{build, named, read, run_with, told};
 
 fn text<'a>(event: &'a Value, field: &str) -> &'a str {
     event["fields"][field]
@@ -43,6 +43,8 @@ int main(void)
 }
 
 const QUICK: (&str, &str) = ("GEVENT_SHIM_MAX_BLOCKING_TIME", "0.05");
+/// With a second hub nobody is kept from running.
+const ONE: (&str, &str) = ("GEVENT_SHIM_HUBS", "1");
 
 #[test]
 fn a_call_that_the_hub_cannot_see_is_told_with_its_place() {
@@ -50,7 +52,7 @@ fn a_call_that_the_hub_cannot_see_is_told_with_its_place() {
     let call = "struct timespec ms400 = {0, 400000000}; nanosleep(&ms400, 0);";
     let program = blocker("blocked_call", call);
     let without = ("GEVENT_SHIM_PATCH", "-time");
-    let events = told(&program, "gevent::hub=warn", &[QUICK, without]);
+    let events = told(&program, "gevent::hub=warn", &[QUICK, ONE, without]);
     let blocked = named(&events, "HubBlocked");
     let [event] = blocked.as_slice() else {
         panic!("{events:?}");
@@ -71,7 +73,7 @@ fn a_thread_that_computes_is_told_with_its_place() {
     let events = told(
         &program,
         "gevent::hub=warn",
-        &[QUICK, ("GEVENT_SHIM_PREEMPT", "0")],
+        &[QUICK, ONE, ("GEVENT_SHIM_PREEMPT", "0")],
     );
     let blocked = named(&events, "HubBlocked");
     let [event] = blocked.as_slice() else {
@@ -85,8 +87,56 @@ fn a_thread_that_computes_is_told_with_its_place() {
     );
     assert!(!backtrace.contains("perhaps"), "{backtrace}");
     // With preemption the others run, and nothing is wrong.
-    let events = told(&program, "gevent::hub=warn", &[QUICK]);
+    let events = told(&program, "gevent::hub=warn", &[QUICK, ONE]);
     assert!(named(&events, "HubBlocked").is_empty(), "{events:?}");
+}
+
+#[test]
+fn of_two_hubs_one_may_stand_still() {
+    let program = build(
+        "blocked_two_hubs",
+        r#"
+static pthread_barrier_t both;
+static void stand_still(int ms)
+{
+	struct timespec a, b;
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	do clock_gettime(CLOCK_MONOTONIC, &b);
+	while ((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 < ms);
+}
+__attribute__((noinline)) void culprit(void) { stand_still(400); __asm__ volatile(""); }
+static void *culprits(void *arg) { pthread_barrier_wait(&both); culprit(); return arg; }
+static void *waits(void *arg) { usleep(1000); return arg; }
+int main(int argc, char **argv)
+{
+	int count = atoi(argv[argc - 1]);
+	pthread_barrier_init(&both, 0, count);
+	pthread_t thread[3] = {start(waits, 0)};
+	for (int i = 0; i < count; i++) thread[1 + i] = start(culprits, 0);
+	for (int i = 0; i < 1 + count; i++) pthread_join(thread[i], 0);
+	return 0;
+}"#,
+    );
+    for (culprits, told_of) in [("1", 0), ("2", 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("events");
+        let settings = [
+            QUICK,
+            ("GEVENT_SHIM_HUBS", "2"),
+            ("GEVENT_SHIM_PREEMPT", "0"),
+            ("GEVENT_SHIM_EVENTS", "gevent::hub=warn"),
+            ("GEVENT_SHIM_EVENTS_FORMAT", "json"),
+            ("GEVENT_SHIM_EVENTS_FILE", file.to_str().unwrap()),
+        ];
+        let output = run_with(&program, &[culprits], &settings);
+        assert!(output.status.success(), "{output:?}");
+        let events = read(&file);
+        let blocked = named(&events, "HubBlocked");
+        assert_eq!(blocked.len(), told_of, "{events:?}");
+        for event in blocked {
+            assert!(text(event, "backtrace").contains("culprit"), "{event}");
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use gevent_tests::{compile, library};
+use gevent_tests::{compile, library, mode};
 use serde_json::Value;
 
 /// A C program: the body of a file whose first lines include what all of them need.
@@ -36,6 +36,10 @@ pub fn command(program: &Path, arguments: &[&str], settings: &[(&str, &str)]) ->
     let mut command = Command::new("timeout");
     command.args(["-k", "2", "60", "env", "-u", "GEVENT_SHIM_LIB"]);
     command.arg(format!("LD_PRELOAD={}", library::find().unwrap().display()));
+    if let Some(hubs) = mode::hubs() {
+        // What the settings say of it comes later, and is what counts.
+        command.arg(format!("GEVENT_SHIM_HUBS={hubs}"));
+    }
     let settings = settings.iter();
     command.args(settings.map(|(name, value)| format!("{name}={value}")));
     command.arg(program).args(arguments);

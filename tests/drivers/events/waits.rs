@@ -162,6 +162,8 @@ pub fn stopping(settings: &[(&str, &str)]) -> BTreeSet<String> {
     let file = directory.path().join("events");
     let mut all = vec![
         ("GEVENT_SHIM_MAX_BLOCKING_TIME", "0.1"),
+        // With two, one goes on.
+        ("GEVENT_SHIM_HUBS", "1"),
         // Its signal may come just when a native call begins to wait.
         ("GEVENT_SHIM_PREEMPT", "0"),
         ("GEVENT_SHIM_EVENTS", "gevent::hub=warn"),

@@ -123,9 +123,12 @@ fn a_thread_that_keeps_the_others_waiting_is_counted() {
         static void *body(void *p) { if (vfork() == 0) { usleep(400000); _exit(0); } return p; }\n\
         int main(void) { pthread_t t; pthread_create(&t, 0, body, 0); return pthread_join(t, 0); }";
     let path = program(directory.path(), text, &[]);
+    // With a second hub it would not.
     let said = said(&mut command(&[
         "run",
         "--summary",
+        "--hubs",
+        "1",
         "--",
         path.to_str().unwrap(),
     ]));

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use gevent_tests::{compile, library};
+use gevent_tests::{compile, library, mode};
 
 /// The `gevent-shim` beside the library under test.
 pub fn launcher() -> PathBuf {
@@ -28,6 +28,9 @@ pub fn command<W: AsRef<OsStr>>(words: &[W]) -> Command {
         }
     }
     command.env_remove("LD_PRELOAD");
+    if let Some(hubs) = mode::hubs() {
+        command.env("GEVENT_SHIM_HUBS", hubs.to_string());
+    }
     command
 }
 
