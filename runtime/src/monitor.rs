@@ -10,8 +10,9 @@
 //! that was not expected to wait, and is marked so (`Hub::watched`), is ended by the same
 //! signal if it does.
 //!
-//! With several processors nobody is in the way while one of them waits for events. If none
-//! does, and one sleeps that could, it is woken for that.
+//! With several processors nobody is in the way while one of them waits for events, except
+//! of those that run nowhere else. If none does, and one sleeps that could, it is woken for
+//! that.
 //!
 //! Two guests that spin for each other are switched once a quantum, which is slow;
 //! so after a preemption the next look comes four times sooner, down to
@@ -302,7 +303,7 @@ impl Preemption {
             && hub.count() > 1
             && !processor.is_turning()
             && !processor.is_asleep();
-        let in_the_way = stays && !hub.has_idle_leader();
+        let in_the_way = stays && hub.is_needed(processor);
         if stays && processor.is_watched() {
             if !is_running(processor) {
                 processor.interrupt();

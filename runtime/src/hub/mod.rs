@@ -264,10 +264,12 @@ impl Hub {
         processor::wake_idle();
     }
 
-    /// Whether a processor sleeps until there are events, so that nobody is kept waiting by
-    /// the others. For the monitor.
-    pub fn has_idle_leader(&self) -> bool {
-        !self.leader().is_null() && self.sleeping.load(Ordering::Relaxed)
+    /// Whether the guest on a processor may keep somebody waiting: not if another one sleeps
+    /// until there is something to do, but for those that run on this one alone. For the
+    /// monitor.
+    pub fn is_needed(&self, processor: &Processor) -> bool {
+        let somebody_waits = !self.leader().is_null() && self.sleeping.load(Ordering::Relaxed);
+        !somebody_waits || !processor.own.is_empty()
     }
 
     /// Makes those that work look at what came. For kernel threads that are no guests.

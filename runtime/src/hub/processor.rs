@@ -258,6 +258,17 @@ impl Processor {
         }
     }
 
+    /// Whether the host context has the CPU. In our code, here.
+    pub(super) fn is_free(&self) -> bool {
+        self.current.get().is_null()
+    }
+
+    /// Whether a guest is on the CPU that may as well run elsewhere. In our code.
+    pub(super) fn runs_a_rover(&self) -> bool {
+        // SAFETY: null, or a live record.
+        unsafe { self.current.get().as_ref() }.is_some_and(|guest| guest.home().is_none())
+    }
+
     // --- preemption ----------------------------------------------------------------
 
     /// Whether our code runs. For the signal handler on its kernel thread.

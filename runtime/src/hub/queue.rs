@@ -3,7 +3,7 @@
 
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::{Hub, Processor, processor};
 use crate::chaos;
@@ -13,23 +13,33 @@ use crate::probes;
 /// Guests in the order in which they became runnable, linked by their records.
 ///
 /// # Synchronization
-/// As [`Hub`].
+/// As [`Hub`]; the monitor asks whether it is empty, and may get an old answer.
 pub(super) struct RunQueue {
-    head: Cell<*const Guest>,
+    head: AtomicPtr<Guest>,
     tail: Cell<*const Guest>,
 }
 
 impl RunQueue {
     pub(super) const fn new() -> Self {
         RunQueue {
-            head: Cell::new(ptr::null()),
+            head: AtomicPtr::new(ptr::null_mut()),
             tail: Cell::new(ptr::null()),
         }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.head.get().is_null()
+        self.head().is_null()
+    }
+
+    #[inline]
+    fn head(&self) -> *const Guest {
+        self.head.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn set_head(&self, guest: *const Guest) {
+        self.head.store(guest.cast_mut(), Ordering::Relaxed);
     }
 
     #[inline]
@@ -38,7 +48,7 @@ impl RunQueue {
         // SAFETY: the tail is a live record in the queue.
         match unsafe { self.tail.get().as_ref() } {
             Some(tail) => tail.next.set(guest),
-            None => self.head.set(guest),
+            None => self.set_head(guest),
         }
         self.tail.set(guest);
     }
@@ -46,9 +56,9 @@ impl RunQueue {
     #[inline]
     fn pop(&self) -> Option<&'static Guest> {
         // SAFETY: the head is a live record in the queue.
-        let guest = unsafe { self.head.get().as_ref() }?;
+        let guest = unsafe { self.head().as_ref() }?;
         let next = guest.next.get();
-        self.head.set(next);
+        self.set_head(next);
         if next.is_null() {
             self.tail.set(ptr::null());
         }
@@ -59,7 +69,7 @@ impl RunQueue {
     #[cold]
     fn pop_behind(&self, skipped: u64) -> Option<&'static Guest> {
         // SAFETY: guests in the queue are live records.
-        let mut chosen = unsafe { self.head.get().as_ref() }?;
+        let mut chosen = unsafe { self.head().as_ref() }?;
         let mut before = None::<&'static Guest>;
         for _ in 0..skipped {
             // SAFETY: as above.
@@ -72,7 +82,7 @@ impl RunQueue {
         let next = chosen.next.get();
         match before {
             Some(before) => before.next.set(next),
-            None => self.head.set(next),
+            None => self.set_head(next),
         }
         if next.is_null() {
             self.tail
@@ -82,7 +92,7 @@ impl RunQueue {
     }
 
     pub(super) fn clear(&self) {
-        self.head.set(ptr::null());
+        self.set_head(ptr::null());
         self.tail.set(ptr::null());
     }
 }
@@ -98,6 +108,8 @@ impl Hub {
             home.own.push(guest);
             if !ptr::eq(home, processor::here()) {
                 self.rouse(home);
+            } else if self.has_sleeper() && home.runs_a_rover() {
+                self.note_preemption();
             }
             return;
         }
@@ -105,15 +117,25 @@ impl Hub {
     }
 
     /// Makes a processor look at its own queue: if it sleeps, or if who runs there may as well
-    /// run where one sleeps.
+    /// run where one sleeps, or here.
     fn rouse(&self, processor: &Processor) {
         if processor.wake() {
             return;
         }
         if ptr::eq(self.leader(), processor) {
             self.notify();
-        } else if self.has_sleeper() && !processor.in_shim() {
+        } else if self.has_sleeper() || processor::here().is_free() {
             processor.preempt();
+        }
+    }
+
+    /// This processor has nothing to do: those where a guest waits that runs nowhere else may
+    /// give it the one that they run.
+    pub(super) fn offer(&self, here: &Processor) {
+        for other in processor::each() {
+            if !ptr::eq(other, here) && !other.own.is_empty() && other.runs_a_rover() {
+                other.preempt();
+            }
         }
     }
 

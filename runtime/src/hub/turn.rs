@@ -137,6 +137,7 @@ impl Hub {
         }
         let sleeps = wait != Wait::No;
         if sleeps {
+            self.offer(here);
             here.asleep.store(true, Ordering::Relaxed);
         }
         let slept_since = (sleeps && trace::totals::are_kept()).then(raw::now);
@@ -168,6 +169,7 @@ impl Hub {
         here.begin_idle();
         // As in `turn`; and the leader may be gone.
         if !self.has_ready() && !self.leader().is_null() && !self.is_called() {
+            self.offer(here);
             here.asleep.store(true, Ordering::Relaxed);
             self.unlocked(|| here.sleep());
             here.asleep.store(false, Ordering::SeqCst);
