@@ -27,6 +27,17 @@ def read(address, form):
     return struct.unpack(form, bytes(data))
 
 
+@contextmanager
+def language(name):
+    """Expressions are in a language, whatever that of the selected frame is."""
+    before = gdb.parameter("language")
+    gdb.execute("set language " + name, to_string=True)
+    try:
+        yield
+    finally:
+        gdb.execute("set language " + before, to_string=True)
+
+
 class Guest:
     """A record of the runtime's."""
 
@@ -52,7 +63,8 @@ def places():
         at = int(symbol.value().address)
     else:
         try:
-            at = int(gdb.parse_and_eval("(unsigned long)&GEVENT_SHIM_PLACES"))
+            with language("c"):
+                at = int(gdb.parse_and_eval("(unsigned long)&GEVENT_SHIM_PLACES"))
         except gdb.error:
             raise gdb.GdbError("gevent-shim is not in this process")
     names = [
@@ -122,7 +134,8 @@ gdb.unwinder.register_unwinder(None, UNWINDER, replace=True)
 
 @contextmanager
 def frames_of(guest):
-    """The guest's frames above the thread's newest one, which may be `main`."""
+    """The guest's innermost frame, above the thread's newest one, which may be `main` and
+    have functions inlined in it; and how many frames those are."""
     frame = gdb.newest_frame()
     sp = int(frame.read_register("rsp")) & (2**64 - 1)
     past_main = gdb.parameter("backtrace past-main")
@@ -131,7 +144,10 @@ def frames_of(guest):
     UNWINDER.guest = guest
     gdb.invalidate_cached_frames()
     try:
-        yield gdb.newest_frame().older()
+        frame, skipped = gdb.newest_frame(), 1
+        while frame.type() == gdb.INLINE_FRAME:
+            frame, skipped = frame.older(), skipped + 1
+        yield frame.older(), skipped
     finally:
         UNWINDER.guest = None
         gdb.execute("set backtrace past-main %s" % ("on" if past_main else "off"))
@@ -139,23 +155,23 @@ def frames_of(guest):
 
 
 def execute_in(guest, command):
-    with frames_of(guest) as frame:
-        # The thread's own frame is none of the guest's.
+    with frames_of(guest) as (frame, skipped):
         frame.select()
         if command.split()[0] in ("bt", "backtrace", "where"):
-            backtrace(command)
+            backtrace(command, skipped)
         else:
             gdb.execute(command)
 
 
-def backtrace(command):
-    """gdb's backtrace starts with the thread's frame: it is left out."""
-    for line in gdb.execute(command, to_string=True).splitlines():
+def backtrace(command, skipped):
+    """gdb's backtrace starts with the thread's own frames: they are left out."""
+    words = [str(int(w) + skipped) if w.isdigit() else w for w in command.split()]
+    for line in gdb.execute(" ".join(words), to_string=True).splitlines():
         number = line.split(" ")[0]
-        if number == "#0":
-            continue
         if number.startswith("#") and number[1:].isdigit():
-            text = "#%d" % (int(number[1:]) - 1)
+            if int(number[1:]) < skipped:
+                continue
+            text = "#%d" % (int(number[1:]) - skipped)
             line = text.ljust(len(number)) + line[len(number):]
         gdb.write(line + "\n")
 
@@ -169,7 +185,7 @@ def is_ours(frame):
 def place(guest):
     """The innermost function of the program's own or libc's."""
     try:
-        with frames_of(guest) as frame:
+        with frames_of(guest) as (frame, _):
             while frame is not None and is_ours(frame):
                 frame = frame.older()
             return "" if frame is None else "%s ()" % (frame.name() or "??")

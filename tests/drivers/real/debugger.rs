@@ -95,7 +95,9 @@ fn parked(mode: &Mode) -> Result<Outcome, String> {
     let program = parked_program(directory.path())?;
     let mut gdb = gdb();
     give_mode(&mut gdb, mode);
-    gdb.args(["-ex", "run", "-ex", all_backtraces(mode), "-ex", "kill"])
+    // As where the thread that runs is the hub's.
+    gdb.args(["-ex", "run", "-ex", "set language rust"]);
+    gdb.args(["-ex", all_backtraces(mode), "-ex", "kill"])
         .arg(&program);
     let outcome = run::run(&mut gdb, Duration::from_secs(120), false)
         .map_err(|error| format!("gdb: {error}"))?;
