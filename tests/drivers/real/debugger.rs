@@ -21,6 +21,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: parked,
     },
     Scenario {
+        name: "real_gdb_all_parked",
+        end: End::Exit(0),
+        run: all_parked,
+    },
+    Scenario {
         name: "real_gdb_core",
         end: End::Exit(0),
         run: core,
@@ -91,17 +96,28 @@ fn parked_program(directory: &Path) -> Result<PathBuf, String> {
 
 /// The backtraces of parked threads of a live process.
 fn parked(mode: &Mode) -> Result<Outcome, String> {
+    functions_of(&live(mode, "run")?)
+}
+
+/// The same where no thread runs: the one that gdb stops is in the hub.
+fn all_parked(mode: &Mode) -> Result<Outcome, String> {
+    let outcome = live(mode, "run outside")?;
+    // The hub's own frames are no guest's.
+    match outcome.stdout.split_once("Guest ") {
+        Some((_, guests)) if guests.contains(" turn ()") => Err(outcome.stdout),
+        _ => functions_of(&outcome),
+    }
+}
+
+/// What gdb prints about the threads of a program that it has started with `run`.
+fn live(mode: &Mode, run: &str) -> Result<Outcome, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let program = parked_program(directory.path())?;
     let mut gdb = gdb();
     give_mode(&mut gdb, mode);
-    // As where the thread that runs is the hub's.
-    gdb.args(["-ex", "run", "-ex", "set language rust"]);
-    gdb.args(["-ex", all_backtraces(mode), "-ex", "kill"])
+    gdb.args(["-ex", run, "-ex", all_backtraces(mode), "-ex", "kill"])
         .arg(&program);
-    let outcome = run::run(&mut gdb, Duration::from_secs(120), false)
-        .map_err(|error| format!("gdb: {error}"))?;
-    functions_of(&outcome)
+    run::run(&mut gdb, Duration::from_secs(120), false).map_err(|error| format!("gdb: {error}"))
 }
 
 /// What gdb prints for `commands` about the core that `program` leaves in `directory`. `None`
