@@ -303,11 +303,18 @@ impl Hub {
         here.preemption.load(Ordering::Relaxed) && self.take_preemption_asked_for(here)
     }
 
+    /// The same for the handler of the monitor's signal: no chance decides whether a guest
+    /// that makes no call gives way, or it might do so never.
+    pub fn take_preemption_by_signal(&self) -> bool {
+        self.chaos.is_on() || self.take_preemption()
+    }
+
     #[cold]
     fn take_preemption_asked_for(&self, here: &Processor) -> bool {
         if self.chaos.is_on() {
-            // It is asked for all the time, and chance decides.
-            return self.chaos.gives_way();
+            // It is asked for all the time, and chance decides; but not that somebody waits
+            // for this processor for ever.
+            return self.chaos.gives_way() || !here.own.is_empty() && self.has_sleeper();
         }
         here.preemption.swap(false, Ordering::Relaxed)
     }

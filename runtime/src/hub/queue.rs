@@ -140,7 +140,7 @@ impl Hub {
     }
 
     /// Whether another processor sleeps.
-    fn has_sleeper(&self) -> bool {
+    pub(super) fn has_sleeper(&self) -> bool {
         processor::has_idle() || self.sleeping.load(Ordering::Relaxed)
     }
 

@@ -116,7 +116,7 @@ unsafe fn asked_to_look(
     }
     // SAFETY: the caller's contract.
     let room = unsafe { deliver::has_room(guest, uc) };
-    let gives_way = room && hub.take_preemption();
+    let gives_way = room && hub.take_preemption_by_signal();
     if !gives_way && !processor::several() {
         return;
     }

@@ -3,69 +3,38 @@
 //! that are opened later.
 #![allow(unsafe_code)]
 
+mod error;
+mod file;
+mod live;
+mod loaded;
+mod threads;
+mod told;
+
 use std::ops::Range;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use gevent_runtime::arch;
 use gevent_runtime::dispatch;
-use gevent_runtime::probes;
 use gevent_runtime::wanted::PatchOutcome;
-use patch_events::{Address, events, target};
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use tracing::Level;
+use patch_events::{events, target};
 
-use crate::arch::may_be_interrupted;
-use crate::cache::{self, Cache};
-use crate::engine::{Engine, InstallError, Installed, Target, relocate};
-use crate::functions::Functions;
-use crate::image::{Image, ImageError, Layout};
-use crate::maps::{self, Kind, Mapping, Object};
+pub use error::ArmError;
+use file::File;
+use live::live_addresses;
+use loaded::Loaded;
+use threads::thread_names;
+pub use threads::threads;
+use told::Told;
+
+use crate::cache::Cache;
+use crate::engine::{Engine, Installed, Target, relocate};
+use crate::image::{Image, Layout};
+use crate::maps::{self, Kind, Mapping};
 use crate::others::{self, Moves, NotStopped};
-use crate::patch::{self, PAGE, WriteError};
-use crate::plan::{Plan, Window, plan};
-use crate::scan::{Refusal, Wanted, candidates, scan};
-
-/// Why an object, or everything, stays unpatched.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ArmError {
-    /// The list of mappings can't be read.
-    #[error("the process's mappings can't be read: {0}")]
-    Maps(Errno),
-    /// The number of the process's threads can't be read.
-    #[error("the number of the process's threads can't be read")]
-    Threads,
-    /// The process has that many kernel threads, others of which may run in the text.
-    #[error("the process has other threads already")]
-    OtherThreads(usize),
-    /// No libc among the mappings.
-    #[error("no libc is mapped")]
-    NoLibc,
-    /// Not the layout of an ELF object.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// The mappings are not those its headers ask for.
-    #[error("its text is not mapped as its headers say, readable and executable")]
-    Unmapped,
-    /// A call that dispatch must see would go past it.
-    #[error("the site at {0:#x} {1}")]
-    Site(u64, Refusal),
-    /// No site found where there must be some.
-    #[error("it has no sites")]
-    NoSites,
-    /// The engine could not patch.
-    #[error(transparent)]
-    Install(#[from] InstallError),
-    /// Its file can't be read.
-    #[error("its file can't be read: {0}")]
-    File(Errno),
-    /// The process has other threads, which can't be stopped.
-    #[error(transparent)]
-    NotStopped(#[from] NotStopped),
-}
+use crate::patch::{self, PAGE};
+use crate::plan::{Plan, Window};
+use crate::scan::Wanted;
 
 /// What is patched.
 ///
@@ -400,93 +369,6 @@ fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<(), ArmError> 
     Ok(())
 }
 
-/// What is told of one object.
-struct Told {
-    path: String,
-    bias: u64,
-    plan: Plan,
-    /// The names of its functions, if anybody is to be told them.
-    functions: Functions,
-}
-
-impl Told {
-    fn new(path: &Path, loaded: &Loaded<'_>, plan: Plan) -> Told {
-        let told = |level| patch_events::wants(target::PATCH, level);
-        let refused = plan.missed().next().is_some() && told(Level::WARN);
-        let patched = !plan.windows.is_empty() && told(Level::TRACE);
-        let functions = if refused || patched {
-            // Without the file there are no names.
-            let file = maps::read_file(path).unwrap_or_default();
-            Functions::of_bytes(&file)
-        } else {
-            Functions::default()
-        };
-        Told {
-            path: path.to_string_lossy().into_owned(),
-            bias: loaded.bias,
-            plan,
-            functions,
-        }
-    }
-
-    fn symbol(&self, site: u64) -> Option<&str> {
-        self.functions.at(site).map(|(_, name)| name)
-    }
-
-    fn refusals(&self) {
-        for &(site, refusal) in self.plan.missed() {
-            events::Refused {
-                object: &self.path,
-                address: Address(site.wrapping_add(self.bias)),
-                symbol: self.symbol(site),
-                reason: &refusal.to_string(),
-            }
-            .emit();
-        }
-    }
-
-    fn begin(&self) {
-        if !self.plan.windows.is_empty() {
-            events::WillPatchObject {
-                object: &self.path,
-                sites: self.plan.windows.len(),
-            }
-            .emit();
-        }
-    }
-
-    /// That many sites now lead to us.
-    fn end(&self, sites: u32) {
-        let sites = sites as usize;
-        for window in self.plan.windows.iter().take(sites) {
-            let address = window.site.wrapping_add(self.bias);
-            probes::patch(address);
-            events::DidPatchSite::emit_with(|| events::DidPatchSite {
-                object: &self.path,
-                address: Address(address),
-                symbol: self.symbol(window.site),
-                mechanism: "jump to a stub",
-            });
-        }
-        let missed = self.plan.missed().count();
-        if missed > 0 {
-            events::SitesRefused {
-                object: &self.path,
-                count: missed,
-            }
-            .emit();
-        }
-        if sites > 0 {
-            events::DidPatchObject {
-                object: &self.path,
-                patched: sites,
-                refused: missed,
-            }
-            .emit();
-        }
-    }
-}
-
 /// Patches the windows of `plan`, one installation per executable segment.
 fn install(
     state: &mut State,
@@ -533,204 +415,5 @@ fn entry_of(kind: Kind) -> u64 {
         arch::entry_full as *const () as u64
     } else {
         arch::entry as *const () as u64
-    }
-}
-
-/// An object that is loaded, as bytes.
-struct Loaded<'a> {
-    kind: Kind,
-    bias: u64,
-    image: Image<'a>,
-}
-
-impl Loaded<'_> {
-    /// Of an object whose mappings are complete.
-    fn new(object: &Object) -> Result<Self, ArmError> {
-        let first = &object.mappings[0];
-        if !first.read {
-            return Err(ArmError::Unmapped);
-        }
-        // SAFETY: the mapping is readable, and is not unmapped while we look:
-        // this is the only thread, or `be_late`'s contract.
-        let header = unsafe { memory(first.start, first.end - first.start) };
-        let layout = Layout::parse(header)?;
-        let base = layout
-            .loads
-            .iter()
-            .find(|l| l.offset & !(PAGE - 1) == 0)
-            .ok_or(ArmError::Unmapped)?;
-        let bias = first.start.wrapping_sub(base.addr & !(PAGE - 1));
-        let mut parts: Vec<&[u8]> = Vec::new();
-        for load in &layout.loads {
-            let start = load.addr.wrapping_add(bias);
-            let end = start.wrapping_add(load.size);
-            let fits = |m: &Mapping| m.read && !m.write && m.exec == load.exec;
-            let covered = object
-                .mappings
-                .iter()
-                .any(|m| fits(m) && m.start <= start && end <= m.end);
-            if load.exec && !covered {
-                return Err(ArmError::Unmapped);
-            }
-            parts.push(if covered {
-                // SAFETY: as above, and nothing writes there: our own edits come
-                // after the last use of the plan's input.
-                unsafe { memory(start, load.size) }
-            } else {
-                &[]
-            });
-        }
-        let image = Image::new(&layout, &parts)?;
-        Ok(Self {
-            kind: object.kind,
-            bias,
-            image,
-        })
-    }
-
-    fn plan(&self, wanted: Wanted, live: &[u64], cache: Option<&Cache>) -> Plan {
-        let found = candidates(&self.image, wanted);
-        if found.is_empty() {
-            return Plan::default();
-        }
-        let bytes = |start, end| self.image.get(start, end - start);
-        let cache = cache.zip(self.image.build_id);
-        let kept = cache
-            .and_then(|(cache, id)| cache.load(id, wanted))
-            .filter(|plan| cache::fits(plan, &found, |start, len| self.image.get(start, len)));
-        let general = kept.unwrap_or_else(|| {
-            let general = plan(&scan(&self.image, &found, &[]), bytes);
-            if let Some((cache, id)) = cache
-                && let Err(error) = cache.store(id, wanted, &general)
-            {
-                tracing::debug!(target: target::PATCH, "a plan could not be kept: {error}");
-            }
-            general
-        });
-        let live: Vec<u64> = live.iter().map(|a| a.wrapping_sub(self.bias)).collect();
-        let hit = |w: &Window| live.iter().any(|&a| w.start < a && a < w.end);
-        if general.windows.iter().any(hit) {
-            return plan(&scan(&self.image, &found, &live), bytes);
-        }
-        general
-    }
-}
-
-/// # Safety
-/// The bytes must be mapped, readable and unchanged for as long as the slice is
-/// used.
-unsafe fn memory<'a>(start: u64, len: u64) -> &'a [u8] {
-    // SAFETY: the caller's contract.
-    unsafe {
-        std::slice::from_raw_parts(
-            std::ptr::with_exposed_provenance(start as usize),
-            len as usize,
-        )
-    }
-}
-
-/// Bytes of a stack that are looked at; a stack within a larger mapping ends
-/// somewhere before.
-const STACK_MAX: u64 = 64 << 20;
-
-/// Where contexts on the calling thread's stack go on that a signal has interrupted: the
-/// only addresses that may lie inside a window, since none has a call in it. Scanned from
-/// here to the end of the mapping that holds the stack, or as far as a stack reaches.
-#[inline(never)]
-fn live_addresses(mappings: &[Mapping]) -> Vec<u64> {
-    let here = std::hint::black_box([0u64; 1]);
-    let from = (here.as_ptr() as u64).next_multiple_of(8);
-    let texts: Vec<_> = mappings
-        .iter()
-        .filter(|m| m.exec)
-        .map(|m| m.start..m.end)
-        .collect();
-    let Some(stack) = mappings.iter().find(|m| m.start <= from && from < m.end) else {
-        return Vec::new();
-    };
-    (from..stack.end.min(from + STACK_MAX).saturating_sub(16))
-        .step_by(8)
-        .map(|at| {
-            let words: *const [u64; 3] = std::ptr::with_exposed_provenance(at as usize);
-            // SAFETY: within the mapping of this thread's own stack, above its
-            // stack pointer.
-            unsafe { words.read_volatile() }
-        })
-        .filter(|words| texts.iter().any(|t| t.contains(&words[0])))
-        .filter(|&words| may_be_interrupted(words))
-        .map(|[ip, ..]| ip)
-        .collect()
-}
-
-/// Number of kernel threads of this process.
-pub(crate) fn threads() -> Option<usize> {
-    let status = maps::read_file(Path::new("/proc/self/status")).ok()?;
-    let line = status
-        .split(|&b| b == b'\n')
-        .find_map(|l| l.strip_prefix(b"Threads:"))?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok()
-}
-
-/// Names of the kernel threads of this process, as a list, without that of one.
-fn thread_names(but: Option<&str>) -> String {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
-        return String::from("their names can't be read");
-    };
-    let other = |task: &std::fs::DirEntry| but.is_none_or(|but| task.file_name() != but);
-    let name = |task: std::fs::DirEntry| maps::read_file(&task.path().join("comm")).ok();
-    let names: Vec<_> = tasks
-        .flatten()
-        .filter(other)
-        .filter_map(name)
-        .map(|name| String::from_utf8_lossy(&name).trim_end().to_owned())
-        .collect();
-    names.join(", ")
-}
-
-/// A file mapped for reading.
-struct File {
-    start: *mut std::ffi::c_void,
-    len: usize,
-}
-
-impl File {
-    fn map(path: &Path) -> Result<Self, Errno> {
-        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let len = rustix::fs::fstat(&fd)?.st_size as usize;
-        if len == 0 {
-            return Err(Errno::NOEXEC);
-        }
-        // SAFETY: a new private mapping of our own.
-        let start = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                len,
-                ProtFlags::READ,
-                MapFlags::PRIVATE,
-                &fd,
-                0,
-            )?
-        };
-        Ok(Self { start, len })
-    }
-
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: mapped until drop. The file may change under a private
-        // mapping, as it may under the dynamic linker's; what is written is
-        // compared with memory first.
-        unsafe { std::slice::from_raw_parts(self.start.cast(), self.len) }
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `map`; the slice borrows `self`.
-        let _ = unsafe { munmap(self.start, self.len) };
-    }
-}
-
-impl From<WriteError> for ArmError {
-    fn from(error: WriteError) -> Self {
-        Self::Install(error.into())
     }
 }

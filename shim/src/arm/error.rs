@@ -1,0 +1,53 @@
+//! Why something stays unpatched.
+
+use rustix::io::Errno;
+
+use crate::engine::InstallError;
+use crate::image::ImageError;
+use crate::others::NotStopped;
+use crate::patch::WriteError;
+use crate::scan::Refusal;
+
+/// Why an object, or everything, stays unpatched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArmError {
+    /// The list of mappings can't be read.
+    #[error("the process's mappings can't be read: {0}")]
+    Maps(Errno),
+    /// The number of the process's threads can't be read.
+    #[error("the number of the process's threads can't be read")]
+    Threads,
+    /// The process has that many kernel threads, others of which may run in the text.
+    #[error("the process has other threads already")]
+    OtherThreads(usize),
+    /// No libc among the mappings.
+    #[error("no libc is mapped")]
+    NoLibc,
+    /// Not the layout of an ELF object.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The mappings are not those its headers ask for.
+    #[error("its text is not mapped as its headers say, readable and executable")]
+    Unmapped,
+    /// A call that dispatch must see would go past it.
+    #[error("the site at {0:#x} {1}")]
+    Site(u64, Refusal),
+    /// No site found where there must be some.
+    #[error("it has no sites")]
+    NoSites,
+    /// The engine could not patch.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// Its file can't be read.
+    #[error("its file can't be read: {0}")]
+    File(Errno),
+    /// The process has other threads, which can't be stopped.
+    #[error(transparent)]
+    NotStopped(#[from] NotStopped),
+}
+
+impl From<WriteError> for ArmError {
+    fn from(error: WriteError) -> Self {
+        Self::Install(error.into())
+    }
+}

@@ -1,0 +1,50 @@
+//! A file as bytes.
+#![allow(unsafe_code)]
+
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A file mapped for reading.
+pub(super) struct File {
+    start: *mut std::ffi::c_void,
+    len: usize,
+}
+
+impl File {
+    pub(super) fn map(path: &Path) -> Result<Self, Errno> {
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let len = rustix::fs::fstat(&fd)?.st_size as usize;
+        if len == 0 {
+            return Err(Errno::NOEXEC);
+        }
+        // SAFETY: a new private mapping of our own.
+        let start = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ,
+                MapFlags::PRIVATE,
+                &fd,
+                0,
+            )?
+        };
+        Ok(Self { start, len })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: mapped until drop. The file may change under a private
+        // mapping, as it may under the dynamic linker's; what is written is
+        // compared with memory first.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.len) }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map`; the slice borrows `self`.
+        let _ = unsafe { munmap(self.start, self.len) };
+    }
+}
