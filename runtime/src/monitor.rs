@@ -311,7 +311,7 @@ impl Preemption {
             return;
         }
         if in_the_way && self.preempts && is_running(processor) {
-            processor.preempt();
+            processor.preempt_between_calls();
             self.interval = (self.interval / 4).max(SHORTEST.min(self.quantum));
             self.quiet = 0;
             return;

@@ -163,14 +163,26 @@ pub fn set_status_flags(fd: i32, flags: i64) {
 
 /// The S_IFMT bits of a descriptor's mode; zero if it is not open.
 pub fn file_type(fd: i32) -> u32 {
+    stat(fd).map_or(0, |stat| stat.st_mode & libc::S_IFMT)
+}
+
+/// Whether a character device is one that nobody ever waits for: /dev/null, /dev/zero,
+/// /dev/full or /dev/urandom (null(4), full(4), random(4)).
+pub fn is_bottomless(fd: i32) -> bool {
+    /// MEM_MAJOR (linux/major.h), and the minor numbers of drivers/char/mem.c.
+    const MAJOR: u32 = 1;
+    const MINORS: [u32; 4] = [3, 5, 7, 9];
+    stat(fd).is_some_and(|stat| {
+        libc::major(stat.st_rdev) == MAJOR && MINORS.contains(&libc::minor(stat.st_rdev))
+    })
+}
+
+fn stat(fd: i32) -> Option<libc::stat> {
     let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the kernel fills `stat`, whose layout is its own on this target.
     let ret = unsafe { syscall2(libc::SYS_fstat, fd as u64, stat.as_mut_ptr() as u64) };
-    if ret != 0 {
-        return 0;
-    }
     // SAFETY: fstat succeeded.
-    unsafe { stat.assume_init() }.st_mode & libc::S_IFMT
+    (ret == 0).then(|| unsafe { stat.assume_init() })
 }
 
 /// Reads a socket option of the socket's own level; as it was if there is none.
@@ -220,6 +232,12 @@ pub fn is_nonblocking(fd: i32) -> bool {
     flags >= 0 && flags & libc::O_NONBLOCK as i64 != 0
 }
 
+/// What poll(2) or select(2) found without waiting: nothing also where they say that they
+/// were interrupted. The kernel does so if any signal is pending, and that may be one of ours.
+pub fn found(ret: i64) -> i64 {
+    if ret == err(libc::EINTR) { 0 } else { ret }
+}
+
 /// poll(2) of one descriptor without waiting: its events, 0 if none, `-errno`.
 pub fn poll_now(fd: i32, events: i16) -> i64 {
     let mut p = libc::pollfd {
@@ -228,7 +246,7 @@ pub fn poll_now(fd: i32, events: i16) -> i64 {
         revents: 0,
     };
     // SAFETY: one pollfd of ours.
-    let n = unsafe { syscall3(libc::SYS_poll, &raw mut p as u64, 1, 0) };
+    let n = found(unsafe { syscall3(libc::SYS_poll, &raw mut p as u64, 1, 0) });
     if n <= 0 { n } else { p.revents as i64 }
 }
 

@@ -281,7 +281,7 @@ impl Hub {
             processor::each()
                 .iter()
                 .filter(works)
-                .for_each(Processor::preempt);
+                .for_each(Processor::preempt_between_calls);
         }
     }
 

@@ -291,10 +291,19 @@ impl Processor {
         self.turning.load(Ordering::Relaxed)
     }
 
-    /// Asks that the guest that runs lets the others run. For the monitor.
+    /// Asks that the guest that runs lets the others run.
     pub fn preempt(&self) {
         self.preemption.store(true, Ordering::Relaxed);
         self.interrupt();
+    }
+
+    /// The same, but a call that it is in just now ends first: a signal would cut some short
+    /// (a long read of a device). For kernel threads that are no processors.
+    pub fn preempt_between_calls(&self) {
+        self.preemption.store(true, Ordering::Relaxed);
+        if !self.in_shim() {
+            self.interrupt();
+        }
     }
 
     /// Makes its kernel thread run the signal handler, or end a call that is watched.

@@ -85,10 +85,12 @@ fn events(c: &Call<'_>) -> Option<i64> {
     loop {
         // SAFETY: the guest's own buffer; ends at once.
         let ret = unsafe { syscall(libc::SYS_io_getevents as u64, rest(have, &now, false)) };
-        if ret < 0 {
+        // Of no event it says so also for a signal of ours.
+        let ours = ret == err(libc::EINTR) && !c.hub.has_signal(c.guest);
+        if ret < 0 && !ours {
             return Some(or(have, ret));
         }
-        have += ret;
+        have += ret.max(0);
         let left = end.map(|end| end.saturating_sub(raw::now()));
         if have as u64 >= least || left == Some(0) {
             return Some(have);

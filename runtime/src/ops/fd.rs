@@ -81,6 +81,9 @@ fn poll_first(c: &Call<'_>, fd: i32, events: i16) -> Outcome {
     }
 }
 
+/// From so many bytes on a read of /dev/urandom computes for milliseconds.
+const MANY_DEVICE_BYTES: usize = 1 << 20;
+
 fn read_some(c: &mut Call<'_>, buffers: Option<Buffers>) -> Outcome {
     let fd = c.fd(0);
     let Some(buffers) = buffers.filter(|buffers| buffers.total() > 0) else {
@@ -102,6 +105,9 @@ fn read_some(c: &mut Call<'_>, buffers: Option<Buffers>) -> Outcome {
             return Outcome::Done(read_rest(c, fd, &buffers, done, HERE));
         }
         Kind::Terminal => return tty::read(c, &buffers),
+        // Tries would be cut short where somebody else wants the processor.
+        Kind::Bottomless if total >= MANY_DEVICE_BYTES => return offloaded::hand_over(c),
+        Kind::Bottomless => return Outcome::Native,
         _ => {}
     }
     let entry = match (count, buffers.get(0)) {
@@ -185,6 +191,7 @@ fn write_all(c: &mut Call<'_>, buffers: Option<Buffers>) -> Outcome {
         // It goes to the page cache, unless it may not.
         Kind::Regular => return slow_write(c).unwrap_or(Outcome::Native),
         Kind::Terminal => return tty::write(c, &buffers),
+        Kind::Bottomless => return Outcome::Native,
         _ => {}
     }
     let write = |fd: i32, done: usize| {

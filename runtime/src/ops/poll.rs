@@ -205,9 +205,9 @@ fn poll_set(c: &Call<'_>, timeout: Timeout) -> i64 {
             unsafe { raw::get(array + (i * size_of::<libc::pollfd>()) as u64) }.ok()?;
         (p.fd >= 0).then_some((p.fd, p.events as u16 as u32))
     };
-    // SAFETY: the guest's own array.
-    ask_or_signal(c, timeout, n, &interest, || unsafe {
-        syscall3(libc::SYS_poll, array, n as u64, 0)
+    ask_or_signal(c, timeout, n, &interest, || {
+        // SAFETY: the guest's own array.
+        raw::found(unsafe { syscall3(libc::SYS_poll, array, n as u64, 0) })
     })
 }
 
@@ -320,13 +320,13 @@ fn select_with(c: &Call<'_>, timeout: Timeout, n: usize, room: &mut [u64]) -> i6
         };
         let zero = &raw mut zero as u64;
         // SAFETY: sets and time-out of ours.
-        let ret = unsafe {
+        let ret = raw::found(unsafe {
             syscall(
                 libc::SYS_select as u64,
                 [n as u64, at(0), at(1), at(2), zero, 0],
             )
-        };
-        if ret > 0 || (ret == 0 && timeout_is_over(timeout)) {
+        });
+        if ret > 0 || (ret == 0 && timeout_is_over(timeout) && !c.hub.has_signal(c.guest)) {
             for (i, &pointer) in c.a[1..4].iter().enumerate() {
                 let set = sets[i * words..].as_ptr();
                 // SAFETY: the guest's own set.

@@ -65,6 +65,8 @@ pub enum Kind {
     Pipe,
     /// A terminal.
     Terminal,
+    /// A device that nobody waits for, such as /dev/null and /dev/urandom.
+    Bottomless,
     /// Anything else.
     Other,
 }
@@ -91,6 +93,7 @@ impl Kind {
             // A pipe of packets is read packet by packet.
             libc::S_IFIFO if raw::status_flags(fd) & libc::O_DIRECT as i64 == 0 => Kind::Pipe,
             libc::S_IFCHR if raw::is_terminal(fd) => Kind::Terminal,
+            libc::S_IFCHR if raw::is_bottomless(fd) => Kind::Bottomless,
             _ => Kind::Other,
         }
     }
