@@ -6,7 +6,9 @@
 //! all others. The monitor looks at the hub once a *quantum*: if no switch has
 //! happened since the last look and the kernel thread is running (not asleep in a
 //! call the hub cannot see, which a signal must not end), it sends it
-//! [`PREEMPT`]. With several processors it does so for each. The handler then lets the other guests run before it returns. A call
+//! [`PREEMPT`]. With several processors it does so for each. The handler then lets the other
+//! guests run before it returns. One that is in a call is not sent the signal, which would cut
+//! some calls short: it gives way when the call ends. A call
 //! that was not expected to wait, and is marked so (`Hub::watched`), is ended by the same
 //! signal if it does.
 //!
