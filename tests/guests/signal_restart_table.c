@@ -289,6 +289,7 @@ static const struct call {
 
 static long result;
 static int result_errno;
+static atomic_bool returned;
 
 static void *makes(void *raw)
 {
@@ -300,6 +301,7 @@ static void *makes(void *raw)
 	errno = 0;
 	result = call->call();
 	result_errno = errno;
+	atomic_store(&returned, true);
 	return NULL;
 }
 
@@ -310,10 +312,12 @@ static int try(const struct call *call)
 	for (int attempt = 0; attempt < 4 && error != EINTR; attempt++) {
 		int before = atomic_load(&handled);
 		call->prepare();
+		atomic_store(&returned, false);
 		pthread_t thread = start(makes, (void *)call);
 		sleep_ms(15);
 		OK(pthread_kill(thread, SIGUSR1));
-		while (atomic_load(&handled) == before)
+		/* Or the signal came too late for a wait with an end. */
+		while (atomic_load(&handled) == before && !atomic_load(&returned))
 			sleep_ms(1);
 		call->release();
 		/* A handler that came before the call, or a wait nobody ends. */
