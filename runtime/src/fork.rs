@@ -21,7 +21,7 @@ use crate::owned_lock::Sleep;
 use crate::proc_files;
 use crate::reactor::fds;
 use crate::signal;
-use crate::trace;
+use crate::trace::{self, sample};
 
 /// What a child begins with: whether the ring of events was held, and the mask of signals.
 struct Child {
@@ -64,6 +64,7 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };
     // SAFETY: no arguments.
+    sample::reset_after_fork();
     trace::forked(held, unsafe { arch::syscall0(libc::SYS_getpid) } as i32);
     signal::restore_kernel_mask(mask);
     0
@@ -104,6 +105,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     control::reset_after_fork();
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };
+    sample::reset_after_fork();
     trace::forked(held, hub.pid.get());
     hub.leave_shim();
     signal::restore_kernel_mask(signal::mask_of_bare());

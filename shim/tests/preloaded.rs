@@ -57,6 +57,8 @@ fn bounded(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
         .args(["-k", "2", "60"])
         .arg(program)
+        // It would be a setting that does not exist.
+        .env_remove("GEVENT_SHIM_LIB")
         .stdin(Stdio::null());
     command
 }

@@ -10,7 +10,7 @@
 //! # Synchronization
 //! `STATE` says whose [`SAMPLE`] is: the asker's at `IDLE` and `TAKEN`, the handler's
 //! when it has turned `ASKED` into `TAKING`. Who has set `ASKING` asks, the monitor or a host
-//! context.
+//! context. A forked child has neither: it begins anew.
 #![allow(unsafe_code)]
 
 use core::cell::UnsafeCell;
@@ -188,15 +188,32 @@ static ASKING: AtomicBool = AtomicBool::new(false);
 /// Asks a thread that runs guests, and is not the caller. `None`: it does not answer. For the
 /// monitor and host contexts.
 pub fn of_running(kernel_tid: i32) -> Option<Sample> {
-    let ours = soon(|| (!ASKING.swap(true, Ordering::Acquire)).then_some(()));
-    ours?;
-    STATE.store(ASKED, Ordering::Release);
-    monitor::send(kernel_tid);
-    let sample = soon(|| (STATE.load(Ordering::Acquire) == TAKEN).then(taken));
-    // One that is being taken now is for the next who asks, who then waits in vain.
+    soon(|| (!ASKING.swap(true, Ordering::Acquire)).then_some(()))?;
+    let sample = soon(ask).and_then(|()| {
+        monitor::send(kernel_tid);
+        soon(|| (STATE.load(Ordering::Acquire) == TAKEN).then(taken))
+    });
     let _ = STATE.compare_exchange(ASKED, IDLE, Ordering::Relaxed, Ordering::Relaxed);
     ASKING.store(false, Ordering::Release);
     sample
+}
+
+/// Lets the handler take one. `None`: it is still at one that was given up, which is for
+/// nobody.
+fn ask() -> Option<()> {
+    let seen = STATE.load(Ordering::Relaxed);
+    let idle = seen == IDLE || seen == TAKEN;
+    (idle
+        && STATE
+            .compare_exchange(seen, ASKED, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok())
+    .then_some(())
+}
+
+/// In a forked child, whose parent may have been asking when it was made.
+pub fn reset_after_fork() {
+    STATE.store(IDLE, Ordering::Relaxed);
+    ASKING.store(false, Ordering::Release);
 }
 
 /// The sample that the handler has taken.
@@ -289,6 +306,18 @@ mod tests {
         assert_eq!(read.args, [3, 2, 0, 0xffff_ffff_ffff_ff88, 1, 6]);
         assert_eq!(parse("running\n"), None);
         assert_eq!(parse("-1 0x7ffe4 0x7f5a9\n"), None);
+    }
+
+    #[test]
+    fn a_forked_child_asks_anew() {
+        let asks = || soon(|| (!ASKING.swap(true, Ordering::Acquire)).then_some(()));
+        assert_eq!(asks(), Some(()));
+        assert_eq!(ask(), Some(()));
+        STATE.store(TAKING, Ordering::Relaxed);
+        assert_eq!((asks(), ask()), (None, None));
+        reset_after_fork();
+        assert_eq!((asks(), ask()), (Some(()), Some(())));
+        reset_after_fork();
     }
 
     #[test]
