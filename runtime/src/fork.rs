@@ -63,8 +63,8 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
     foreign::reset_after_fork();
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };
-    // SAFETY: no arguments.
     sample::reset_after_fork();
+    // SAFETY: no arguments.
     trace::forked(held, unsafe { arch::syscall0(libc::SYS_getpid) } as i32);
     signal::restore_kernel_mask(mask);
     0

@@ -349,13 +349,28 @@ pub unsafe fn getrandom(c: &mut Call<'_>) -> Outcome {
     if len >= MANY_RANDOM_BYTES {
         return hand_over(c);
     }
+    let (hub, guest) = (c.hub, c.guest);
+    let mut done = 0;
+    let mut some = || {
+        loop {
+            let args = [buffer + done, len - done, flags | nonblocking, 0, 0, 0];
+            // SAFETY: the guest's own call, not waiting.
+            let ret = hub.unlocked(|| unsafe { arch::syscall(libc::SYS_getrandom as u64, args) });
+            if ret <= 0 {
+                return if done > 0 { done as i64 } else { ret };
+            }
+            done += ret as u64;
+            // Only a signal makes it short: it goes on if the signal is not this guest's.
+            if done == len || hub.has_signal(guest) {
+                return done as i64;
+            }
+        }
+    };
     if flags & nonblocking != 0 {
-        return Outcome::Native;
+        return Outcome::Done(some());
     }
     wait(c, || {
-        let args = [buffer, len, flags | nonblocking, 0, 0, 0];
-        // SAFETY: the guest's own call, not waiting.
-        let ret = unsafe { arch::syscall(libc::SYS_getrandom as u64, args) };
+        let ret = some();
         (ret != err(libc::EAGAIN)).then_some(ret)
     })
 }
