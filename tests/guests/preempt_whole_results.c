@@ -8,7 +8,7 @@
 #include <sys/select.h>
 #include <sys/uio.h>
 
-enum { SIZE = 16 << 20, THREADS = 4, ROUNDS = 12, ASKED = 20000 };
+enum { SIZE = 16 << 20, THREADS = 4, ROUNDS = 4, ASKED = 20000 };
 
 static atomic_bool stop;
 

@@ -7,7 +7,7 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 
-enum { SIZE = 512 << 10, ROUNDS = 150, PERIOD_US = 300, MOST_ROUNDS = 20000 };
+enum { SIZE = 512 << 10, ROUNDS = 40, PERIOD_US = 300, MOST_ROUNDS = 20000 };
 
 static atomic_int handled;
 static atomic_bool stop;

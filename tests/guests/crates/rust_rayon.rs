@@ -33,21 +33,21 @@ fn is_prime(n: &u32) -> bool {
 }
 
 fn everything() {
-    let squares: u64 = (0..1_000_000_u64).into_par_iter().map(|n| n * n % 7).sum();
+    let squares: u64 = (0..200_000_u64).into_par_iter().map(|n| n * n % 7).sum();
     println!("sum: {squares}");
     println!(
         "primes: {}",
-        (0..60_000_u32).into_par_iter().filter(is_prime).count()
+        (0..20_000_u32).into_par_iter().filter(is_prime).count()
     );
     println!("join: {}", fibonacci(20));
 
-    let mut sorted = numbers(200_000);
+    let mut sorted = numbers(50_000);
     let mut expected = sorted.clone();
     expected.sort_unstable();
     sorted.par_sort();
     println!("sorted: {}", sorted == expected);
 
-    let words: HashMap<u64, usize> = numbers(50_000)
+    let words: HashMap<u64, usize> = numbers(20_000)
         .par_iter()
         .fold(HashMap::new, |mut counts, n| {
             *counts.entry(n % 10).or_default() += 1;
