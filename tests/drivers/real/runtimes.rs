@@ -1,9 +1,11 @@
-//! Other languages' threads: Java, Ruby, Perl, Erlang, OpenMP, TBB; and what they do at SIGTERM.
+//! Other languages' threads: Java, Ruby, Perl, Erlang, OpenMP, TBB; what they do at
+//! SIGTERM; and Valgrind, which watches threads.
 
 use crate::{Scenario, fixture, python};
 use gevent_tests::compile;
 use gevent_tests::mode::Mode;
 use gevent_tests::run::{self, End, Outcome};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -46,6 +48,23 @@ pub const SCENARIOS: &[Scenario] = &[
         end: End::Exit(0),
         run: |mode| compiled(mode, "tbb.cpp", &["-ltbb"]),
     },
+    Scenario {
+        // Nothing of ours is an error or a leak.
+        name: "real_memcheck",
+        end: End::Exit(0),
+        run: |mode| valgrind(mode, &["--leak-check=full", "--show-leak-kinds=all"], &[]),
+    },
+    Scenario {
+        name: "real_helgrind",
+        end: End::Exit(0),
+        run: |mode| valgrind(mode, &["--tool=helgrind"], &[]),
+    },
+    Scenario {
+        // It finds the race as it does bare.
+        name: "real_helgrind_race",
+        end: End::Exit(66),
+        run: |mode| valgrind(mode, &["--tool=helgrind"], &["race"]),
+    },
 ];
 
 fn script(mode: &Mode, interpreter: &[&str], name: &str) -> Result<Outcome, String> {
@@ -55,14 +74,30 @@ fn script(mode: &Mode, interpreter: &[&str], name: &str) -> Result<Outcome, Stri
     run::run(&mut command, LIMIT, false).map_err(|error| format!("cannot run {name}: {error}"))
 }
 
-fn compiled(mode: &Mode, name: &str, arguments: &[&str]) -> Result<Outcome, String> {
+/// Compiles a program into a directory that lasts as long as the value.
+fn build(name: &str, arguments: &[&str]) -> Result<(tempfile::TempDir, PathBuf), String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let program = directory.path().join("program");
     let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
     compile::build(&fixture(name), &arguments, &program).map_err(|error| error.to_string())?;
+    Ok((directory, program))
+}
+
+fn compiled(mode: &Mode, name: &str, arguments: &[&str]) -> Result<Outcome, String> {
+    let (_directory, program) = build(name, arguments)?;
     let mut command = Command::new(program);
     mode.apply(&mut command);
     run::run(&mut command, LIMIT, false).map_err(|error| format!("cannot run {name}: {error}"))
+}
+
+fn valgrind(mode: &Mode, options: &[&str], arguments: &[&str]) -> Result<Outcome, String> {
+    let (_directory, program) = build("checked.c", &[])?;
+    let mut command = Command::new("valgrind");
+    // What it reports has addresses in it.
+    command.args(["--error-exitcode=66", "--log-file=/dev/null"]);
+    command.args(options).arg(program).args(arguments);
+    mode.apply(&mut command);
+    run::run(&mut command, LIMIT, false).map_err(|error| format!("cannot run valgrind: {error}"))
 }
 
 /// Its shutdown hook runs, and says so.
