@@ -90,44 +90,98 @@ static OPERATIONS: Operations = Operations(core::cell::UnsafeCell::new([None; sy
 
 /// Carries out the call in `frame` and leaves its result there.
 ///
+/// Up to where our code begins, and from where it ends, a handler may run on top of this
+/// function, and unwind the guest's stack through it, as that of an asynchronous cancellation
+/// does. So it needs no cleaning up, and calls nothing that could unwind: its own functions
+/// are `extern "C"`, and are not inlined. `scripts/check-unwinding` looks at what the compiler
+/// made of it.
+///
 /// # Safety
 /// Called by `arch::entry` alone, on the stack of the thread that made the call.
 pub unsafe extern "C" fn dispatch(frame: *mut Frame) {
     // SAFETY: entry built the frame on this stack and uses it only after we return.
     let frame = unsafe { &mut *frame };
-    match arch::current_word() {
+    let word = arch::current_word();
+    if is_no_guest(word) {
         // SAFETY: the present call of this thread.
-        0 | POOL_WORD => unsafe { bare_call(frame) },
+        unsafe { call_of_no_guest(word, frame) };
+        return;
+    }
+    // SAFETY: the word of a guest's TCB points to its record while it lives.
+    let guest: &'static Guest = unsafe { &*(word as *const Guest) };
+    let hub = guest.hub();
+    if processor::here().shared_child.get() {
+        // SAFETY: as above.
+        if unsafe { is_of_vforks_child(guest, frame) } {
+            return;
+        }
+        hub.left_shim();
+    }
+    // SAFETY: filled before there was a guest.
+    let wanted = unsafe { (&*OPERATIONS.0.get()).get(frame.rax as usize) };
+    if !matches!(wanted, Some(Some(_))) && !catch::is_on() {
+        frame.run_native();
+        return;
+    }
+    let began = hub.claim_shim();
+    // SAFETY: the guest's present call.
+    let mut leaves = unsafe { guest_call(guest, frame, began) };
+    while leaves {
+        hub.left_shim();
+        // What arrives after this look finds the guest's own code. A handler must not
+        // run between a vfork's being prepared and made.
+        if !signal::pending(guest) || processor::here().shared_child.get() || hub.in_section() {
+            return;
+        }
+        let began = hub.claim_shim();
+        // SAFETY: as above.
+        leaves = unsafe { look_again(guest, frame, began) };
+    }
+}
+
+/// The call of a kernel thread that is no guest, by its word.
+#[inline(never)]
+unsafe extern "C" fn call_of_no_guest(word: usize, frame: &mut Frame) {
+    match word {
         // Host code and the pool's threads share locks, so their futexes meet in
         // the table too.
-        // SAFETY: as above.
+        // SAFETY: the present call of this thread.
         HOST_WORD if frame.rax as i64 == libc::SYS_futex => unsafe { ops::futex::foreign(frame) },
         // SAFETY: as above.
         HOST_WORD => unsafe { host::host_call(frame) },
         // SAFETY: as above.
         FOREIGN_WORD => unsafe { foreign::call(frame) },
-        // SAFETY: the word of a guest's TCB points to its record while it lives.
-        word => unsafe { guest_call(&*(word as *const Guest), frame) },
+        // SAFETY: as above.
+        _ => unsafe { bare_call(frame) },
     }
 }
 
-unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
+/// The child of a vfork, on its parent's TCB; or, false, its parent, which is back: in our
+/// code up to its last step.
+#[inline(never)]
+unsafe extern "C" fn is_of_vforks_child(guest: &'static Guest, frame: &mut Frame) -> bool {
     let hub = guest.hub();
-    if processor::here().shared_child.get() {
-        // SAFETY: no arguments.
-        if unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64 {
-            // The child of a vfork, on its parent's TCB.
-            trace::program::about_to_exec(frame);
-            frame.run_native();
-            return;
-        }
-        hub.enter_shim();
-        // Not before: a guest may be moved to another processor.
-        if processor::here().shared_child.replace(false) {
-            signal::resync();
-        }
-        hub.leave_shim();
+    // SAFETY: no arguments.
+    if unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64 {
+        trace::program::about_to_exec(frame);
+        frame.run_native();
+        return true;
     }
+    hub.enter_shim();
+    // Not before: a guest may be moved to another processor.
+    if processor::here().shared_child.replace(false) {
+        signal::resync();
+    }
+    hub.leaves_shim();
+    false
+}
+
+/// A guest's call. Our code has been claimed. True: it has come to its last step, but for
+/// handlers that are to run; false: the guest goes on at `frame` as that says.
+#[inline(never)]
+unsafe extern "C" fn guest_call(guest: &'static Guest, frame: &mut Frame, began: bool) -> bool {
+    let hub = guest.hub();
+    hub.claimed_shim(began);
     // SAFETY: filled before there was a guest.
     let operation = unsafe {
         (&*OPERATIONS.0.get())
@@ -135,12 +189,12 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
             .copied()
             .flatten()
     };
+    guest.frame.set(frame);
     let Some(operation) = operation else {
         catch::run_native(frame);
-        return;
+        hub.leaves_shim();
+        return true;
     };
-    hub.enter_shim();
-    guest.frame.set(frame);
     let nr = frame.rax;
     loop {
         let a = frame.args();
@@ -166,8 +220,9 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
                     // No handler ran after all: as if nothing had happened.
                     continue;
                 }
+                // Every signal is blocked.
                 hub.leave_shim();
-                return;
+                return false;
             }
             // A call that is never restarted.
             Outcome::Done(ret)
@@ -186,7 +241,7 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
     }
     if phase() != Phase::Running {
         // The child of a fork: bare again.
-        return;
+        return false;
     }
     if trace::waits() {
         trace::call::returned(guest, nr, frame, frame.rax as i64);
@@ -196,17 +251,31 @@ unsafe fn guest_call(guest: &'static Guest, frame: &mut Frame) {
     if !hub.in_section() && hub.take_preemption() && !processor::here().shared_child.get() {
         hub.give_way(guest);
     }
-    leave(guest, frame);
+    hub.leaves_shim();
+    true
+}
+
+/// A signal has arrived before the guest's own code goes on at `frame`. Our code has been
+/// claimed. As [`guest_call`].
+#[inline(never)]
+unsafe extern "C" fn look_again(guest: &'static Guest, frame: &mut Frame, began: bool) -> bool {
+    let hub = guest.hub();
+    hub.claimed_shim(began);
+    if signal::deliver(guest, frame) {
+        // Every signal is blocked.
+        hub.leave_shim();
+        return false;
+    }
+    hub.leaves_shim();
+    true
 }
 
 /// The guest's own code goes on at `frame`: handlers of what arrived meanwhile
-/// run first.
+/// run first. For the begin of a thread, on top of which nothing unwinds.
 pub fn leave(guest: &Guest, frame: &mut Frame) {
     let hub = guest.hub();
     loop {
         hub.leave_shim();
-        // What arrives after this look finds the guest's own code. A handler must not
-        // run between a vfork's being prepared and made.
         if !signal::pending(guest) || processor::here().shared_child.get() || hub.in_section() {
             return;
         }

@@ -145,31 +145,55 @@ impl Hub {
     /// that is so already.
     #[inline]
     pub fn enter_shim(&self) {
+        let began = self.claim_shim();
+        self.claimed_shim(began);
+    }
+
+    /// The first half of [`enter_shim`](Self::enter_shim), which calls nothing that could
+    /// unwind. Whether our code begins here.
+    #[inline(always)]
+    pub fn claim_shim(&self) -> bool {
         if processor::several() {
-            if processor::enter_shim_here() {
-                compiler_fence(Ordering::SeqCst);
-                GIANT.lock();
-            }
-            return;
+            return processor::enter_shim_here();
         }
         processor::first().in_shim.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// The second half, with what the first one answered.
+    #[inline]
+    pub fn claimed_shim(&self, began: bool) {
         compiler_fence(Ordering::SeqCst);
+        if began && processor::several() {
+            GIANT.lock();
+        }
     }
 
     /// From here on the program's code runs.
     #[inline]
     pub fn leave_shim(&self) {
-        let here = processor::here();
+        self.leaves_shim();
+        self.left_shim();
+    }
+
+    /// The first half of [`leave_shim`](Self::leave_shim).
+    #[inline]
+    pub fn leaves_shim(&self) {
         compiler_fence(Ordering::SeqCst);
-        if here.in_section.load(Ordering::Relaxed) {
-            return;
-        }
-        if processor::several() {
+        if processor::several() && !self.in_section() {
             self.share();
             GIANT.unlock();
-            compiler_fence(Ordering::SeqCst);
         }
-        here.in_shim.store(false, Ordering::Relaxed);
+    }
+
+    /// The second half, which calls nothing that could unwind.
+    #[inline(always)]
+    pub fn left_shim(&self) {
+        let here = processor::here();
+        compiler_fence(Ordering::SeqCst);
+        if !here.in_section.load(Ordering::Relaxed) {
+            here.in_shim.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Begins a stretch of a guest's own code that counts as ours; see

@@ -219,12 +219,28 @@ pub fn deliver_interrupted(guest: &Guest, frame: &mut Frame, ret: i64) -> bool {
 /// guest its mask and alternate stack back. The answer is the frame of another
 /// handler to run, or null to go on with the context.
 ///
+/// Until our code begins another handler may run on top of this function, and unwind, as with
+/// [`dispatch`](fn@crate::dispatch::dispatch).
+///
 /// # Safety
 /// Called by the restorer alone.
 pub unsafe extern "C" fn handler_returned(uc: *mut Ucontext) -> *mut SigFrame {
+    let word = arch::current_word();
+    let began = word != 0 && hub().claim_shim();
+    // SAFETY: the restorer's contract.
+    unsafe { go_on_after_handler(uc, word, began) }
+}
+
+/// As [`handler_returned`]. Our code has been claimed, if `word` is of a guest. It ends with
+/// every signal blocked.
+#[inline(never)]
+unsafe extern "C" fn go_on_after_handler(
+    uc: *mut Ucontext,
+    word: usize,
+    began: bool,
+) -> *mut SigFrame {
     // SAFETY: the restorer's contract.
     let frame = unsafe { SigFrame::of(uc) };
-    let word = arch::current_word();
     if word == 0 {
         // The child of a fork in a handler: mask and stack are the kernel's again.
         frame.go_on_for_real();
@@ -233,7 +249,7 @@ pub unsafe extern "C" fn handler_returned(uc: *mut Ucontext) -> *mut SigFrame {
     // SAFETY: handlers run on guests; their TCB's word is their record.
     let guest = unsafe { &*(word as *const Guest) };
     let hub = hub();
-    hub.enter_shim();
+    hub.claimed_shim(began);
     mask::set_kernel_mask(u64::MAX);
     mask::hold();
     mask::change(guest, frame.uc.mask, false);

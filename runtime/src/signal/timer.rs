@@ -19,7 +19,8 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
 use super::Info;
 
-/// Entries of the table, a power of two; memory is used for those alone that are.
+/// Entries of the table, a power of two. Their memory is used as ids come by that belong
+/// there: after as many timers it is all of it, 1.5 MiB.
 const ENTRIES: usize = 1 << 17;
 /// Timers a program may have, to be known here: more than RLIMIT_SIGPENDING commonly allows.
 const MAX: usize = ENTRIES / 2;

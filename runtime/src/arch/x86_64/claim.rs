@@ -13,6 +13,7 @@ use core::arch::{asm, naked_asm};
 #[unsafe(naked)]
 unsafe extern "C" fn set() {
     naked_asm!(
+        ".cfi_startproc",
         "mov rax, qword ptr [rip + gevent_shim_current@GOTTPOFF]",
         "mov rax, qword ptr fs:[rax + {at}]",
         "test rax, rax",
@@ -23,6 +24,7 @@ unsafe extern "C" fn set() {
         ".globl gevent_shim_claim_set",
         "gevent_shim_claim_set:",
         "ret",
+        ".cfi_endproc",
         at = const super::tls::PROCESSOR,
     )
 }
@@ -31,6 +33,7 @@ unsafe extern "C" fn set() {
 #[unsafe(naked)]
 unsafe extern "C" fn get() {
     naked_asm!(
+        ".cfi_startproc",
         "mov rax, qword ptr [rip + gevent_shim_current@GOTTPOFF]",
         "mov rax, qword ptr fs:[rax + {at}]",
         "test rax, rax",
@@ -40,6 +43,7 @@ unsafe extern "C" fn get() {
         ".globl gevent_shim_claim_got",
         "gevent_shim_claim_got:",
         "ret",
+        ".cfi_endproc",
         at = const super::tls::PROCESSOR,
     )
 }
