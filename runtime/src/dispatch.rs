@@ -25,6 +25,7 @@ use crate::foreign::{self, FOREIGN_WORD};
 use crate::frame::Frame;
 use crate::group::{Group, GroupSet};
 use crate::guest::{Guest, life};
+use crate::heir;
 use crate::host::{self, HOST_WORD, POOL_WORD};
 use crate::hub::{hub, processor, recruit};
 use crate::interrupt;
@@ -190,6 +191,10 @@ unsafe extern "C" fn guest_call(guest: &'static Guest, frame: &mut Frame, began:
             .flatten()
     };
     guest.frame.set(frame);
+    if heir::is_wanted() {
+        // Others may learn by this call that it holds a lock.
+        heir::look(guest);
+    }
     let Some(operation) = operation else {
         catch::run_native(frame);
         hub.leaves_shim();
@@ -450,6 +455,9 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     if !raw::has_room(ROOM + fds::table().size()) {
         return Err("no address space for the hub".into());
     }
+    if !hub.slab.init(pid) {
+        return Err("no address space for the hub".into());
+    }
     if !again {
         if !patching::ask(config.selection)
             .groups()
@@ -463,7 +471,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
             None => return Err("no patch engine".into()),
         }
         arch::init_context();
-        if !hub.slab.init() || !fds::table().init() {
+        if !fds::table().init() {
             return Err("no address space for the hub".into());
         }
         ops::memory::note_present_mappings();

@@ -46,6 +46,7 @@ use crate::catch;
 use crate::foreign::FOREIGN_WORD;
 use crate::guest::Guest;
 use crate::heap_lock;
+use crate::heir;
 use crate::hub::{Hub, Processor, hub, processor};
 use crate::libc_threads;
 use crate::offload;
@@ -305,7 +306,8 @@ impl Preemption {
             && hub.count() > 1
             && !processor.is_turning()
             && !processor.is_asleep();
-        let in_the_way = stays && hub.is_needed(processor);
+        // Whoever computes may hold a lock that is to be inherited.
+        let in_the_way = stays && (hub.is_needed(processor) || heir::is_wanted());
         if stays && processor.is_watched() {
             if !is_running(processor) {
                 processor.interrupt();

@@ -18,15 +18,21 @@ use crate::raw;
 
 /// PID_MAX_LIMIT of the kernel.
 const FIRST_TID: i32 = 1 << 22;
-/// How many records the range may hold; ids are `FIRST_TID + index` plus a
-/// multiple of this.
+/// How many records the range may hold; ids are `FIRST_TID`, the record's number in this
+/// process, and a multiple of this.
 const MAX: usize = 1 << 22;
 /// Multiples of `MAX` that fit below 2^28.
 const ROUNDS: u32 = 63;
 
+/// From the number of one process's first record to that of the process with the next id:
+/// the golden section of `MAX`, so that many processes in a row are far from each other.
+const STRIDE: usize = 2_592_097;
+
 /// See the file's first lines.
 pub struct Slab {
     base: Cell<*mut Guest>,
+    /// The number of the first record.
+    first: Cell<usize>,
     capacity: Cell<usize>,
     used: Cell<usize>,
     free: Cell<*const Guest>,
@@ -38,15 +44,18 @@ impl Slab {
     pub const fn new() -> Self {
         Slab {
             base: Cell::new(ptr::null_mut()),
+            first: Cell::new(0),
             capacity: Cell::new(0),
             used: Cell::new(0),
             free: Cell::new(ptr::null()),
         }
     }
 
-    /// Reserves the addresses. A limited address space (RLIMIT_AS, strict
-    /// overcommit) gets a smaller range; false if there is none at all.
-    pub fn init(&self) -> bool {
+    /// Reserves the addresses, for the guests of the process with that id: there are none
+    /// yet. A limited address space (RLIMIT_AS, strict overcommit) gets a smaller range; false
+    /// if there is none at all.
+    pub fn init(&self, pid: i32) -> bool {
+        self.first.set((pid as usize).wrapping_mul(STRIDE) % MAX);
         if !self.base.get().is_null() {
             return true;
         }
@@ -92,7 +101,7 @@ impl Slab {
         guest.uses.set((uses + 1) % ROUNDS);
         guest
             .tid
-            .set(FIRST_TID + (self.index(guest) + uses as usize * MAX) as i32);
+            .set(FIRST_TID + (self.number(guest) + uses as usize * MAX) as i32);
         Some(guest)
     }
 
@@ -109,7 +118,8 @@ impl Slab {
         if tid < FIRST_TID {
             return None;
         }
-        let index = (tid - FIRST_TID) as usize % MAX;
+        let number = (tid - FIRST_TID) as usize % MAX;
+        let index = (number + MAX - self.first.get()) % MAX;
         if index >= self.used.get() {
             return None;
         }
@@ -118,9 +128,10 @@ impl Slab {
         (guest.tid.get() == tid && guest.state.get() != State::Free).then_some(guest)
     }
 
-    fn index(&self, guest: &Guest) -> usize {
+    fn number(&self, guest: &Guest) -> usize {
         // SAFETY: both lie in the one reserved range.
-        unsafe { (guest as *const Guest).offset_from(self.base.get()) as usize }
+        let index = unsafe { (guest as *const Guest).offset_from(self.base.get()) as usize };
+        (self.first.get() + index) % MAX
     }
 }
 
@@ -131,7 +142,7 @@ mod tests {
     #[test]
     fn ids_are_found_and_not_reused_at_once() {
         let slab = Slab::new();
-        assert!(slab.init());
+        assert!(slab.init(1000));
         let a = slab.take().unwrap();
         a.state.set(State::Ready);
         let first = a.tid.get();
@@ -146,5 +157,22 @@ mod tests {
         assert!(slab.find(b.tid.get()).is_some());
         assert!(slab.find(1).is_none());
         assert!(slab.find(i32::MAX).is_none());
+    }
+
+    #[test]
+    fn processes_in_a_row_count_far_from_each_other() {
+        let (here, there) = (Slab::new(), Slab::new());
+        for pid in [1000, 4_194_303] {
+            assert!(here.init(pid));
+            let guest = here.take().unwrap();
+            guest.state.set(State::Ready);
+            assert!(ptr::eq(here.find(guest.tid.get()).unwrap(), guest));
+            for other in pid - 200..pid + 200 {
+                assert!(there.init(other));
+                let distance = here.first.get().abs_diff(there.first.get());
+                assert!(other == pid || distance.min(MAX - distance) > 5000);
+            }
+            here.put(guest);
+        }
     }
 }
