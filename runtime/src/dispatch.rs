@@ -38,6 +38,7 @@ use crate::raw::{self, err, is_restart};
 use crate::reactor::Reactor;
 use crate::reactor::fds;
 use crate::selection::{self, Selection};
+use crate::sharers;
 use crate::signal;
 use crate::syscalls::{self, Op};
 use crate::trace;
@@ -111,6 +112,12 @@ pub unsafe extern "C" fn dispatch(frame: *mut Frame) {
     // SAFETY: the word of a guest's TCB points to its record while it lives.
     let guest: &'static Guest = unsafe { &*(word as *const Guest) };
     let hub = guest.hub();
+    if sharers::any() {
+        // SAFETY: the present call of this thread.
+        if unsafe { is_of_sharer(frame) } {
+            return;
+        }
+    }
     if processor::here().shared_child.get() {
         // SAFETY: as above.
         if unsafe { is_of_vforks_child(guest, frame) } {
@@ -155,6 +162,17 @@ unsafe extern "C" fn call_of_no_guest(word: usize, frame: &mut Frame) {
         // SAFETY: as above.
         _ => unsafe { bare_call(frame) },
     }
+}
+
+/// A kernel thread on the guest's TCB: its call is carried out. False: the guest itself.
+#[inline(never)]
+unsafe extern "C" fn is_of_sharer(frame: &mut Frame) -> bool {
+    let is_one = sharers::is_one();
+    if is_one {
+        // SAFETY: the present call of this thread.
+        unsafe { foreign::call(frame) };
+    }
+    is_one
 }
 
 /// The child of a vfork, on its parent's TCB; or, false, its parent, which is back: in our

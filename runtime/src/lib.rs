@@ -115,6 +115,7 @@ pub mod proc_files;
 pub mod raw;
 pub mod reactor;
 pub mod selection;
+pub mod sharers;
 pub mod signal;
 pub mod syscalls;
 pub mod timer;

@@ -10,7 +10,7 @@
 //! every `close` of the program.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use crate::arch::{syscall2, syscall3};
 use crate::raw;
@@ -99,9 +99,23 @@ pub fn forget(fd: i32) {
     }
 }
 
+/// The table is that of our parent too, which goes on using what is ours there.
+static SHARED: AtomicBool = AtomicBool::new(false);
+
+/// In a forked child: whether its table of descriptors is its parent's (CLONE_FILES), so that
+/// ours stay open, and ours.
+pub fn set_shared(shared: bool) {
+    SHARED.store(shared, Ordering::Relaxed);
+}
+
+/// Whether that is so.
+pub fn is_shared() -> bool {
+    SHARED.load(Ordering::Relaxed)
+}
+
 /// Closes one of ours.
 pub fn close(fd: i32) {
-    if fd >= 0 {
+    if fd >= 0 && !is_shared() {
         forget(fd);
         raw::close(fd);
     }

@@ -264,7 +264,8 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
             Some(addr)
         }
         libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork
-            if life::clone_flags(frame) & libc::CLONE_VM as u64 == 0 || nr == libc::SYS_fork =>
+            if (life::clone_flags(frame) & libc::CLONE_VM as u64 == 0 || nr == libc::SYS_fork)
+                && !fork::gives_stack(nr as u64, a) =>
         {
             ask(|_| fds::table().are_shared());
             Some(fork::fork_foreign(native))

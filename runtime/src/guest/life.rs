@@ -1,6 +1,7 @@
 //! How a guest begins and ends.
 #![allow(unsafe_code)]
 
+use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -57,8 +58,18 @@ pub unsafe fn thread_args(frame: &Frame) -> Option<ThreadArgs> {
         if (frame.rsi as usize) < size_of::<CloneArgs>() {
             return None;
         }
-        // SAFETY: the size says that many bytes are there.
-        let a = unsafe { ptr::read_unaligned(frame.rdi as *const CloneArgs) };
+        let mut a = MaybeUninit::<CloneArgs>::uninit();
+        // SAFETY: the size says that many bytes are there; those that are bad are the kernel's
+        // to refuse.
+        let whole = unsafe {
+            let to = a.as_mut_ptr().cast();
+            arch::copy(to, frame.rdi as *const u8, size_of::<CloneArgs>())
+        };
+        if !whole {
+            return None;
+        }
+        // SAFETY: numbers, all of which were copied.
+        let a = unsafe { a.assume_init() };
         ThreadArgs {
             flags: a.flags,
             stack_top: a.stack.wrapping_add(a.stack_size),
@@ -84,7 +95,7 @@ pub unsafe fn thread_args(frame: &Frame) -> Option<ThreadArgs> {
 pub fn clone_flags(frame: &Frame) -> u64 {
     if frame.rax as i64 == libc::SYS_clone3 {
         // SAFETY: the first word of clone_args, which the kernel reads too.
-        unsafe { ptr::read_unaligned(frame.rdi as *const u64) }
+        unsafe { arch::read_word(frame.rdi) }.unwrap_or(0)
     } else {
         frame.rdi
     }

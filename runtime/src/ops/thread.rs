@@ -13,6 +13,7 @@ use crate::offload;
 use crate::probes;
 use crate::raw::{self, err};
 use crate::reactor::fds;
+use crate::sharers;
 use crate::signal;
 use crate::trace;
 
@@ -26,15 +27,19 @@ pub unsafe fn clone(c: &mut Call<'_>) -> Outcome {
         // SAFETY: as above.
         return Outcome::Done(unsafe { life::create(c.guest, c.frame, &args) });
     }
-    if life::clone_flags(c.frame) & libc::CLONE_VM as u64 != 0 {
+    let flags = life::clone_flags(c.frame);
+    if flags & libc::CLONE_VM as u64 != 0 {
+        if flags & libc::CLONE_VFORK as u64 == 0 {
+            sharers::begin();
+        }
         return vfork(c);
     }
     // SAFETY: as above.
     Outcome::Done(unsafe { fork::fork(c) })
 }
 
-/// A child that shares our memory until it execs or ends: everything it does goes
-/// to the kernel.
+/// A child that shares our memory, perhaps until it execs or ends alone: everything it does
+/// goes to the kernel.
 fn vfork(c: &mut Call<'_>) -> Outcome {
     let here = processor::here();
     // First, so that a handler leaves the mask below as it is.

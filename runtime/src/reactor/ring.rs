@@ -93,6 +93,11 @@ impl Ring {
     /// Closes the descriptor and unmaps the queues. In a forked child this lets go
     /// of its copies: the parent's ring goes on.
     pub fn close(self) {
+        if private::is_shared() {
+            // Whoever the descriptor is for goes on without this copy of the queues.
+            core::mem::forget(self);
+            return;
+        }
         private::forget(self.ring.as_raw_fd());
     }
 

@@ -13,6 +13,7 @@ use crate::guest::Guest;
 use crate::host::{HOST_WORD, POOL_WORD};
 use crate::hub::{Hub, Processor, everywhere, hub, processor};
 use crate::monitor::PREEMPT;
+use crate::sharers;
 use crate::trace::sample;
 
 /// Called by the kernel, with every signal blocked; where guests run it
@@ -206,11 +207,13 @@ fn in_pool(signal: i32, info: &Info, uc: &mut Ucontext) {
     };
 }
 
-/// A child of vfork on our memory, whose signals are its own.
+/// A child of vfork on our memory, or another thread on a guest's TCB, whose signals are its
+/// own.
 fn is_shared_child(hub: &Hub) -> bool {
     let shared_child = processor::here().shared_child.get();
     // SAFETY: no arguments.
     shared_child && unsafe { syscall0(libc::SYS_getpid) } != hub.pid.get() as i64
+        || sharers::is_one()
 }
 
 /// A signal and whom the kernel meant: a guest where that can be told.
