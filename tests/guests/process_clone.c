@@ -173,7 +173,8 @@ static int is_thread(void *unused)
 
 static void raw_thread(void)
 {
-	static int gone = 1;
+	static int gone;
+	gone = 1;
 	atomic_store(&value, 0);
 	int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
 	CHECK(clone(is_thread, stack + STACK, flags, NULL, NULL, NULL, &gone) > 0);

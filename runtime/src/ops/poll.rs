@@ -320,12 +320,17 @@ fn select_with(c: &Call<'_>, timeout: Timeout, n: usize, room: &mut [u64]) -> i6
         };
         let zero = &raw mut zero as u64;
         // SAFETY: sets and time-out of ours.
-        let ret = raw::found(unsafe {
+        let asked = unsafe {
             syscall(
                 libc::SYS_select as u64,
                 [n as u64, at(0), at(1), at(2), zero, 0],
             )
-        });
+        };
+        let ret = raw::found(asked);
+        if ret != asked {
+            // The kernel has left the sets as they were.
+            sets.fill(0);
+        }
         if ret > 0 || (ret == 0 && timeout_is_over(timeout) && !c.hub.has_signal(c.guest)) {
             for (i, &pointer) in c.a[1..4].iter().enumerate() {
                 let set = sets[i * words..].as_ptr();
