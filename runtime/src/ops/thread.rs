@@ -230,15 +230,29 @@ pub unsafe fn ptrace(c: &mut Call<'_>) -> Outcome {
     Outcome::Native
 }
 
+/// What unshare(2) takes from guests that several kernel threads run: not of one of these
+/// alone.
+const OF_GUESTS: i32 = libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SYSVSEM;
+
 /// setuid(2) and its family, and other calls about what a kernel thread may and sees:
 /// what is handed over afterwards must not be allowed more.
 ///
 /// # Safety
 /// As [`clone`].
 pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
+    let mut a = c.a;
     let here_alone = match c.frame.rax as i64 {
         // Each kernel thread would get new ones, different from the others'.
-        libc::SYS_unshare => true,
+        libc::SYS_unshare => {
+            if processor::several() {
+                // Guests of one table of descriptors, and of one directory, run on all.
+                a[0] &= !(OF_GUESTS as u64);
+                if a[0] == 0 {
+                    return Outcome::Done(0);
+                }
+            }
+            true
+        }
         // The kernel does it for all.
         libc::SYS_seccomp => c.a[1] & libc::SECCOMP_FILTER_FLAG_TSYNC != 0,
         _ => false,
@@ -246,9 +260,9 @@ pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
     // SAFETY: the guest's own call, unchanged.
     let ret = unsafe {
         if here_alone {
-            arch::syscall(c.frame.rax, c.a)
+            arch::syscall(c.frame.rax, a)
         } else {
-            everywhere::call(c.hub, c.frame.rax, c.a)
+            everywhere::call(c.hub, c.frame.rax, a)
         }
     };
     offload::credentials_changed(c.guest);
