@@ -222,6 +222,7 @@ pub fn adopt(hub: &'static Hub, tid: i32) -> Option<&'static Guest> {
     guest.name.set(name);
     guest.clear_child_tid.set(clear as *mut u32);
     guest.robust_list.set(robust);
+    guest.sched.begin();
     hub.enroll(guest);
     hub.initial.set(guest);
     processor::first().current.set(guest);

@@ -1,8 +1,10 @@
 //! How a guest is scheduled, as far as its program was told.
 //!
 //! All guests share one kernel thread, so none of this changes when a guest runs. It is
-//! kept so that a program finds what it has set. What a guest was not given is the
-//! kernel thread's own, which the initial guest's calls change.
+//! kept so that a program finds what it has set. What a guest was not given is the first
+//! processor's kernel thread's. The initial guest's calls change that one: before, every
+//! guest keeps what it has, and from then on the initial guest's record has what it passes
+//! on.
 //!
 //! # Synchronization
 //! Used on the hub's kernel thread alone.
@@ -10,10 +12,30 @@
 
 use core::cell::{Cell, UnsafeCell};
 
+use crate::arch::{syscall1, syscall2, syscall3};
+use crate::hub::processor;
+
 /// CPUs a set has room for.
 pub const CPUS: usize = 1024;
 /// A set of CPUs as sched_setaffinity(2) takes it.
 pub type CpuSet = [u64; CPUS / 64];
+/// Bytes of one.
+pub const SET: usize = CPUS / 8;
+
+/// SCHED_RESET_ON_FORK, which may stand beside a policy.
+pub const RESET_ON_FORK: i32 = 0x4000_0000;
+/// IOPRIO_WHO_PROCESS of ioprio_set(2).
+pub const WHO_PROCESS: u64 = 1;
+
+/// Whether a policy has real-time priorities.
+pub fn is_real_time(policy: i32) -> bool {
+    policy == libc::SCHED_FIFO || policy == libc::SCHED_RR
+}
+
+/// The kernel thread that has what a guest was not given, as calls name it.
+pub fn kernel_thread() -> u64 {
+    processor::first().kernel_tid() as u64
+}
 
 /// What a guest was given. All zero: nothing.
 #[derive(Clone, Default)]
@@ -46,13 +68,59 @@ impl Scheduling {
     pub fn inherit_to(&self, new: &Scheduling) {
         let (mut policy, mut nice) = (self.policy.get(), self.nice.get());
         if self.reset.get() {
-            policy = policy.map(|_| (libc::SCHED_OTHER as u8, 0));
-            nice = nice.map(|nice| nice.max(0));
+            if policy.is_some_and(|(policy, _)| is_real_time(policy.into())) {
+                policy = Some((libc::SCHED_OTHER as u8, 0));
+                nice = Some(0);
+            } else {
+                nice = nice.map(|nice| nice.max(0));
+            }
         }
         new.policy.set(policy);
         new.nice.set(nice);
         new.io.set(self.io.get());
         new.affinity.set(self.affinity.get());
+    }
+
+    /// What it was not given it has from `other`.
+    pub fn complete(&self, other: &Scheduling) {
+        self.policy.set(self.policy.get().or(other.policy.get()));
+        self.nice.set(self.nice.get().or(other.nice.get()));
+        self.io.set(self.io.get().or(other.io.get()));
+        if self.affinity.get() == 0 {
+            self.affinity.set(other.affinity.get());
+        }
+    }
+
+    /// Gives it the kernel thread's policy, and what changes with one.
+    pub fn take_policy(&self) {
+        let (policy, priority) = policy();
+        self.reset.set(policy & RESET_ON_FORK != 0);
+        let policy = policy & !RESET_ON_FORK;
+        self.policy.set(Some((policy as u8, priority as u8)));
+        self.take_nice();
+    }
+
+    /// Gives it the kernel thread's niceness.
+    pub fn take_nice(&self) {
+        self.nice.set(Some(nice()));
+    }
+
+    /// Gives it the kernel thread's I/O priority.
+    pub fn take_io(&self) {
+        self.io.set(Some(io()));
+    }
+
+    /// Gives it the kernel thread's CPUs.
+    pub fn take_cpus(&self) {
+        self.set_cpus(&cpus());
+    }
+
+    /// The initial guest's, when it becomes one: a kernel thread that passes on less than it
+    /// has says so.
+    pub fn begin(&self) {
+        if policy().0 & RESET_ON_FORK != 0 {
+            self.take_policy();
+        }
     }
 
     /// The CPUs it was given.
@@ -67,6 +135,48 @@ impl Scheduling {
     pub fn set_cpus(&self, cpus: &CpuSet) {
         self.affinity.set(SETS.place(cpus));
     }
+}
+
+/// The kernel thread's policy, with SCHED_RESET_ON_FORK, and its real-time priority.
+pub fn policy() -> (i32, i32) {
+    let mut priority = 0i32;
+    // SAFETY: about a thread of ours, into a variable of ours.
+    let policy = unsafe {
+        syscall2(
+            libc::SYS_sched_getparam,
+            kernel_thread(),
+            &raw mut priority as u64,
+        );
+        syscall1(libc::SYS_sched_getscheduler, kernel_thread())
+    };
+    (policy as i32, priority)
+}
+
+/// The kernel thread's niceness.
+pub fn nice() -> i8 {
+    let process = libc::PRIO_PROCESS as u64;
+    // SAFETY: no pointers.
+    20 - unsafe { syscall2(libc::SYS_getpriority, process, kernel_thread()) } as i8
+}
+
+/// The kernel thread's I/O priority.
+pub fn io() -> u16 {
+    // SAFETY: no pointers.
+    unsafe { syscall2(libc::SYS_ioprio_get, WHO_PROCESS, kernel_thread()) as u16 }
+}
+
+fn cpus() -> CpuSet {
+    let mut set = [0; CPUS / 64];
+    // SAFETY: about a thread of ours, into a set of ours.
+    unsafe {
+        syscall3(
+            libc::SYS_sched_getaffinity,
+            kernel_thread(),
+            SET as u64,
+            set.as_mut_ptr() as u64,
+        )
+    };
+    set
 }
 
 /// Different sets a program may use.
@@ -124,5 +234,23 @@ mod tests {
         assert_eq!(new.policy.get(), Some((libc::SCHED_OTHER as u8, 0)));
         assert_eq!(new.nice.get(), Some(0));
         assert!(!new.reset.get());
+        creator.policy.set(Some((libc::SCHED_BATCH as u8, 0)));
+        creator.nice.set(Some(2));
+        creator.inherit_to(&new);
+        assert_eq!(new.policy.get(), Some((libc::SCHED_BATCH as u8, 0)));
+        assert_eq!(new.nice.get(), Some(2));
+    }
+
+    #[test]
+    fn only_what_was_not_given_is_completed() {
+        let (before, guest) = (Scheduling::new(), Scheduling::new());
+        before.take_policy();
+        before.take_cpus();
+        guest.nice.set(Some(11));
+        guest.complete(&before);
+        assert_eq!(guest.nice.get(), Some(11));
+        assert_eq!(guest.policy.get(), before.policy.get());
+        assert_eq!(guest.cpus(), before.cpus());
+        assert_eq!(guest.io.get(), None);
     }
 }

@@ -1,19 +1,19 @@
 //! Calls about how a thread is scheduled.
 //!
 //! For a guest they are answered as the kernel would, by the rules of its
-//! kernel/sched/syscalls.c and block/ioprio.c, and kept in the guest's record; the
-//! kernel thread that all guests share stays where and as it is. The initial thread's
-//! calls are the kernel's.
+//! kernel/sched/syscalls.c, kernel/sys.c and block/ioprio.c, and kept in the guest's record;
+//! the kernel thread that all guests share stays where and as it is. The initial thread's
+//! calls are the kernel's, and leave the other guests what they have.
 #![allow(unsafe_code)]
 
 use super::{Call, Outcome};
-use crate::arch::{self, syscall1, syscall2, syscall3, syscall4};
+use crate::arch::{self, syscall0, syscall1, syscall2, syscall3, syscall4};
 use crate::guest::Guest;
-use crate::guest::sched::{CPUS, CpuSet};
+use crate::guest::sched::{
+    self, CPUS, CpuSet, RESET_ON_FORK, SET, Scheduling, WHO_PROCESS, is_real_time, kernel_thread,
+};
 use crate::raw::{self, err};
 
-/// SCHED_RESET_ON_FORK, which may stand beside a policy.
-const RESET_ON_FORK: i32 = 0x4000_0000;
 const SCHED_DEADLINE: i32 = 6;
 const SCHED_EXT: i32 = 7;
 /// CAP_SYS_NICE and CAP_SYS_ADMIN of capabilities(7).
@@ -45,35 +45,42 @@ fn target(c: &Call<'_>, tid: i32) -> Option<&'static Guest> {
     guest.filter(|guest| !guest.is_initial())
 }
 
-fn is_real_time(policy: i32) -> bool {
-    policy == libc::SCHED_FIFO || policy == libc::SCHED_RR
+/// Makes a call that may change the kernel thread which has what guests were not given. They
+/// keep what they have, which `take` reads, and new threads get what the initial one has then.
+fn change_kernel_thread(c: &Call<'_>, take: fn(&Scheduling)) -> i64 {
+    let before = Scheduling::new();
+    take(&before);
+    // SAFETY: the guest's own call, unchanged.
+    let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
+    for guest in c.hub.guests() {
+        if guest.is_initial() {
+            take(&guest.sched);
+        } else {
+            guest.sched.complete(&before);
+        }
+    }
+    ret
+}
+
+/// A call about `tid` that the kernel is to answer.
+fn native(c: &Call<'_>, tid: i32, take: fn(&Scheduling)) -> Outcome {
+    if tid == 0 || tid as u64 == kernel_thread() {
+        Outcome::Done(change_kernel_thread(c, take))
+    } else {
+        Outcome::Native
+    }
 }
 
 fn present(guest: &Guest) -> Params {
     let own = &guest.sched;
     let (policy, priority) = match own.policy.get() {
-        Some((policy, priority)) => (policy as i32, priority as i32),
-        None => {
-            let mut priority = 0i32;
-            // SAFETY: about the calling thread, into a variable of ours.
-            let policy = unsafe {
-                syscall2(libc::SYS_sched_getparam, 0, &raw mut priority as u64);
-                syscall1(libc::SYS_sched_getscheduler, 0)
-            };
-            (policy as i32 & !RESET_ON_FORK, priority)
-        }
+        Some((policy, priority)) => (policy.into(), priority.into()),
+        None => sched::policy(),
     };
-    let nice = own.nice.get().map_or_else(
-        || {
-            // SAFETY: no pointers.
-            20 - unsafe { syscall2(libc::SYS_getpriority, libc::PRIO_PROCESS as u64, 0) } as i32
-        },
-        i32::from,
-    );
     Params {
-        policy,
+        policy: policy & !RESET_ON_FORK,
         priority,
-        nice,
+        nice: own.nice.get().unwrap_or_else(sched::nice).into(),
     }
 }
 
@@ -152,9 +159,7 @@ fn set(guest: &Guest, new: Params, reset: bool) -> Outcome {
     }
     let own = &guest.sched;
     own.policy.set(Some((new.policy as u8, new.priority as u8)));
-    if new.nice != old.nice {
-        own.nice.set(Some(new.nice as i8));
-    }
+    own.nice.set(Some(new.nice as i8));
     own.reset.set(reset);
     Outcome::Done(0)
 }
@@ -194,7 +199,7 @@ fn put<T>(to: u64, value: &T) -> Outcome {
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn setscheduler(c: &mut Call<'_>) -> Outcome {
     let Some(guest) = target(c, c.a[0] as i32) else {
-        return Outcome::Native;
+        return native(c, c.a[0] as i32, Scheduling::take_policy);
     };
     let asked = c.a[1] as i32;
     if asked < 0 {
@@ -219,7 +224,7 @@ pub unsafe fn setscheduler(c: &mut Call<'_>) -> Outcome {
 /// As [`setscheduler`].
 pub unsafe fn setparam(c: &mut Call<'_>) -> Outcome {
     let Some(guest) = target(c, c.a[0] as i32) else {
-        return Outcome::Native;
+        return native(c, c.a[0] as i32, Scheduling::take_policy);
     };
     match priority_at(c.a[1]) {
         Ok(priority) => {
@@ -286,7 +291,7 @@ const ATTR_KNOWN: u64 = 0x7f;
 /// As [`setscheduler`].
 pub unsafe fn setattr(c: &mut Call<'_>) -> Outcome {
     let Some(guest) = target(c, c.a[0] as i32) else {
-        return Outcome::Native;
+        return native(c, c.a[0] as i32, Scheduling::take_policy);
     };
     if c.a[1] == 0 || c.a[2] != 0 {
         return fail(libc::EINVAL);
@@ -332,8 +337,8 @@ pub unsafe fn getattr(c: &mut Call<'_>) -> Outcome {
     };
     let at = c.a[1];
     let mut a = c.a;
-    a[0] = 0;
-    // SAFETY: the guest's own call about the calling thread.
+    a[0] = kernel_thread();
+    // SAFETY: the guest's own call about a thread of ours.
     let ret = unsafe { arch::syscall(c.frame.rax, a) };
     if ret != 0 {
         return Outcome::Done(ret);
@@ -369,9 +374,28 @@ pub unsafe fn rr_get_interval(c: &mut Call<'_>) -> Outcome {
     match guest.sched.policy.get().map(|(policy, _)| policy as i32) {
         Some(libc::SCHED_RR) => put(c.a[1], &raw::ns_timespec(ROUND_ROBIN)),
         Some(libc::SCHED_FIFO) => put(c.a[1], &raw::ns_timespec(0)),
-        // SAFETY: the guest's own call about the calling thread.
-        _ => Outcome::Done(unsafe { syscall2(libc::SYS_sched_rr_get_interval, 0, c.a[1]) }),
+        _ => {
+            let nr = libc::SYS_sched_rr_get_interval;
+            // SAFETY: the guest's own call about a thread of ours.
+            Outcome::Done(unsafe { syscall2(nr, kernel_thread(), c.a[1]) })
+        }
     }
+}
+
+/// Whether the process is one of those that a call about a process group or a user names.
+fn is_of(group: bool, who: i32) -> bool {
+    let nr = if group {
+        libc::SYS_getpgrp
+    } else {
+        libc::SYS_getuid
+    };
+    // SAFETY: no arguments.
+    who == 0 || who as u32 == unsafe { syscall0(nr) } as u32
+}
+
+/// The guests but the initial one.
+fn others(c: &Call<'_>) -> impl Iterator<Item = &'static Guest> {
+    c.hub.guests().filter(|guest| !guest.is_initial())
 }
 
 /// getpriority(2).
@@ -379,12 +403,29 @@ pub unsafe fn rr_get_interval(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`setscheduler`].
 pub unsafe fn getpriority(c: &mut Call<'_>) -> Outcome {
-    match target(c, c.a[1] as i32) {
-        Some(guest) if c.a[0] as u32 == libc::PRIO_PROCESS => {
-            Outcome::Done((20 - present(guest).nice) as i64)
-        }
-        _ => Outcome::Native,
+    let (which, who) = (c.a[0] as u32, c.a[1] as i32);
+    if which == libc::PRIO_PROCESS {
+        return match target(c, who) {
+            Some(guest) => Outcome::Done((20 - present(guest).nice) as i64),
+            None => Outcome::Native,
+        };
     }
+    if which > libc::PRIO_USER || !is_of(which == libc::PRIO_PGRP, who) {
+        return Outcome::Native;
+    }
+    // SAFETY: the guest's own call, unchanged.
+    let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
+    let best = others(c).map(|guest| (20 - present(guest).nice) as i64);
+    Outcome::Done(best.fold(ret, i64::max))
+}
+
+/// setpriority(2) for one guest: its result.
+fn set_nice(guest: &Guest, nice: i32) -> i64 {
+    if nice < present(guest).nice && !can_nice(nice) && !capable(SYS_NICE) {
+        return err(libc::EACCES);
+    }
+    guest.sched.nice.set(Some(nice as i8));
+    0
 }
 
 /// setpriority(2).
@@ -392,28 +433,45 @@ pub unsafe fn getpriority(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`setscheduler`].
 pub unsafe fn setpriority(c: &mut Call<'_>) -> Outcome {
-    let guest = match target(c, c.a[1] as i32) {
-        Some(guest) if c.a[0] as u32 == libc::PRIO_PROCESS => guest,
-        _ => return Outcome::Native,
-    };
+    let (which, who) = (c.a[0] as u32, c.a[1] as i32);
     let nice = (c.a[2] as i32).clamp(-20, 19);
-    if nice < present(guest).nice && !can_nice(nice) && !capable(SYS_NICE) {
-        return fail(libc::EACCES);
+    if which == libc::PRIO_PROCESS {
+        return match target(c, who) {
+            Some(guest) => Outcome::Done(set_nice(guest, nice)),
+            None => native(c, who, Scheduling::take_nice),
+        };
     }
-    guest.sched.nice.set(Some(nice as i8));
-    Outcome::Done(0)
+    if which > libc::PRIO_USER || !is_of(which == libc::PRIO_PGRP, who) {
+        return Outcome::Native;
+    }
+    let ret = change_kernel_thread(c, Scheduling::take_nice);
+    let failed = others(c).map(|guest| set_nice(guest, nice)).min();
+    Outcome::Done(ret.min(failed.unwrap_or(0)))
 }
 
-/// IOPRIO_WHO_PROCESS of ioprio_set(2).
-const WHO_PROCESS: u64 = 1;
+/// IOPRIO_WHO_PGRP of ioprio_set(2): of each process the initial thread.
+const WHO_PGRP: u64 = 2;
+/// IOPRIO_WHO_USER of ioprio_set(2): all threads.
+const WHO_USER: u64 = 3;
 
 /// ioprio_set(2).
 ///
 /// # Safety
 /// As [`setscheduler`].
 pub unsafe fn ioprio_set(c: &mut Call<'_>) -> Outcome {
-    let guest = match target(c, c.a[1] as i32) {
-        Some(guest) if c.a[0] == WHO_PROCESS => guest,
+    let (which, who) = (c.a[0] as i32 as u64, c.a[1] as i32);
+    let guest = match which {
+        WHO_PROCESS => match target(c, who) {
+            Some(guest) => guest,
+            None => return native(c, who, Scheduling::take_io),
+        },
+        WHO_PGRP | WHO_USER if is_of(which == WHO_PGRP, who) => {
+            let ret = change_kernel_thread(c, Scheduling::take_io);
+            if ret == 0 && which == WHO_USER {
+                others(c).for_each(|guest| guest.sched.io.set(Some(c.a[2] as u16)));
+            }
+            return Outcome::Done(ret);
+        }
         _ => return Outcome::Native,
     };
     let io = c.a[2] as u16;
@@ -440,15 +498,8 @@ pub unsafe fn ioprio_get(c: &mut Call<'_>) -> Outcome {
         Some(guest) if c.a[0] == WHO_PROCESS => guest,
         _ => return Outcome::Native,
     };
-    match guest.sched.io.get() {
-        Some(io) => Outcome::Done(io as i64),
-        // SAFETY: no pointers; about the calling thread.
-        None => Outcome::Done(unsafe { syscall2(libc::SYS_ioprio_get, WHO_PROCESS, 0) }),
-    }
+    Outcome::Done(guest.sched.io.get().unwrap_or_else(sched::io).into())
 }
-
-/// Bytes of a set of CPUs.
-const SET: usize = CPUS / 8;
 
 fn affinity_of_kernel_thread() -> CpuSet {
     let mut set = [0; CPUS / 64];
@@ -492,7 +543,7 @@ fn allowed() -> CpuSet {
 /// As [`setscheduler`].
 pub unsafe fn setaffinity(c: &mut Call<'_>) -> Outcome {
     let Some(guest) = target(c, c.a[0] as i32) else {
-        return Outcome::Native;
+        return native(c, c.a[0] as i32, Scheduling::take_cpus);
     };
     let mut set: CpuSet = [0; CPUS / 64];
     let len = (c.a[1] as u32 as usize).min(SET);
@@ -519,8 +570,8 @@ pub unsafe fn getaffinity(c: &mut Call<'_>) -> Outcome {
         return Outcome::Native;
     };
     let mut a = c.a;
-    a[0] = 0;
-    // SAFETY: the guest's own call about the calling thread.
+    a[0] = kernel_thread();
+    // SAFETY: the guest's own call about a thread of ours.
     let ret = unsafe { arch::syscall(c.frame.rax, a) };
     if let Some(set) = guest.sched.cpus()
         && ret > 0
