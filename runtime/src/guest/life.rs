@@ -198,6 +198,7 @@ pub fn adopt(hub: &'static Hub, tid: i32) -> Option<&'static Guest> {
     unsafe { (*guest.ctx.get()).fs = fs_base() };
     guest.state.set(State::Running);
     let (mut clear, mut robust, mut size) = (0usize, 0usize, 0usize);
+    let mut death_signal = 0i32;
     let mut name = [0u8; 16];
     // SAFETY: each writes to variables of ours; what a kernel without it leaves is null.
     unsafe {
@@ -211,6 +212,11 @@ pub fn adopt(hub: &'static Hub, tid: i32) -> Option<&'static Guest> {
             libc::PR_GET_NAME as u64,
             &raw mut name as u64,
         );
+        syscall2(
+            libc::SYS_prctl,
+            libc::PR_GET_PDEATHSIG as u64,
+            &raw mut death_signal as u64,
+        );
         syscall3(
             libc::SYS_get_robust_list,
             0,
@@ -222,6 +228,7 @@ pub fn adopt(hub: &'static Hub, tid: i32) -> Option<&'static Guest> {
     guest.name.set(name);
     guest.clear_child_tid.set(clear as *mut u32);
     guest.robust_list.set(robust);
+    guest.death_signal.set(death_signal as u8);
     guest.sched.begin();
     hub.enroll(guest);
     hub.initial.set(guest);

@@ -105,6 +105,8 @@ pub struct Guest {
     pub robust_list: Cell<usize>,
     /// The stack libc made for it, guard included; both 0 if that is not known.
     pub stack: Cell<(u64, u64)>,
+    /// What prctl(PR_SET_PDEATHSIG) asked for.
+    pub death_signal: Cell<u8>,
     /// It is giving way, on a frame of [`preempted`](crate::monitor::preempted), on top of which
     /// no handler is put.
     pub giving_way: Cell<bool>,

@@ -37,6 +37,15 @@ pub fn kernel_thread() -> u64 {
     processor::first().kernel_tid() as u64
 }
 
+/// By how much the kernel may delay a thread's sleep, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slack {
+    /// By now; 0 for a real-time thread.
+    pub present: u64,
+    /// What its creator had then, and it returns to.
+    pub default: u64,
+}
+
 /// What a guest was given. All zero: nothing.
 #[derive(Clone, Default)]
 pub struct Scheduling {
@@ -46,6 +55,8 @@ pub struct Scheduling {
     pub nice: Cell<Option<i8>>,
     /// I/O priority as ioprio_set(2) takes it.
     pub io: Cell<Option<u16>>,
+    /// Timer slack.
+    pub slack: Cell<Option<Slack>>,
     /// SCHED_RESET_ON_FORK.
     pub reset: Cell<bool>,
     /// Place of its set of CPUs in the table, counted from 1; 0 for none.
@@ -59,6 +70,7 @@ impl Scheduling {
             policy: Cell::new(None),
             nice: Cell::new(None),
             io: Cell::new(None),
+            slack: Cell::new(None),
             reset: Cell::new(false),
             affinity: Cell::new(0),
         }
@@ -78,6 +90,10 @@ impl Scheduling {
         new.policy.set(policy);
         new.nice.set(nice);
         new.io.set(self.io.get());
+        new.slack.set(self.slack.get().map(|slack| Slack {
+            default: slack.present,
+            ..slack
+        }));
         new.affinity.set(self.affinity.get());
     }
 
@@ -86,6 +102,7 @@ impl Scheduling {
         self.policy.set(self.policy.get().or(other.policy.get()));
         self.nice.set(self.nice.get().or(other.nice.get()));
         self.io.set(self.io.get().or(other.io.get()));
+        self.slack.set(self.slack.get().or(other.slack.get()));
         if self.affinity.get() == 0 {
             self.affinity.set(other.affinity.get());
         }
@@ -98,6 +115,25 @@ impl Scheduling {
         let policy = policy & !RESET_ON_FORK;
         self.policy.set(Some((policy as u8, priority as u8)));
         self.take_nice();
+        self.slack_follows(policy);
+    }
+
+    /// Gives it the kernel thread's timer slack.
+    pub fn take_slack(&self) {
+        let now = slack();
+        let default = self.slack.get().map_or(now.default, |slack| slack.default);
+        self.slack.set(Some(Slack { default, ..now }));
+    }
+
+    /// A policy was set: a real-time thread's sleep is not delayed.
+    pub fn slack_follows(&self, policy: i32) {
+        let mut slack = self.slack.get().unwrap_or_else(slack);
+        if is_real_time(policy) {
+            slack.present = 0;
+        } else if slack.present == 0 {
+            slack.present = slack.default;
+        }
+        self.slack.set(Some(slack));
     }
 
     /// Gives it the kernel thread's niceness.
@@ -163,6 +199,17 @@ pub fn nice() -> i8 {
 pub fn io() -> u16 {
     // SAFETY: no pointers.
     unsafe { syscall2(libc::SYS_ioprio_get, WHO_PROCESS, kernel_thread()) as u16 }
+}
+
+/// The kernel thread's timer slack. A thread is told its own alone: this is the one's that
+/// asks, and other processors' were made with the first one's.
+pub fn slack() -> Slack {
+    // SAFETY: no pointers.
+    let present = unsafe { syscall1(libc::SYS_prctl, libc::PR_GET_TIMERSLACK as u64) } as u64;
+    Slack {
+        present,
+        default: present,
+    }
 }
 
 fn cpus() -> CpuSet {
@@ -239,6 +286,20 @@ mod tests {
         creator.inherit_to(&new);
         assert_eq!(new.policy.get(), Some((libc::SCHED_BATCH as u8, 0)));
         assert_eq!(new.nice.get(), Some(2));
+    }
+
+    #[test]
+    fn timer_slack_follows_the_policy_and_is_the_default_of_new_threads() {
+        let (creator, new) = (Scheduling::new(), Scheduling::new());
+        let (present, default) = (7, 50);
+        creator.slack.set(Some(Slack { present, default }));
+        creator.inherit_to(&new);
+        let default = present;
+        assert_eq!(new.slack.get(), Some(Slack { present, default }));
+        creator.slack_follows(libc::SCHED_RR);
+        assert_eq!(creator.slack.get().unwrap().present, 0);
+        creator.slack_follows(libc::SCHED_BATCH);
+        assert_eq!(creator.slack.get().unwrap().present, 50);
     }
 
     #[test]

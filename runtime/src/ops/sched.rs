@@ -53,10 +53,9 @@ fn change_kernel_thread(c: &Call<'_>, take: fn(&Scheduling)) -> i64 {
     // SAFETY: the guest's own call, unchanged.
     let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
     for guest in c.hub.guests() {
+        guest.sched.complete(&before);
         if guest.is_initial() {
             take(&guest.sched);
-        } else {
-            guest.sched.complete(&before);
         }
     }
     ret
@@ -160,6 +159,7 @@ fn set(guest: &Guest, new: Params, reset: bool) -> Outcome {
     let own = &guest.sched;
     own.policy.set(Some((new.policy as u8, new.priority as u8)));
     own.nice.set(Some(new.nice as i8));
+    own.slack_follows(new.policy);
     own.reset.set(reset);
     Outcome::Done(0)
 }
@@ -499,6 +499,38 @@ pub unsafe fn ioprio_get(c: &mut Call<'_>) -> Outcome {
         _ => return Outcome::Native,
     };
     Outcome::Done(guest.sched.io.get().unwrap_or_else(sched::io).into())
+}
+
+/// prctl(PR_SET_TIMERSLACK).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn set_timer_slack(c: &mut Call<'_>) -> Outcome {
+    if c.guest.is_initial() {
+        return Outcome::Done(change_kernel_thread(c, Scheduling::take_slack));
+    }
+    if !is_real_time(present(c.guest).policy) {
+        let own = &c.guest.sched.slack;
+        let mut slack = own.get().unwrap_or_else(sched::slack);
+        slack.present = match c.a[1] {
+            0 => slack.default,
+            present => present,
+        };
+        own.set(Some(slack));
+    }
+    Outcome::Done(0)
+}
+
+/// prctl(PR_GET_TIMERSLACK).
+///
+/// # Safety
+/// As [`setscheduler`].
+pub unsafe fn get_timer_slack(c: &mut Call<'_>) -> Outcome {
+    if c.guest.is_initial() {
+        return Outcome::Native;
+    }
+    let slack = c.guest.sched.slack.get().unwrap_or_else(sched::slack);
+    Outcome::Done(slack.present as i64)
 }
 
 fn affinity_of_kernel_thread() -> CpuSet {

@@ -1,7 +1,7 @@
 //! Threads: made, ended, and what the kernel keeps for each.
 #![allow(unsafe_code)]
 
-use super::{Call, Outcome};
+use super::{Call, Outcome, sched};
 use crate::arch;
 use crate::catch;
 use crate::control;
@@ -83,6 +83,9 @@ pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
         // SAFETY: no pointers.
         unsafe { arch::syscall1(libc::SYS_exit_group, c.a[0] & 0xff) };
     }
+    if c.guest.death_signal.get() != 0 {
+        drop_death_signal(c);
+    }
     // Whoever asks from here on finds the holder of these locks dead.
     c.guest.state.set(State::Dead);
     super::futex::release_locks(c.guest);
@@ -147,10 +150,9 @@ pub unsafe fn get_robust_list(c: &mut Call<'_>) -> Outcome {
         return Outcome::Native;
     };
     // SAFETY: the guest's own two pointers, in the kernel's order.
-    let written = unsafe {
+    written(unsafe {
         raw::put(c.a[2], ROBUST_HEAD).and_then(|()| raw::put(c.a[1], guest.robust_list.get()))
-    };
-    Outcome::Done(written.err().unwrap_or(0))
+    })
 }
 
 /// Bytes from the thread pointer up, among which is libc's own rseq area (`__rseq_offset`),
@@ -174,7 +176,82 @@ pub unsafe fn rseq(c: &mut Call<'_>) -> Outcome {
     }
 }
 
-/// prctl(2): names are the guest's own.
+/// The signal that this kernel thread gets when its parent ends, or 0. The kernel forgets it
+/// where the process gets other credentials.
+fn kernel_death_signal() -> u64 {
+    let mut signal = 0i32;
+    // SAFETY: a variable of ours.
+    unsafe {
+        arch::syscall2(
+            libc::SYS_prctl,
+            libc::PR_GET_PDEATHSIG as u64,
+            &raw mut signal as u64,
+        )
+    };
+    signal as u64
+}
+
+/// The guest asks for no such signal any more; another on this kernel thread may.
+fn drop_death_signal(c: &Call<'_>) {
+    c.guest.death_signal.set(0);
+    if kernel_death_signal() == 0 {
+        return;
+    }
+    let here = processor::here();
+    let left = c
+        .hub
+        .guests()
+        .filter(|guest| guest.home().is_some_and(|home| core::ptr::eq(home, here)))
+        .map(|guest| guest.death_signal.get())
+        .find(|&signal| signal != 0);
+    // SAFETY: no pointers.
+    unsafe {
+        arch::syscall2(
+            libc::SYS_prctl,
+            libc::PR_SET_PDEATHSIG as u64,
+            left.unwrap_or(0).into(),
+        )
+    };
+}
+
+/// prctl(PR_SET_PDEATHSIG): the kernel sends what a kernel thread asked for, which the
+/// caller so keeps.
+fn set_death_signal(c: &Call<'_>) -> Outcome {
+    if c.a[1] == 0 {
+        drop_death_signal(c);
+        return Outcome::Done(0);
+    }
+    // SAFETY: the guest's own call, without pointers.
+    let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
+    if ret == 0 {
+        c.guest.death_signal.set(c.a[1] as u8);
+        c.guest.stay_on(processor::here());
+    }
+    Outcome::Done(ret)
+}
+
+/// prctl(PR_GET_TID_ADDRESS). Not every kernel has it.
+///
+/// # Safety
+/// As [`clone`].
+unsafe fn tid_address(c: &Call<'_>) -> Outcome {
+    let (mut a, mut kernels) = (c.a, 0u64);
+    a[1] = &raw mut kernels as u64;
+    // SAFETY: a variable of ours, and the guest's own pointer.
+    unsafe {
+        let ret = arch::syscall(c.frame.rax, a);
+        if ret < 0 {
+            return Outcome::Done(ret);
+        }
+        written(raw::put(c.a[1], c.guest.clear_child_tid.get() as u64))
+    }
+}
+
+fn written(put: Result<(), i64>) -> Outcome {
+    Outcome::Done(put.err().unwrap_or(0))
+}
+
+/// prctl(2): what belongs to a thread is the guest's own.
 ///
 /// # Safety
 /// As [`clone`].
@@ -201,10 +278,22 @@ pub unsafe fn prctl(c: &mut Call<'_>) -> Outcome {
             }
         }
         // SAFETY: the guest's own buffer of 16 bytes.
-        libc::PR_GET_NAME => match unsafe { raw::put(c.a[1], c.guest.name.get()) } {
-            Ok(()) => Outcome::Done(0),
-            Err(e) => Outcome::Done(e),
-        },
+        libc::PR_GET_NAME => written(unsafe { raw::put(c.a[1], c.guest.name.get()) }),
+        // SAFETY: as here.
+        libc::PR_GET_TID_ADDRESS => unsafe { tid_address(c) },
+        libc::PR_SET_PDEATHSIG => set_death_signal(c),
+        libc::PR_GET_PDEATHSIG => {
+            let signal = match kernel_death_signal() {
+                0 => 0,
+                _ => c.guest.death_signal.get(),
+            };
+            // SAFETY: the guest's own number.
+            written(unsafe { raw::put(c.a[1], i32::from(signal)) })
+        }
+        // SAFETY: as here.
+        libc::PR_SET_TIMERSLACK => unsafe { sched::set_timer_slack(c) },
+        // SAFETY: as here.
+        libc::PR_GET_TIMERSLACK => unsafe { sched::get_timer_slack(c) },
         catch::PR_SET_SYSCALL_USER_DISPATCH => {
             catch::stop(catch::Stop::Program);
             Outcome::Native
