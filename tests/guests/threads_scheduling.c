@@ -165,6 +165,9 @@ static void affinity(void)
 	IS(pthread_getaffinity_np(thread, 1, &got), EINVAL);
 	FAILS(sched_setaffinity(tid, sizeof one, unmapped), EFAULT);
 	end(thread);
+	/* Who joins need not find the thread gone from the kernel. */
+	while (syscall(SYS_tgkill, getpid(), tid, 0) == 0)
+		sched_yield();
 	FAILS(sched_getaffinity(tid, sizeof got, &got), ESRCH);
 	FAILS(sched_setaffinity(tid, sizeof all, &all), ESRCH);
 	FAILS(sched_getscheduler(tid), ESRCH);
