@@ -86,6 +86,12 @@ static void set_policy(const char *what, int policy, int priority)
 	printf("%s: %d\n", what, sched_setscheduler(0, policy, &parameters));
 }
 
+static void has_best_io(void)
+{
+	printf("best I/O priority %ld\n", syscall(SYS_ioprio_get, 2, 0));
+	IS(syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 2), 0);
+}
+
 int main(void)
 {
 	all_cpus = cpus();
@@ -123,6 +129,10 @@ int main(void)
 	IS(setpriority(PRIO_PGRP, 0, 9), 0);
 	show_all("the process group's");
 	IS(getpriority(PRIO_PGRP, 0), 9);
+	in_servant(has_best_io);
+	printf("best I/O priority %ld\n", syscall(SYS_ioprio_get, 2, 0));
+	IS(syscall(SYS_ioprio_set, 2, 0, 2 << 13 | 5), 0);
+	show_all("the process group's I/O priority");
 	in_servant(NULL);
 	join(servant);
 	puts("done");

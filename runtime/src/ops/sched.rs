@@ -449,9 +449,8 @@ pub unsafe fn setpriority(c: &mut Call<'_>) -> Outcome {
     Outcome::Done(ret.min(failed.unwrap_or(0)))
 }
 
-/// IOPRIO_WHO_PGRP of ioprio_set(2): of each process the initial thread.
+/// IOPRIO_WHO_PGRP and IOPRIO_WHO_USER of ioprio_set(2).
 const WHO_PGRP: u64 = 2;
-/// IOPRIO_WHO_USER of ioprio_set(2): all threads.
 const WHO_USER: u64 = 3;
 
 /// ioprio_set(2).
@@ -467,7 +466,7 @@ pub unsafe fn ioprio_set(c: &mut Call<'_>) -> Outcome {
         },
         WHO_PGRP | WHO_USER if is_of(which == WHO_PGRP, who) => {
             let ret = change_kernel_thread(c, Scheduling::take_io);
-            if ret == 0 && which == WHO_USER {
+            if ret == 0 {
                 others(c).for_each(|guest| guest.sched.io.set(Some(c.a[2] as u16)));
             }
             return Outcome::Done(ret);
@@ -489,16 +488,43 @@ pub unsafe fn ioprio_set(c: &mut Call<'_>) -> Outcome {
     Outcome::Done(0)
 }
 
+/// The I/O priority of a guest: one that was given none has that of its policy and niceness.
+fn effective_io(guest: &Guest) -> i64 {
+    let io = guest.sched.io.get().unwrap_or_else(sched::io);
+    if io >> 13 != 0 {
+        return io.into();
+    }
+    let own = present(guest);
+    let class = match own.policy {
+        libc::SCHED_IDLE => 3,
+        policy if is_real_time(policy) => 1,
+        _ => 2,
+    };
+    i64::from((class << 13) | ((own.nice + 20) / 5))
+}
+
 /// ioprio_get(2).
 ///
 /// # Safety
 /// As [`setscheduler`].
 pub unsafe fn ioprio_get(c: &mut Call<'_>) -> Outcome {
-    let guest = match target(c, c.a[1] as i32) {
-        Some(guest) if c.a[0] == WHO_PROCESS => guest,
-        _ => return Outcome::Native,
-    };
-    Outcome::Done(guest.sched.io.get().unwrap_or_else(sched::io).into())
+    let (which, who) = (c.a[0] as i32 as u64, c.a[1] as i32);
+    match which {
+        WHO_PROCESS => match target(c, who) {
+            Some(guest) => Outcome::Done(guest.sched.io.get().unwrap_or_else(sched::io).into()),
+            None => Outcome::Native,
+        },
+        WHO_PGRP | WHO_USER if is_of(which == WHO_PGRP, who) => {
+            // SAFETY: the guest's own call, without pointers.
+            let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
+            Outcome::Done(if ret < 0 {
+                ret
+            } else {
+                others(c).map(effective_io).fold(ret, i64::min)
+            })
+        }
+        _ => Outcome::Native,
+    }
 }
 
 /// prctl(PR_SET_TIMERSLACK).
