@@ -12,7 +12,7 @@
 
 use core::cell::{Cell, UnsafeCell};
 
-use crate::arch::{syscall1, syscall2, syscall3};
+use crate::arch::{syscall1, syscall2, syscall3, syscall4};
 use crate::hub::processor;
 
 /// CPUs a set has room for.
@@ -57,6 +57,8 @@ pub struct Scheduling {
     pub io: Cell<Option<u16>>,
     /// Timer slack.
     pub slack: Cell<Option<Slack>>,
+    /// Time slice, in nanoseconds.
+    pub slice: Cell<Option<u32>>,
     /// SCHED_RESET_ON_FORK.
     pub reset: Cell<bool>,
     /// Place of its set of CPUs in the table, counted from 1; 0 for none.
@@ -71,6 +73,7 @@ impl Scheduling {
             nice: Cell::new(None),
             io: Cell::new(None),
             slack: Cell::new(None),
+            slice: Cell::new(None),
             reset: Cell::new(false),
             affinity: Cell::new(0),
         }
@@ -79,7 +82,9 @@ impl Scheduling {
     /// What a thread made by this one begins with.
     pub fn inherit_to(&self, new: &Scheduling) {
         let (mut policy, mut nice) = (self.policy.get(), self.nice.get());
+        let mut slice = self.slice.get();
         if self.reset.get() {
+            slice = None;
             if policy.is_some_and(|(policy, _)| is_real_time(policy.into())) {
                 policy = Some((libc::SCHED_OTHER as u8, 0));
                 nice = Some(0);
@@ -89,6 +94,7 @@ impl Scheduling {
         }
         new.policy.set(policy);
         new.nice.set(nice);
+        new.slice.set(slice);
         new.io.set(self.io.get());
         new.slack.set(self.slack.get().map(|slack| Slack {
             default: slack.present,
@@ -102,6 +108,7 @@ impl Scheduling {
         self.policy.set(self.policy.get().or(other.policy.get()));
         self.nice.set(self.nice.get().or(other.nice.get()));
         self.io.set(self.io.get().or(other.io.get()));
+        self.slice.set(self.slice.get().or(other.slice.get()));
         self.slack.set(self.slack.get().or(other.slack.get()));
         if self.affinity.get() == 0 {
             self.affinity.set(other.affinity.get());
@@ -114,6 +121,12 @@ impl Scheduling {
         self.reset.set(policy & RESET_ON_FORK != 0);
         let policy = policy & !RESET_ON_FORK;
         self.policy.set(Some((policy as u8, priority as u8)));
+        let slice = slice();
+        // A real-time thread's is not told.
+        if slice != 0 {
+            self.slice.set(Some(slice));
+            BASE_SLICE.0.set(base_slice());
+        }
         self.take_nice();
         self.slack_follows(policy);
     }
@@ -188,6 +201,51 @@ pub fn policy() -> (i32, i32) {
     (policy as i32, priority)
 }
 
+/// The kernel's `struct sched_attr` in its second version.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+#[allow(missing_docs)]
+pub struct Attr {
+    pub size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+    pub clamp: [u32; 2],
+}
+
+/// Bytes of its first version, which every kernel writes.
+pub const FIRST_ATTR: usize = core::mem::offset_of!(Attr, clamp);
+
+/// The kernel thread's time slice in nanoseconds; 0 for a real-time thread, and where the
+/// kernel does not tell it.
+pub fn slice() -> u32 {
+    let mut attr = Attr::default();
+    // SAFETY: about a thread of ours, into a variable of ours.
+    unsafe {
+        syscall4(
+            libc::SYS_sched_getattr,
+            kernel_thread(),
+            &raw mut attr as u64,
+            FIRST_ATTR as u64,
+            0,
+        )
+    };
+    attr.runtime as u32
+}
+
+/// The time slice of a thread that was given none: what the kernel thread's was before the
+/// initial guest changed it.
+pub fn base_slice() -> u32 {
+    match BASE_SLICE.0.get() {
+        0 => slice(),
+        base => base,
+    }
+}
+
 /// The kernel thread's niceness.
 pub fn nice() -> i8 {
     let process = libc::PRIO_PROCESS as u64;
@@ -225,6 +283,13 @@ fn cpus() -> CpuSet {
     };
     set
 }
+
+struct BaseSlice(Cell<u32>);
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for BaseSlice {}
+
+static BASE_SLICE: BaseSlice = BaseSlice(Cell::new(0));
 
 /// Different sets a program may use.
 const MAX_SETS: usize = 1024;
