@@ -168,6 +168,15 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
     0
 }
 
+/// Gives the kernel thread of a child what was its guest's alone.
+fn become_kernel_thread(guest: &Guest) {
+    guest.sched.give_to_child();
+    let name = guest.name.get();
+    let at = name.as_ptr() as u64;
+    // SAFETY: a string of ours, which ends within 16 bytes.
+    unsafe { syscall2(libc::SYS_prctl, libc::PR_SET_NAME as u64, at) };
+}
+
 /// Forks. Returns the child's id in the parent and 0 in the child.
 ///
 /// # Safety
@@ -187,8 +196,10 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     if let Some(stack) = request.stack {
         c.frame.rsp = stack;
     }
-    keep_name(c.guest);
     signal::become_bare(c.guest);
+    if !c.guest.is_initial() {
+        become_kernel_thread(c.guest);
+    }
     catch::reset_after_fork();
     arch::set_current_word(0);
     dispatch::set_phase(Phase::Bare);
@@ -223,18 +234,3 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
 
 /// asm/prctl.h.
 const ARCH_SET_FS: u64 = 0x1002;
-
-/// The child of a guest is named as that is, not as the kernel thread.
-fn keep_name(guest: &Guest) {
-    if !guest.is_initial() {
-        let name = guest.name.get();
-        // SAFETY: 16 bytes of ours that end with a 0.
-        unsafe {
-            syscall2(
-                libc::SYS_prctl,
-                libc::PR_SET_NAME as u64,
-                name.as_ptr() as u64,
-            )
-        };
-    }
-}

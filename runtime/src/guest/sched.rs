@@ -103,6 +103,37 @@ impl Scheduling {
         new.affinity.set(self.affinity.get());
     }
 
+    /// Gives the kernel thread that runs what a process begins with that this guest made. In
+    /// a forked child. Some of it needs a privilege that the child may not have.
+    pub fn give_to_child(&self) {
+        let begins = Scheduling::new();
+        self.inherit_to(&begins);
+        if let Some((policy, priority)) = begins.policy.get() {
+            let priority = i32::from(priority);
+            let at = &raw const priority as u64;
+            // SAFETY: about the calling thread, from a variable of ours.
+            unsafe { syscall3(libc::SYS_sched_setscheduler, 0, policy.into(), at) };
+        }
+        if let Some(nice) = begins.nice.get() {
+            let (process, nice) = (libc::PRIO_PROCESS as u64, i64::from(nice) as u64);
+            // SAFETY: no pointers.
+            unsafe { syscall3(libc::SYS_setpriority, process, 0, nice) };
+        }
+        if let Some(io) = begins.io.get() {
+            // SAFETY: no pointers.
+            unsafe { syscall3(libc::SYS_ioprio_set, WHO_PROCESS, 0, io.into()) };
+        }
+        if let Some(cpus) = begins.cpus() {
+            let at = cpus.as_ptr() as u64;
+            // SAFETY: about the calling thread, from a set of ours.
+            unsafe { syscall3(libc::SYS_sched_setaffinity, 0, SET as u64, at) };
+        }
+        if let Some(Slack { present, .. }) = begins.slack.get() {
+            // SAFETY: no pointers.
+            unsafe { syscall2(libc::SYS_prctl, libc::PR_SET_TIMERSLACK as u64, present) };
+        }
+    }
+
     /// What it was not given it has from `other`.
     pub fn complete(&self, other: &Scheduling) {
         self.policy.set(self.policy.get().or(other.policy.get()));
