@@ -1,8 +1,6 @@
 //! The program's memory as the futex operations see it.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
-
 use crate::arch;
 use crate::errno::Errno;
 
@@ -45,6 +43,52 @@ pub trait Memory {
     fn wake_others(&self, _addr: usize) {}
 }
 
+/// The address space of this process.
+///
+/// A bad address gives `EFAULT`, whether nothing is mapped there or the word may not be
+/// accessed so, and costs nothing as long as it is good. Operations read a word once before
+/// they take a lock, so that as a rule no lock is held while a page is fetched.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Direct;
+
+impl Memory for Direct {
+    #[inline]
+    fn load(&self, addr: usize) -> Result<u32, Errno> {
+        // SAFETY: the program expects the read of a word it gave to the futex calls.
+        unsafe { arch::load(addr as u64) }.ok_or(Errno::EFAULT)
+    }
+
+    #[inline]
+    fn compare_exchange(&self, addr: usize, current: u32, new: u32) -> Result<u32, Errno> {
+        // SAFETY: as in `load`; so it does the change by an operation that makes one.
+        unsafe { arch::compare_exchange(addr as u64, current, new) }.ok_or(Errno::EFAULT)
+    }
+
+    fn fetch_op(&self, addr: usize, op: AtomicOp, arg: u32) -> Result<u32, Errno> {
+        let mut old = self.load(addr)?;
+        loop {
+            let new = match op {
+                AtomicOp::Set => arg,
+                AtomicOp::Add => old.wrapping_add(arg),
+                AtomicOp::Or => old | arg,
+                AtomicOp::AndNot => old & !arg,
+                AtomicOp::Xor => old ^ arg,
+            };
+            match self.compare_exchange(addr, old, new)? {
+                seen if seen == old => return Ok(old),
+                seen => old = seen,
+            }
+        }
+    }
+
+    fn load_pointer(&self, addr: usize) -> Result<usize, Errno> {
+        // SAFETY: as in `load`, of a list it gave to the kernel.
+        unsafe { arch::read_word(addr as u64) }
+            .map(|word| word as usize)
+            .ok_or(Errno::EFAULT)
+    }
+}
+
 /// Linux maps nothing below this address for an ordinary process
 /// (`vm.mmap_min_addr`), and user addresses have the top bit clear.
 const FIRST_ADDRESS: usize = 4096;
@@ -57,76 +101,9 @@ fn plausible(addr: usize) -> Result<(), Errno> {
     Ok(())
 }
 
-fn fetch_op(word: &AtomicU32, op: AtomicOp, arg: u32) -> u32 {
-    match op {
-        AtomicOp::Set => word.swap(arg, SeqCst),
-        AtomicOp::Add => word.fetch_add(arg, SeqCst),
-        AtomicOp::Or => word.fetch_or(arg, SeqCst),
-        AtomicOp::AndNot => word.fetch_and(!arg, SeqCst),
-        AtomicOp::Xor => word.fetch_xor(arg, SeqCst),
-    }
-}
-
-/// The address space of this process, accessed directly.
-///
-/// Null and kernel addresses give `EFAULT`. Another unmapped address faults as
-/// the program's own access to it would, where the kernel would have returned
-/// `EFAULT`: to find out beforehand costs a system call, more than the rest of
-/// a wait. Operations read a word once before they take a lock, so such a fault
-/// finds no lock held. The one exception is a word in memory that can be read
-/// but not written, given to an operation that writes (PI, wake-op): its fault
-/// comes with a bucket locked, and a program that goes on after it by leaving
-/// the signal handler non-locally can't use that bucket again.
-#[derive(Copy, Clone, Debug, Default)]
-pub struct Direct;
-
-impl Direct {
-    fn word(&self, addr: usize) -> Result<&AtomicU32, Errno> {
-        plausible(addr)?;
-        // SAFETY: the address is aligned (callers check) and not null; that it
-        // is mapped is the program's duty, as for its own accesses. The program
-        // shares the word with us through atomic accesses of the same size.
-        Ok(unsafe { &*(addr as *const AtomicU32) })
-    }
-}
-
-impl Memory for Direct {
-    #[inline]
-    fn load(&self, addr: usize) -> Result<u32, Errno> {
-        Ok(self.word(addr)?.load(SeqCst))
-    }
-
-    #[inline]
-    fn compare_exchange(&self, addr: usize, current: u32, new: u32) -> Result<u32, Errno> {
-        Ok(
-            match self
-                .word(addr)?
-                .compare_exchange(current, new, SeqCst, SeqCst)
-            {
-                Ok(seen) | Err(seen) => seen,
-            },
-        )
-    }
-
-    #[inline]
-    fn fetch_op(&self, addr: usize, op: AtomicOp, arg: u32) -> Result<u32, Errno> {
-        Ok(fetch_op(self.word(addr)?, op, arg))
-    }
-
-    fn load_pointer(&self, addr: usize) -> Result<usize, Errno> {
-        plausible(addr)?;
-        if !addr.is_multiple_of(align_of::<AtomicUsize>()) {
-            // SAFETY: as in `word`; the list belongs to the calling thread, so
-            // no other access is concurrent.
-            return Ok(unsafe { (addr as *const usize).read_unaligned() });
-        }
-        // SAFETY: as in `word`, and aligned.
-        Ok(unsafe { &*(addr as *const AtomicUsize) }.load(SeqCst))
-    }
-}
-
 /// The address space of this process, where an address is first read by the
-/// kernel (`process_vm_readv`), so that an unmapped one gives `EFAULT`.
+/// kernel (`process_vm_readv`), so that an unmapped one gives `EFAULT` even where
+/// faults are blocked, as at the end of a thread.
 ///
 /// Costs a system call an access: for the walk of a robust list, whose pointers
 /// the program may have left in any state. Where a sandbox forbids the call,

@@ -445,33 +445,37 @@ fn wake_op_refuses_unknown_codes() {
 fn direct_memory_is_this_process() {
     let word = std::sync::atomic::AtomicU32::new(3);
     let addr = word.as_ptr() as usize;
-    for mem in [&Direct as &dyn DynMemory, &Checked] {
-        assert_eq!(mem.word(addr), Ok(3));
-        assert_eq!(mem.word(0), Err(Errno::EFAULT));
-        assert_eq!(mem.word(usize::MAX - 3), Err(Errno::EFAULT));
-    }
+    assert_eq!(Direct.load(addr), Ok(3));
     assert_eq!(Direct.compare_exchange(addr, 4, 9), Ok(3));
-    assert_eq!(Checked.compare_exchange(addr, 3, 4), Ok(3));
-    assert_eq!(Direct.fetch_op(addr, AtomicOp::Xor, 1), Ok(4));
-    assert_eq!(Checked.fetch_op(addr, AtomicOp::Add, 1), Ok(5));
+    assert_eq!(Direct.compare_exchange(addr, 3, 12), Ok(3));
+    for (op, arg, before) in [
+        (AtomicOp::Xor, 5, 12),
+        (AtomicOp::Add, u32::MAX, 9),
+        (AtomicOp::Or, 3, 8),
+        (AtomicOp::AndNot, 1, 11),
+        (AtomicOp::Set, 6, 10),
+    ] {
+        assert_eq!(Direct.fetch_op(addr, op, arg), Ok(before), "{op:?}");
+    }
     assert_eq!(word.into_inner(), 6);
     let pointers = [0x1234_5678_9abcusize, 0];
     let at = pointers.as_ptr() as usize;
     assert_eq!(Direct.load_pointer(at), Ok(pointers[0]));
+    assert_eq!(Direct.load_pointer(at + 2), Ok(pointers[0] >> 16));
+}
+
+#[test]
+fn checked_memory_needs_no_handler() {
+    let word = std::sync::atomic::AtomicU32::new(3);
+    let addr = word.as_ptr() as usize;
+    assert_eq!(Checked.load(addr), Ok(3));
+    assert_eq!(Checked.compare_exchange(addr, 3, 4), Ok(3));
+    assert_eq!(Checked.fetch_op(addr, AtomicOp::Add, 1), Ok(4));
+    assert_eq!(word.into_inner(), 5);
+    let pointers = [0x1234_5678_9abcusize, 0];
+    let at = pointers.as_ptr() as usize;
     assert_eq!(Checked.load_pointer(at + 2), Direct.load_pointer(at + 2));
-    assert_eq!(
-        Checked.load(0x1_0000),
-        Err(Errno::EFAULT),
-        "below vm.mmap_min_addr"
-    );
-}
-
-trait DynMemory {
-    fn word(&self, addr: usize) -> Result<u32, Errno>;
-}
-
-impl<M: Memory> DynMemory for M {
-    fn word(&self, addr: usize) -> Result<u32, Errno> {
-        self.load(addr)
+    for bad in [0, 0x1_0000, usize::MAX - 3] {
+        assert_eq!(Checked.load(bad), Err(Errno::EFAULT));
     }
 }

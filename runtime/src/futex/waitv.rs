@@ -31,7 +31,8 @@ impl WaitEntry {
     /// `FUTEX2_PRIVATE`: no other process wakes this word.
     pub const PRIVATE: u32 = libc::FUTEX_PRIVATE_FLAG as u32;
 
-    fn check(&self) -> Result<(), Errno> {
+    /// `EINVAL` for what no entry may be.
+    pub fn check(&self) -> Result<(), Errno> {
         if self.flags & !Self::PRIVATE != Self::SIZE_U32 || self.reserved != 0 {
             return Err(Errno::EINVAL);
         }

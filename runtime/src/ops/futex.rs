@@ -543,30 +543,55 @@ pub unsafe fn futex_waitv(c: &mut Call<'_>) -> Outcome {
             Err(e) => return Outcome::Done(e),
         };
     }
-    if !raw::plausible(array) {
-        return Outcome::Done(err(libc::EFAULT));
-    }
-    // SAFETY: the guest's own array, which the kernel would read.
-    let entries = unsafe { core::slice::from_raw_parts(array as *const WaitEntry, count) };
-    if entries
-        .iter()
-        .any(|e| e.flags & WaitEntry::PRIVATE == 0 && super::memory::is_shared(e.uaddr as usize))
-    {
-        return Outcome::Native;
-    }
     let guest = c.guest;
     let owner = parking::guest_owner(guest) as usize;
-    let waiters: Box<[Waiter]> = c.hub.call(guest, || {
-        (0..count).map(|_| Waiter::new(owner as *mut ())).collect()
+    let (mut entries, waiters): (Box<[WaitEntry]>, Box<[Waiter]>) = c.hub.call(guest, || {
+        let waiter = |_| Waiter::new(owner as *mut ());
+        (
+            core::iter::repeat_n(WaitEntry::default(), count).collect(),
+            (0..count).map(waiter).collect(),
+        )
     });
-    // SAFETY: the box is not moved out of until the wait is over.
-    let pinned = unsafe { Pin::new_unchecked(&*waiters) };
-    // SAFETY: `cancel_all` below ends every wait before the box goes.
-    let ret = match unsafe { TABLE.enqueue_all(&Direct, entries, pinned) } {
+    let outcome = match read_entries(array, &mut entries) {
+        Err(e) => Outcome::Done(e),
+        Ok(()) if entries.iter().any(is_shared) => Outcome::Native,
+        Ok(()) => Outcome::Done(wait_for_any(guest, &entries, &waiters, deadline)),
+    };
+    c.hub.call(guest, move || drop((entries, waiters)));
+    outcome
+}
+
+/// Reads a guest's array, of which the first entry that is bad decides.
+fn read_entries(array: u64, entries: &mut [WaitEntry]) -> Result<(), i64> {
+    for (at, entry) in entries.iter_mut().enumerate() {
+        let address = array.wrapping_add((at * size_of::<WaitEntry>()) as u64);
+        // SAFETY: an entry is valid with any bytes, and the kernel would read it.
+        *entry = unsafe { raw::get(address)? };
+        entry.check().map_err(Errno::to_ret)?;
+    }
+    Ok(())
+}
+
+/// Whether another process may wake the word.
+fn is_shared(entry: &WaitEntry) -> bool {
+    entry.flags & WaitEntry::PRIVATE == 0 && super::memory::is_shared(entry.uaddr as usize)
+}
+
+/// Waits for each of the words, with a waiter of the guest's for each.
+fn wait_for_any(
+    guest: &'static Guest,
+    entries: &[WaitEntry],
+    waiters: &[Waiter],
+    deadline: Option<Deadline>,
+) -> i64 {
+    // SAFETY: `cancel_all` below ends every wait before the waiters may move.
+    let pinned = unsafe { Pin::new_unchecked(waiters) };
+    // SAFETY: as above.
+    match unsafe { TABLE.enqueue_all(&Direct, entries, pinned) } {
         Err(e) => e.to_ret(),
         Ok(Some(index)) => index as i64,
         Ok(None) => {
-            let reason = c.hub.park_until(guest, deadline, true);
+            let reason = hub().park_until(guest, deadline, true);
             match (TABLE.cancel_all(pinned), reason) {
                 (Some(index), _) => index as i64,
                 (None, Reason::Timeout) => err(libc::ETIMEDOUT),
@@ -574,7 +599,5 @@ pub unsafe fn futex_waitv(c: &mut Call<'_>) -> Outcome {
                 (None, _) => ERESTARTSYS,
             }
         }
-    };
-    c.hub.call(guest, move || drop(waiters));
-    Outcome::Done(ret)
+    }
 }

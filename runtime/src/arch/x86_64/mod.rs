@@ -30,5 +30,5 @@ pub use tls::{
     current_processor, current_word, set_current_word, set_processor_of, set_word_of,
     word_distance, word_of,
 };
-pub use user::{copy, read_word, write_word};
+pub use user::{compare_exchange, copy, load, read_word, write_word};
 pub use watched::watched_syscall;

@@ -10,6 +10,8 @@ pub(super) fn may_fault_at(ip: u64) -> bool {
         copy_bytes as *const () as u64,
         load_word as *const () as u64,
         store_word as *const () as u64,
+        load_u32 as *const () as u64,
+        exchange_u32 as *const () as u64,
     ]
     .contains(&ip)
 }
@@ -19,7 +21,7 @@ pub(super) fn fault_address() -> u64 {
     faulted as *const () as u64
 }
 
-// The three functions below fault at their first instruction or not at all: the
+// The functions below fault at their first instruction or not at all: the
 // signal handler knows them by that address and goes on at `faulted`.
 
 /// rdi, rsi, rcx: to, from, length. edx: 1 if it faulted.
@@ -36,6 +38,16 @@ unsafe extern "C" fn load_word() {
 #[unsafe(naked)]
 unsafe extern "C" fn store_word() {
     naked_asm!("mov [rdi], rsi", "xor edx, edx", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn load_u32() {
+    naked_asm!("mov eax, [rsi]", "xor edx, edx", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn exchange_u32() {
+    naked_asm!("lock cmpxchg [rdi], esi", "mov edx, 0", "ret")
 }
 
 #[unsafe(naked)]
@@ -88,4 +100,38 @@ pub unsafe fn write_word(to: u64, value: u64) -> bool {
         asm!("call {f}", f = sym store_word, in("rdi") to, in("rsi") value, out("edx") fault)
     };
     fault == 0
+}
+
+/// Reads 32 bits of the program's memory, in one access that no later one overtakes;
+/// `None` as in [`copy`].
+///
+/// # Safety
+/// As [`copy`].
+#[inline]
+pub unsafe fn load(from: u64) -> Option<u32> {
+    let (value, fault): (u32, u32);
+    // SAFETY: as in `copy`.
+    unsafe {
+        asm!("call {f}", f = sym load_u32, in("rsi") from, out("eax") value, out("edx") fault)
+    };
+    (fault == 0).then_some(value)
+}
+
+/// Stores `new` in 32 bits of the program's memory that are `current`, in one step and with a
+/// full barrier. What they were; `None` as in [`copy`], and where they can only be read.
+///
+/// # Safety
+/// As [`copy`].
+#[inline]
+pub unsafe fn compare_exchange(at: u64, current: u32, new: u32) -> Option<u32> {
+    let (seen, fault): (u32, u32);
+    // SAFETY: as in `copy`.
+    unsafe {
+        asm!(
+            "call {f}",
+            f = sym exchange_u32,
+            in("rdi") at, in("esi") new, inout("eax") current => seen, out("edx") fault,
+        )
+    };
+    (fault == 0).then_some(seen)
 }
