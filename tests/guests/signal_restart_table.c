@@ -199,6 +199,17 @@ static long c_futex_waitv(void)
 	struct futex_waitv waiter = { .uaddr = (uintptr_t)&word, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG };
 	return syscall(SYS_futex_waitv, &waiter, 1, 0, NULL, CLOCK_MONOTONIC);
 }
+static long c_futex_waitv_until(void)
+{
+	struct futex_waitv waiter = { .uaddr = (uintptr_t)&word, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG };
+	struct timespec late = in_ms(CLOCK_MONOTONIC, 100000);
+	return syscall(SYS_futex_waitv, &waiter, 1, 0, &late, CLOCK_MONOTONIC);
+}
+static long c_futex_wait_until(void)
+{
+	struct timespec late = in_ms(CLOCK_MONOTONIC, 100000);
+	return syscall(455, &word, 0L, 0xffffffffL, FUTEX_32 | FUTEX_PRIVATE_FLAG, &late, CLOCK_MONOTONIC);
+}
 static void r_futex(void) { syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1); }
 static long c_mutex(void) { int error = pthread_mutex_lock(&mutex); if (!error) pthread_mutex_unlock(&mutex); errno = error; return error ? -1 : 0; }
 static void p_mutex(void) { OK(pthread_mutex_lock(&mutex)); }
@@ -267,6 +278,8 @@ static const struct call {
 	{ "futex", nothing, c_futex, r_futex, nothing },
 	{ "futex with a time-out", nothing, c_futex_timed, r_futex, nothing },
 	{ "futex_waitv", nothing, c_futex_waitv, r_futex, nothing },
+	{ "futex_waitv with a time-out", nothing, c_futex_waitv_until, r_futex, nothing },
+	{ "futex_wait with a time-out", nothing, c_futex_wait_until, r_futex, nothing },
 	{ "pthread_mutex_lock", p_mutex, c_mutex, r_mutex, nothing },
 	{ "pthread_cond_timedwait", nothing, c_cond, nothing, nothing },
 	{ "pause", nothing, c_pause, nothing, nothing },

@@ -27,12 +27,32 @@ enum Caller {
     Foreign,
 }
 
+/// Which calls make it: the newer ones carry out operations of the older one, but for this.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// futex(2).
+    Futex,
+    /// futex_wait(2) and its like, whose time-outs are all absolute.
+    Futex2,
+}
+
+impl Family {
+    /// What a wait comes to that a signal ended.
+    fn interrupted(self, deadline: Option<Deadline>) -> i64 {
+        if self == Family::Futex && deadline.is_some() {
+            raw::ERESTARTNOHAND
+        } else {
+            ERESTARTSYS
+        }
+    }
+}
+
 /// futex(2) of a guest.
 ///
 /// # Safety
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn futex(c: &mut Call<'_>) -> Outcome {
-    run(Caller::Guest(c.guest), c.a)
+    run(Caller::Guest(c.guest), Family::Futex, c.a)
 }
 
 /// futex(2) of a thread that is no guest. True if it was carried out here; its
@@ -41,7 +61,7 @@ pub unsafe fn futex(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// `frame` must be of the present call.
 pub unsafe fn foreign(frame: &mut Frame) {
-    match run(Caller::Foreign, frame.args()) {
+    match run(Caller::Foreign, Family::Futex, frame.args()) {
         Outcome::Done(ret) => {
             frame.rax = if raw::is_restart(ret) {
                 err(libc::EINTR) as u64
@@ -53,14 +73,14 @@ pub unsafe fn foreign(frame: &mut Frame) {
     }
 }
 
-fn run(caller: Caller, a: [u64; 6]) -> Outcome {
+fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
     let [address, op, value, timeout, address2, value3] = a;
     let address = address as usize;
     let command = op as i32 & libc::FUTEX_CMD_MASK;
     if op as i32 & libc::FUTEX_PRIVATE_FLAG == 0
         && (super::memory::is_shared(address) || is_for_end_of_foreign(caller, command, a[2]))
     {
-        return shared(caller, command, a);
+        return shared(caller, family, command, a);
     }
     if op as i32 & libc::FUTEX_CLOCK_REALTIME != 0 && !takes_clock(command) {
         // Refused, but that is for the kernel to say.
@@ -89,7 +109,7 @@ fn run(caller: Caller, a: [u64; 6]) -> Outcome {
             if let Caller::Guest(guest) = caller {
                 guest.overtaken.waits(address, value);
             }
-            return Outcome::Done(wait(caller, address, value, bitset, deadline));
+            return Outcome::Done(wait(caller, family, address, value, bitset, deadline));
         }
         libc::FUTEX_WAKE => wake_here_and_there(a, MATCH_ANY, wake),
         libc::FUTEX_WAKE_BITSET => wake_here_and_there(a, value3 as u32, wake),
@@ -291,6 +311,7 @@ fn sleep(
 
 fn wait(
     caller: Caller,
+    family: Family,
     address: usize,
     value: u32,
     bitset: u32,
@@ -303,8 +324,7 @@ fn wait(
     match slept {
         Ok(None) => 0,
         Ok(Some((Reason::Timeout, _))) => err(libc::ETIMEDOUT),
-        Ok(Some(_)) if deadline.is_some() => raw::ERESTARTNOHAND,
-        Ok(Some(_)) => ERESTARTSYS,
+        Ok(Some(_)) => family.interrupted(deadline),
         Err(e) => e,
     }
 }
@@ -384,7 +404,7 @@ pub fn release_locks(guest: &Guest) {
 
 /// A futex of several processes: the kernel's. A wait runs on the pool, so that
 /// the hub goes on.
-fn shared(caller: Caller, command: i32, a: [u64; 6]) -> Outcome {
+fn shared(caller: Caller, family: Family, command: i32, a: [u64; 6]) -> Outcome {
     let Caller::Guest(guest) = caller else {
         return Outcome::Native;
     };
@@ -408,16 +428,12 @@ fn shared(caller: Caller, command: i32, a: [u64; 6]) -> Outcome {
     let args = [a[0], wait, a[2], timeout, 0, bitset];
     let ret = match offload::run_interruptible(guest, libc::SYS_futex, args) {
         Some(ret) => ret,
-        None => return Outcome::Done(look_now_and_then(guest, args, end)),
+        None => return Outcome::Done(look_now_and_then(guest, family, args, end)),
     };
     if ret != err(libc::EINTR) {
         return Outcome::Done(ret);
     }
-    Outcome::Done(if end.is_some() {
-        raw::ERESTARTNOHAND
-    } else {
-        ERESTARTSYS
-    })
+    Outcome::Done(family.interrupted(end))
 }
 
 /// How long a wait is that nothing ends, in nanoseconds.
@@ -425,7 +441,12 @@ const NAP: u64 = 2_000_000;
 
 /// A wait for a shared word while the pool has no thread for it: ends as if woken for
 /// nothing after a while, which every user of a futex must expect (futex(2)).
-fn look_now_and_then(guest: &'static Guest, args: [u64; 6], end: Option<Deadline>) -> i64 {
+fn look_now_and_then(
+    guest: &'static Guest,
+    family: Family,
+    args: [u64; 6],
+    end: Option<Deadline>,
+) -> i64 {
     let past = raw::ns_timespec(0);
     let mut look = args;
     look[3] = &raw const past as u64;
@@ -436,8 +457,7 @@ fn look_now_and_then(guest: &'static Guest, args: [u64; 6], end: Option<Deadline
     }
     let nap = raw::now().saturating_add(end.map_or(NAP, |end| end.left().min(NAP)));
     match guest.hub().park(guest, Some(nap), true) {
-        Reason::Signal if end.is_some() => raw::ERESTARTNOHAND,
-        Reason::Signal => ERESTARTSYS,
+        Reason::Signal => family.interrupted(end),
         _ if end.is_some_and(Deadline::has_come) => err(libc::ETIMEDOUT),
         _ => 0,
     }
@@ -479,7 +499,8 @@ pub unsafe fn futex_wait(c: &mut Call<'_>) -> Outcome {
         _ if timeout == 0 => {}
         _ => return Outcome::Done(err(libc::EINVAL)),
     }
-    run(Caller::Guest(c.guest), [word, op, value, timeout, 0, mask])
+    let a = [word, op, value, timeout, 0, mask];
+    run(Caller::Guest(c.guest), Family::Futex2, a)
 }
 
 /// futex_wake(2).
@@ -494,7 +515,8 @@ pub unsafe fn futex_wake(c: &mut Call<'_>) -> Outcome {
     if mask == 0 || mask > u32::MAX as u64 {
         return Outcome::Done(err(libc::EINVAL));
     }
-    run(Caller::Guest(c.guest), [word, op, count, 0, 0, mask])
+    let a = [word, op, count, 0, 0, mask];
+    run(Caller::Guest(c.guest), Family::Futex2, a)
 }
 
 /// futex_requeue(2).
@@ -518,7 +540,7 @@ pub unsafe fn futex_requeue(c: &mut Call<'_>) -> Outcome {
         return Outcome::Native;
     };
     let a = [from.uaddr, op, wake, requeue, to.uaddr, from.val];
-    run(Caller::Guest(c.guest), a)
+    run(Caller::Guest(c.guest), Family::Futex2, a)
 }
 
 /// futex_waitv(2), for words of this process.
@@ -595,8 +617,7 @@ fn wait_for_any(
             match (TABLE.cancel_all(pinned), reason) {
                 (Some(index), _) => index as i64,
                 (None, Reason::Timeout) => err(libc::ETIMEDOUT),
-                (None, _) if deadline.is_some() => err(libc::EINTR),
-                (None, _) => ERESTARTSYS,
+                (None, _) => Family::Futex2.interrupted(deadline),
             }
         }
     }
