@@ -22,7 +22,7 @@ static int ends[2], pair[2], timed[2], listener, poller, queue_id, semaphores, n
 static mqd_t messages, full_messages;
 static char bytes[1 << 16], path[64], fifo[80];
 static sem_t semaphore;
-static uint32_t word;
+static uint32_t word, lock, held;
 static pid_t child;
 static sigset_t other;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -210,6 +210,17 @@ static long c_futex_wait_until(void)
 	struct timespec late = in_ms(CLOCK_MONOTONIC, 100000);
 	return syscall(455, &word, 0L, 0xffffffffL, FUTEX_32 | FUTEX_PRIVATE_FLAG, &late, CLOCK_MONOTONIC);
 }
+static long c_futex_requeue_until(void)
+{
+	struct timespec soon = in_ms(CLOCK_MONOTONIC, 60);
+	return syscall(SYS_futex, &word, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, &soon, &lock, 0);
+}
+static void p_lock(void) { held = (uint32_t)gettid(); }
+static long c_lock_until(void)
+{
+	struct timespec soon = in_ms(CLOCK_REALTIME, 60);
+	return syscall(SYS_futex, &held, FUTEX_LOCK_PI_PRIVATE, 0, &soon, NULL, 0);
+}
 static void r_futex(void) { syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1); }
 static long c_mutex(void) { int error = pthread_mutex_lock(&mutex); if (!error) pthread_mutex_unlock(&mutex); errno = error; return error ? -1 : 0; }
 static void p_mutex(void) { OK(pthread_mutex_lock(&mutex)); }
@@ -280,6 +291,8 @@ static const struct call {
 	{ "futex_waitv", nothing, c_futex_waitv, r_futex, nothing },
 	{ "futex_waitv with a time-out", nothing, c_futex_waitv_until, r_futex, nothing },
 	{ "futex_wait with a time-out", nothing, c_futex_wait_until, r_futex, nothing },
+	{ "FUTEX_LOCK_PI", p_lock, c_lock_until, nothing, nothing },
+	{ "FUTEX_WAIT_REQUEUE_PI", nothing, c_futex_requeue_until, nothing, nothing },
 	{ "pthread_mutex_lock", p_mutex, c_mutex, r_mutex, nothing },
 	{ "pthread_cond_timedwait", nothing, c_cond, nothing, nothing },
 	{ "pause", nothing, c_pause, nothing, nothing },

@@ -61,15 +61,14 @@ pub unsafe fn futex(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// `frame` must be of the present call.
 pub unsafe fn foreign(frame: &mut Frame) {
-    match run(Caller::Foreign, Family::Futex, frame.args()) {
-        Outcome::Done(ret) => {
-            frame.rax = if raw::is_restart(ret) {
-                err(libc::EINTR) as u64
-            } else {
-                ret as u64
-            };
-        }
-        _ => frame.run_native(),
+    loop {
+        return match run(Caller::Foreign, Family::Futex, frame.args()) {
+            // The handler has run.
+            Outcome::Done(raw::ERESTARTNOINTR) => continue,
+            Outcome::Done(ret) if raw::is_restart(ret) => frame.rax = err(libc::EINTR) as u64,
+            Outcome::Done(ret) => frame.rax = ret as u64,
+            _ => frame.run_native(),
+        };
     }
 }
 
@@ -365,8 +364,8 @@ fn wait_requeue_pi(
         Ok(Some((Reason::Timeout, _))) => err(libc::ETIMEDOUT),
         // Moved to the lock already: libc takes the lock itself.
         Ok(Some((_, Kind::Pi))) => err(libc::EAGAIN),
-        Ok(Some(_)) if deadline.is_some() => raw::ERESTARTNOHAND,
-        Ok(Some(_)) => ERESTARTSYS,
+        // As with a wait for the lock.
+        Ok(Some(_)) => raw::ERESTARTNOINTR,
         Err(e) => e,
     }
 }

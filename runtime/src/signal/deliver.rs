@@ -12,7 +12,7 @@ use crate::frame::Frame;
 use crate::guest::Guest;
 use crate::hub::{hub, processor};
 use crate::monitor;
-use crate::raw::{ERESTARTSYS, err};
+use crate::raw::{ERESTARTNOINTR, ERESTARTSYS, err};
 
 /// A signal that is to be handled now.
 type Due = (i32, Info, Action);
@@ -180,7 +180,11 @@ fn into_call(guest: &Guest, frame: &mut Frame, interrupted: Option<i64>) -> bool
         mask::set_kernel_mask(mask::release());
         return false;
     };
-    let restart = interrupted == Some(ERESTARTSYS) && first.2.has(libc::SA_RESTART);
+    let restart = match interrupted {
+        Some(ERESTARTNOINTR) => true,
+        Some(ERESTARTSYS) => first.2.has(libc::SA_RESTART),
+        _ => false,
+    };
     if interrupted.is_some() && !restart {
         frame.rax = err(libc::EINTR) as u64;
     }
