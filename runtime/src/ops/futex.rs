@@ -514,6 +514,10 @@ pub unsafe fn futex_wake(c: &mut Call<'_>) -> Outcome {
     if mask == 0 || mask > u32::MAX as u64 {
         return Outcome::Done(err(libc::EINVAL));
     }
+    if count as u32 == 0 {
+        // Unlike FUTEX_WAKE it wakes nobody; the kernel says what else is wrong.
+        return Outcome::Native;
+    }
     let a = [word, op, count, 0, 0, mask];
     run(Caller::Guest(c.guest), Family::Futex2, a)
 }
