@@ -42,6 +42,10 @@ int main(void)
 	join(start(finds_locked, NULL));
 	IS(futex(&word, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0), 0);
 	FAILS(futex(&word, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0), EPERM);
+	uint32_t pair[2] = { 0 };
+	FAILS(syscall(SYS_futex, (char *)pair + 1, FUTEX_UNLOCK_PI_PRIVATE), EPERM);
+	FAILS(syscall(SYS_futex, (char *)pair + 1, FUTEX_LOCK_PI_PRIVATE, 0, NULL), EINVAL);
+	FAILS(syscall(SYS_futex, NULL, FUTEX_UNLOCK_PI_PRIVATE), EFAULT);
 	puts("errors");
 	return 0;
 }

@@ -55,6 +55,7 @@ int main(void)
 	FAILS(futex((uint32_t *)8, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0), EFAULT);
 	FAILS(futex(&word, FUTEX_WAIT_PRIVATE, 0, (void *)8, NULL, 0), EFAULT);
 	FAILS(futex(&word, 127, 0, NULL, NULL, 0), ENOSYS);
+	FAILS(futex(&word, FUTEX_WAIT_PRIVATE | 512, 1, NULL, NULL, 0), ENOSYS);
 	puts("errors");
 	return 0;
 }

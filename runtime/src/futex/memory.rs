@@ -22,7 +22,7 @@ pub enum AtomicOp {
 /// Access to 32-bit futex words by address. Every access is atomic and
 /// sequentially consistent.
 ///
-/// Addresses given to the 32-bit operations are multiples of four.
+/// Addresses given to the 32-bit operations are multiples of four, but for [`load`](Self::load).
 pub trait Memory {
     /// The word at `addr`. `EFAULT` if it can't be read.
     fn load(&self, addr: usize) -> Result<u32, Errno>;

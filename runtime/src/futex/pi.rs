@@ -189,8 +189,11 @@ impl<const N: usize> Table<N> {
         tid: u32,
         wake: impl FnMut(*mut ()),
     ) -> Result<(), Errno> {
+        // The kernel's order.
+        if mem.load(addr)? & FUTEX_TID_MASK != tid {
+            return Err(Errno::EPERM);
+        }
         check_address(addr)?;
-        mem.load(addr)?;
         let mut woken = Woken::new();
         let queue = self.bucket(addr).lock();
         let outcome = self.release(mem, &queue, addr, tid, &mut woken);

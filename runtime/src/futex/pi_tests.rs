@@ -108,6 +108,8 @@ fn lock_errors_are_the_kernels() {
     let refused = unsafe { table.lock_pi(&mem, A, 11, |tid| tid != 10, w[0].as_ref()) };
     assert_eq!(refused, Err(Errno::ESRCH));
     assert_eq!(table.unlock_pi(&mem, A, 11, |_| ()), Err(Errno::EPERM));
+    mem.set(A + 2, 11);
+    assert_eq!(table.unlock_pi(&mem, A + 2, 10, |_| ()), Err(Errno::EPERM));
     assert_eq!(table.unlock_pi(&mem, A + 2, 11, |_| ()), Err(Errno::EINVAL));
     assert_eq!(table.unlock_pi(&mem, C, 11, |_| ()), Err(Errno::EFAULT));
     // An ordinary waiter on a PI futex, and a PI waiter on an ordinary one.
@@ -362,7 +364,7 @@ fn waits_on_several_words() {
         Words::with(&[(A, 1), (B, 2), (C, 3)]),
         nodes(3),
     );
-    let entries = [entry(A, 1), entry(B, 2 | 1 << 32), entry(C, 3)];
+    let entries = [entry(A, 1), entry(B, 2), entry(C, 3)];
     assert_eq!(wait_all(&table, &mem, &entries, &w), Ok(None));
     assert_eq!(table.wake(B, 1, MATCH_ANY, |_| ()), Ok(1));
     assert_eq!(table.cancel_all(w.as_ref()), Some(1));
@@ -402,6 +404,7 @@ fn waitv_refuses_what_the_kernel_refuses() {
         ]),
         Errno::EINVAL
     );
+    assert_eq!(refused(&[good, entry(A, 1 | 1 << 32)]), Errno::EINVAL);
     assert_eq!(refused(&[good, entry(A + 2, 1)]), Errno::EINVAL);
     assert_eq!(refused(&[good, entry(B, 1)]), Errno::EFAULT);
     assert!(queued(&table, A).is_empty());

@@ -4,7 +4,7 @@
 use core::pin::Pin;
 
 use super::memory::Memory;
-use super::table::{Ended, MATCH_ANY, Table};
+use super::table::{Ended, MATCH_ANY, Table, check_address};
 use super::waiter::Waiter;
 use crate::errno::Errno;
 
@@ -15,7 +15,7 @@ pub const WAITV_MAX: usize = 128;
 #[repr(C)]
 #[derive(Copy, Clone, Debug, Default)]
 pub struct WaitEntry {
-    /// The expected value, in the low half.
+    /// The expected value. The high half must be zero.
     pub val: u64,
     /// Address of the word.
     pub uaddr: u64,
@@ -33,7 +33,8 @@ impl WaitEntry {
 
     /// `EINVAL` for what no entry may be.
     pub fn check(&self) -> Result<(), Errno> {
-        if self.flags & !Self::PRIVATE != Self::SIZE_U32 || self.reserved != 0 {
+        let fits = self.val <= u32::MAX as u64;
+        if self.flags & !Self::PRIVATE != Self::SIZE_U32 || self.reserved != 0 || !fits {
             return Err(Errno::EINVAL);
         }
         Ok(())
@@ -51,7 +52,8 @@ impl<const N: usize> Table<N> {
     ///
     /// # Errors
     /// `EINVAL` if there is no entry, more than [`WAITV_MAX`] or more than
-    /// waiters, or one has unknown flags or is misaligned; `EAGAIN` if a word
+    /// waiters, or one is refused by
+    /// [`check`](WaitEntry::check) or misaligned; `EAGAIN` if a word
     /// differs; `EFAULT`. Nothing is queued then.
     ///
     /// # Safety
@@ -66,6 +68,9 @@ impl<const N: usize> Table<N> {
             return Err(Errno::EINVAL);
         }
         entries.iter().try_for_each(WaitEntry::check)?;
+        // As the kernel does, before it looks at any word.
+        let mut addresses = entries.iter().map(|entry| entry.uaddr as usize);
+        addresses.try_for_each(check_address)?;
         for (entry, waiter) in entries.iter().zip(waiters.get_ref()) {
             let (addr, expected) = (entry.uaddr as usize, entry.val as u32);
             // SAFETY: the elements of a slice stay in place if the slice does.

@@ -75,11 +75,14 @@ pub unsafe fn foreign(frame: &mut Frame) {
 fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
     let [address, op, value, timeout, address2, value3] = a;
     let address = address as usize;
-    let command = op as i32 & libc::FUTEX_CMD_MASK;
+    let command = op as i32 & COMMAND;
     if op as i32 & libc::FUTEX_PRIVATE_FLAG == 0
         && (super::memory::is_shared(address) || is_for_end_of_foreign(caller, command, a[2]))
     {
         return shared(caller, family, command, a);
+    }
+    if op as i32 & UNLOCKS != 0 {
+        return Outcome::Done(err(libc::ENOSYS));
     }
     if op as i32 & libc::FUTEX_CLOCK_REALTIME != 0 && !takes_clock(command) {
         // Refused, but that is for the kernel to say.
@@ -255,6 +258,13 @@ pub(super) fn deadline(command: i32, op: u64, timeout: u64) -> Result<Option<Dea
     };
     Ok(Some(Deadline::new(clock, ns)))
 }
+
+/// What of an operation says which it is.
+const COMMAND: i32 = !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
+
+/// FUTEX_ROBUST_UNLOCK and FUTEX_ROBUST_LIST32, with which a wake unlocks the word first. Left
+/// to a kernel that knows them it would find nobody; as on one that does not, they are refused.
+const UNLOCKS: i32 = 512 | 1024;
 
 /// FUTEX_LOCK_PI2 (Linux 5.14), which the libc crate lacks.
 const FUTEX_LOCK_PI2: i32 = 13;
@@ -528,14 +538,12 @@ pub unsafe fn futex_wake(c: &mut Call<'_>) -> Outcome {
 /// As [`futex`].
 pub unsafe fn futex_requeue(c: &mut Call<'_>) -> Outcome {
     let [array, flags, wake, requeue, ..] = c.a;
-    if flags != 0 {
-        return Outcome::Done(err(libc::EINVAL));
+    let mut entries = [WaitEntry::default(); 2];
+    if flags != 0 || read_entries(array, &mut entries).is_err() {
+        // What is wrong the kernel says.
+        return Outcome::Native;
     }
-    // SAFETY: the guest's own array of two entries, which the kernel would read.
-    let [from, to] = match unsafe { raw::get::<[WaitEntry; 2]>(array) } {
-        Ok(entries) => entries,
-        Err(e) => return Outcome::Done(e),
-    };
+    let [from, to] = entries;
     let (Some(op), true) = (
         older(libc::FUTEX_CMP_REQUEUE, from.flags as u64),
         from.flags == to.flags,
@@ -553,7 +561,7 @@ pub unsafe fn futex_requeue(c: &mut Call<'_>) -> Outcome {
 pub unsafe fn futex_waitv(c: &mut Call<'_>) -> Outcome {
     let [array, count, flags, timeout, clock, _] = c.a;
     let count = count as u32 as usize;
-    if flags != 0 || count == 0 || count > WAITV_MAX {
+    if flags != 0 || count == 0 || count > WAITV_MAX || array == 0 {
         return Outcome::Done(err(libc::EINVAL));
     }
     let mut deadline = None;
