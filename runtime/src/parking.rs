@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use crate::arch::{self, syscall, syscall3};
 use crate::deadline::Deadline;
 use crate::foreign::FOREIGN_WORD;
-use crate::futex::{MATCH_ANY, TABLE};
+use crate::futex::{MATCH_ANY, Shared, TABLE};
 use crate::guest::{Guest, Reason};
 use crate::hub::hub;
 use crate::raw::err;
@@ -65,12 +65,15 @@ pub fn wake_owner(owner: *mut (), on_hub: bool) {
 const PRIVATE_WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
 const PRIVATE_WAIT: u64 = (libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG) as u64;
 
-/// Wakes up to `n` waiters of a word in this process.
+/// Wakes up to `n` waiters of a word in this process, as the kernel does at a thread's end:
+/// those that do not take it for private.
 pub fn wake(address: usize, n: u32) {
     let on_hub = on_hub();
     // A misaligned address has no waiters: what the kernel would refuse, we ignore,
     // because nobody is there to be told.
-    let _ = TABLE.wake(address, n, MATCH_ANY, |owner| wake_owner(owner, on_hub));
+    let _ = TABLE.wake(&Shared, address, n, MATCH_ANY, |owner| {
+        wake_owner(owner, on_hub)
+    });
 }
 
 /// The word a foreign kernel thread sleeps on.

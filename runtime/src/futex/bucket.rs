@@ -142,7 +142,7 @@ impl Queue<'_> {
         key: usize,
     ) -> Option<&'q Waiter> {
         while let Some(waiter) = from {
-            if waiter.address() == key {
+            if waiter.key() == key {
                 return from;
             }
             from = self.after(waiter);

@@ -167,7 +167,7 @@ fn a_wait_sees_the_new_value_or_is_woken() {
         });
         // The program's own store, with nothing but the wake to order it.
         world.words[0].store(1, loom::sync::atomic::Ordering::Relaxed);
-        let woken = world.table.wake(A, 1, MATCH_ANY, wake).unwrap();
+        let woken = world.table.wake(&*world, A, 1, MATCH_ANY, wake).unwrap();
         let waited = waiting.join().unwrap();
         assert_eq!(waited, woken == 1, "the wake was lost");
         assert_eq!(guest.end(&world), (false, woken));
@@ -182,7 +182,7 @@ fn a_wait_is_cancelled_or_woken() {
         guest.wait(&world, A, 0).unwrap();
         let waking = thread::spawn({
             let world = world.clone();
-            move || world.table.wake(A, 1, MATCH_ANY, wake).unwrap()
+            move || world.table.wake(&*world, A, 1, MATCH_ANY, wake).unwrap()
         });
         let (cancelled, wakes) = guest.end(&world);
         assert_eq!(wakes, !cancelled as u32);
@@ -210,7 +210,7 @@ fn cancel_follows_a_requeue() {
         });
         let waking = thread::spawn({
             let world = world.clone();
-            move || world.table.wake(B, 1, MATCH_ANY, wake).unwrap()
+            move || world.table.wake(&*world, B, 1, MATCH_ANY, wake).unwrap()
         });
         let (cancelled, wakes) = guest.end(&world);
         assert_eq!(wakes, !cancelled as u32);
@@ -241,8 +241,8 @@ fn requeues_in_opposite_directions_do_not_deadlock() {
             .requeue(&*world, B, A, 0, 1, None, wake)
             .unwrap();
         assert_eq!((moved, moving.join().unwrap()), (1, 1));
-        let left = world.table.wake(A, 9, MATCH_ANY, wake).unwrap()
-            + world.table.wake(B, 9, MATCH_ANY, wake).unwrap();
+        let left = world.table.wake(&*world, A, 9, MATCH_ANY, wake).unwrap()
+            + world.table.wake(&*world, B, 9, MATCH_ANY, wake).unwrap();
         assert_eq!(left, 2);
         assert!(guests.iter().all(|guest| guest.end(&world) == (false, 1)));
     });
@@ -258,9 +258,9 @@ fn two_wakers_wake_two() {
         }
         let waking = thread::spawn({
             let world = world.clone();
-            move || world.table.wake(A, 1, MATCH_ANY, wake).unwrap()
+            move || world.table.wake(&*world, A, 1, MATCH_ANY, wake).unwrap()
         });
-        let here = world.table.wake(A, 1, MATCH_ANY, wake).unwrap();
+        let here = world.table.wake(&*world, A, 1, MATCH_ANY, wake).unwrap();
         assert_eq!((here, waking.join().unwrap()), (1, 1));
         assert!(guests.iter().all(|guest| guest.end(&world) == (false, 1)));
     });

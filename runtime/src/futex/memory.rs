@@ -38,20 +38,97 @@ pub trait Memory {
     /// robust list.
     fn load_pointer(&self, addr: usize) -> Result<usize, Errno>;
 
+    /// What the waiters on the word at `addr` are found by: its address, and
+    /// [`SHARED`] if other processes may wait there too. As with the kernel's keys
+    /// a wake finds those only that waited likewise.
+    ///
+    /// # Errors
+    /// `EINVAL` if misaligned, `EFAULT` if no futex can be there.
+    #[inline]
+    fn key(&self, addr: usize) -> Result<usize, Errno> {
+        check_address(addr)?;
+        Ok(addr)
+    }
+
     /// Wakes a waiter of the word that no table of this process has: one of another
     /// process, if there can be any.
     fn wake_others(&self, _addr: usize) {}
 }
 
-/// The address space of this process.
+/// Set in the key of a word that other processes may wait for.
+pub const SHARED: usize = 1;
+
+/// The address of the word that a key is of.
+pub(super) fn address_of(key: usize) -> usize {
+    key & !SHARED
+}
+
+/// Refuses what no futex can be at: `EINVAL` if misaligned, `EFAULT` in the
+/// kernel's half. Nothing is read, so that a wake of an unmapped address
+/// succeeds, as it does in the kernel for private futexes.
+#[inline]
+fn check_address(addr: usize) -> Result<(), Errno> {
+    if !addr.is_multiple_of(4) {
+        return Err(Errno::EINVAL);
+    }
+    if (addr as isize) < 0 {
+        return Err(Errno::EFAULT);
+    }
+    Ok(())
+}
+
+/// The address space of this process, and whether the words are futexes of this process
+/// alone (`FUTEX_PRIVATE_FLAG`).
 ///
 /// A bad address gives `EFAULT`, whether nothing is mapped there or the word may not be
 /// accessed so, and costs nothing as long as it is good. Operations read a word once before
 /// they take a lock, so that as a rule no lock is held while a page is fetched.
-#[derive(Copy, Clone, Debug, Default)]
-pub struct Direct;
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Direct {
+    /// They are: nothing need be there for a wake.
+    Private,
+    /// Other processes may have the page too, which is looked for.
+    Shared,
+}
+
+impl Direct {
+    /// The kernel finds the waiters by the page, which it looks up for writing.
+    #[cold]
+    fn look_up(&self, addr: usize) -> Result<(), Errno> {
+        let value = self.load(addr)?;
+        if self.compare_exchange(addr, value, value).is_ok() {
+            return Ok(());
+        }
+        // It takes one that can only be read if a file is behind it. This moves nobody.
+        let nobody = [
+            addr as u64,
+            libc::FUTEX_REQUEUE as u64,
+            0,
+            0,
+            addr as u64,
+            0,
+        ];
+        // SAFETY: reads nothing.
+        let found = unsafe { arch::syscall(libc::SYS_futex as u64, nobody) };
+        if found < 0 {
+            Err(Errno::EFAULT)
+        } else {
+            Ok(())
+        }
+    }
+}
 
 impl Memory for Direct {
+    #[inline]
+    fn key(&self, addr: usize) -> Result<usize, Errno> {
+        check_address(addr)?;
+        if *self == Direct::Private {
+            return Ok(addr);
+        }
+        self.look_up(addr)?;
+        Ok(addr | SHARED)
+    }
+
     #[inline]
     fn load(&self, addr: usize) -> Result<u32, Errno> {
         // SAFETY: the program expects the read of a word it gave to the futex calls.
@@ -144,22 +221,22 @@ impl Checked {
 impl Memory for Checked {
     fn load(&self, addr: usize) -> Result<u32, Errno> {
         self.probe(addr, size_of::<u32>())?;
-        Direct.load(addr)
+        Direct::Private.load(addr)
     }
 
     fn compare_exchange(&self, addr: usize, current: u32, new: u32) -> Result<u32, Errno> {
         self.probe(addr, size_of::<u32>())?;
-        Direct.compare_exchange(addr, current, new)
+        Direct::Private.compare_exchange(addr, current, new)
     }
 
     fn fetch_op(&self, addr: usize, op: AtomicOp, arg: u32) -> Result<u32, Errno> {
         self.probe(addr, size_of::<u32>())?;
-        Direct.fetch_op(addr, op, arg)
+        Direct::Private.fetch_op(addr, op, arg)
     }
 
     fn load_pointer(&self, addr: usize) -> Result<usize, Errno> {
         self.probe(addr, size_of::<usize>())?;
-        Direct.load_pointer(addr)
+        Direct::Private.load_pointer(addr)
     }
 }
 
@@ -168,6 +245,11 @@ impl Memory for Checked {
 pub struct Shared;
 
 impl Memory for Shared {
+    fn key(&self, addr: usize) -> Result<usize, Errno> {
+        check_address(addr)?;
+        Ok(addr | SHARED)
+    }
+
     fn load(&self, addr: usize) -> Result<u32, Errno> {
         Checked.load(addr)
     }

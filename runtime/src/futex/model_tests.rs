@@ -116,7 +116,7 @@ fn run<const N: usize>(ops: Vec<Op>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(table.cancel(nodes[slot].as_ref()), model.cancel(slot));
             }
             Op::Wake { word, n, bits } => {
-                let (count, owners) = told(|f| table.wake(address(word), n, bits, f));
+                let (count, owners) = told(|f| table.wake(&mem, address(word), n, bits, f));
                 prop_assert_eq!(count, Ok(owners.len() as u32));
                 prop_assert_eq!(owners, model.take(word, n, bits));
             }

@@ -11,10 +11,10 @@ use core::pin::Pin;
 use core::sync::atomic::Ordering::{self, Relaxed};
 
 use super::bucket::Queue;
-use super::memory::Memory;
+use super::memory::{Memory, address_of};
 use super::requeue::move_waiter;
 use super::sync::fence;
-use super::table::{MATCH_ANY, Table, check_address};
+use super::table::{MATCH_ANY, Table};
 use super::waiter::{Kind, Waiter, Woken};
 use crate::errno::Errno;
 
@@ -41,23 +41,24 @@ enum Claim {
 }
 
 /// Takes the futex for `tid` if it is free. If it is held, makes sure that its
-/// unlock will come to us. `queue` is that of `addr`. The kernel's
+/// unlock will come to us. `queue` is that of `key`. The kernel's
 /// `futex_lock_pi_atomic`.
 fn claim(
     mem: &impl Memory,
     queue: &Queue<'_>,
-    addr: usize,
+    key: usize,
     tid: u32,
     expect_waiters: bool,
     alive: &mut impl FnMut(u32) -> bool,
 ) -> Result<Claim, Errno> {
+    let addr = address_of(key);
     loop {
         let value = mem.load(addr)?;
         let holder = value & FUTEX_TID_MASK;
         if holder == tid {
             return Err(Errno::EDEADLK);
         }
-        if let Some(first) = queue.first_of(addr) {
+        if let Some(first) = queue.first_of(key) {
             let known = first.holder.load(Relaxed);
             let orphaned = holder == 0 && value & FUTEX_OWNER_DIED != 0;
             return if first.kind() == Kind::Pi && (holder == known || orphaned) {
@@ -90,17 +91,17 @@ fn claim(
 impl Queue<'_> {
     /// Queues a PI waiter that was announced. Only the first waiter of a futex
     /// knows its holder, all others have zero.
-    fn push_pi(&self, waiter: &Waiter, addr: usize, holder: u32) {
-        let first = self.first_of(addr).is_none();
+    fn push_pi(&self, waiter: &Waiter, key: usize, holder: u32) {
+        let first = self.first_of(key).is_none();
         waiter.holder.store(if first { holder } else { 0 }, Relaxed);
-        waiter.key.store(addr, Relaxed);
+        waiter.key.store(key, Relaxed);
         self.push(waiter);
     }
 
     /// Passes on who holds the futex before its first waiter leaves the queue.
     pub(super) fn bequeath(&self, leaving: &Waiter, holder: u32) {
         if leaving.holder.load(Relaxed) != 0
-            && let Some(next) = self.matching(self.after(leaving), leaving.address())
+            && let Some(next) = self.matching(self.after(leaving), leaving.key())
         {
             next.holder.store(holder, Relaxed);
         }
@@ -131,16 +132,16 @@ impl<const N: usize> Table<N> {
         mut alive: impl FnMut(u32) -> bool,
         waiter: Pin<&Waiter>,
     ) -> Result<PiLock, Errno> {
-        check_address(addr)?;
+        let key = mem.key(addr)?;
         mem.load(addr)?;
         waiter.prepare(Kind::Pi, MATCH_ANY, tid);
         // Before the barrier in `announce`: see `exit_pi`.
         self.pi_waiters.fetch_add(1, Relaxed);
-        let bucket = self.announce(addr);
+        let bucket = self.announce(key);
         let queue = bucket.lock();
-        let claimed = claim(mem, &queue, addr, tid, false, &mut alive);
+        let claimed = claim(mem, &queue, key, tid, false, &mut alive);
         if let Ok(Claim::Held(holder)) = claimed {
-            queue.push_pi(&waiter, addr, holder);
+            queue.push_pi(&waiter, key, holder);
             return Ok(PiLock::Queued);
         }
         drop(queue);
@@ -162,14 +163,14 @@ impl<const N: usize> Table<N> {
         tid: u32,
         mut alive: impl FnMut(u32) -> bool,
     ) -> Result<(), Errno> {
-        check_address(addr)?;
+        let key = mem.key(addr)?;
         let value = mem.load(addr)?;
-        let queue = self.bucket(addr).lock();
+        let queue = self.bucket(key).lock();
         let holder = value & FUTEX_TID_MASK;
-        if holder != 0 && holder != tid && queue.first_of(addr).is_none() && alive(holder) {
+        if holder != 0 && holder != tid && queue.first_of(key).is_none() && alive(holder) {
             return Err(Errno::EAGAIN);
         }
-        match claim(mem, &queue, addr, tid, false, &mut alive)? {
+        match claim(mem, &queue, key, tid, false, &mut alive)? {
             Claim::Acquired => Ok(()),
             Claim::Held(_) => Err(Errno::EAGAIN),
         }
@@ -193,10 +194,10 @@ impl<const N: usize> Table<N> {
         if mem.load(addr)? & FUTEX_TID_MASK != tid {
             return Err(Errno::EPERM);
         }
-        check_address(addr)?;
+        let key = mem.key(addr)?;
         let mut woken = Woken::new();
-        let queue = self.bucket(addr).lock();
-        let outcome = self.release(mem, &queue, addr, tid, &mut woken);
+        let queue = self.bucket(key).lock();
+        let outcome = self.release(mem, &queue, key, tid, &mut woken);
         drop(queue);
         woken.deliver(wake);
         outcome
@@ -206,16 +207,17 @@ impl<const N: usize> Table<N> {
         &self,
         mem: &impl Memory,
         queue: &Queue<'_>,
-        addr: usize,
+        key: usize,
         tid: u32,
         woken: &mut Woken,
     ) -> Result<(), Errno> {
+        let addr = address_of(key);
         loop {
             let value = mem.load(addr)?;
             if value & FUTEX_TID_MASK != tid {
                 return Err(Errno::EPERM);
             }
-            let Some(first) = queue.first_of(addr) else {
+            let Some(first) = queue.first_of(key) else {
                 if mem.compare_exchange(addr, value, 0)? == value {
                     return Ok(());
                 }
@@ -325,11 +327,10 @@ impl<const N: usize> Table<N> {
         if addr == addr2 {
             return Err(Errno::EINVAL);
         }
-        check_address(addr)?;
-        check_address(addr2)?;
+        let (key, key2) = (mem.key(addr)?, mem.key(addr2)?);
         waiter.prepare(Kind::RequeuePi, MATCH_ANY, tid);
-        waiter.target.store(addr2, Relaxed);
-        self.enqueue_prepared(mem, addr, expected, waiter.get_ref())
+        waiter.target.store(key2, Relaxed);
+        self.enqueue_prepared(mem, key, expected, waiter.get_ref())
     }
 
     /// `FUTEX_CMP_REQUEUE_PI`: gives the PI futex `addr2` to the first waiter on
@@ -356,15 +357,14 @@ impl<const N: usize> Table<N> {
         if nwake != 1 || (nrequeue as i32) < 0 || addr == addr2 {
             return Err(Errno::EINVAL);
         }
-        check_address(addr)?;
-        check_address(addr2)?;
+        let (key, key2) = (mem.key(addr)?, mem.key(addr2)?);
         mem.load(addr)?;
         mem.load(addr2)?;
         // Both counts stay above zero while waiters move; see `exit_pi`.
         self.pi_waiters.fetch_add(1, Relaxed);
-        let destination = self.announce(addr2);
+        let destination = self.announce(key2);
         let mut woken = Woken::new();
-        let (from, to) = self.lock_two(addr, addr2);
+        let (from, to) = self.lock_two(key, key2);
         let outcome = (|| {
             if mem.load(addr)? != compare {
                 return Err(Errno::EAGAIN);
@@ -373,7 +373,7 @@ impl<const N: usize> Table<N> {
                 mem,
                 &from,
                 to.as_ref(),
-                (addr, addr2),
+                (key, key2),
                 nrequeue,
                 &mut alive,
                 &mut woken,
@@ -392,15 +392,15 @@ impl<const N: usize> Table<N> {
         mem: &impl Memory,
         from: &Queue<'_>,
         to: Option<&Queue<'_>>,
-        (addr, addr2): (usize, usize),
+        (key, key2): (usize, usize),
         nrequeue: u32,
         alive: &mut impl FnMut(u32) -> bool,
         woken: &mut Woken,
     ) -> Result<u32, Errno> {
         let fits = |waiter: &Waiter| {
-            waiter.kind() == Kind::RequeuePi && waiter.target.load(Relaxed) == addr2
+            waiter.kind() == Kind::RequeuePi && waiter.target.load(Relaxed) == key2
         };
-        let Some(first) = from.first_of(addr) else {
+        let Some(first) = from.first_of(key) else {
             return Ok(0);
         };
         if !fits(first) {
@@ -409,12 +409,12 @@ impl<const N: usize> Table<N> {
         let target = to.unwrap_or(from);
         let mut count = 0;
         let tid = first.tid.load(Relaxed);
-        let holder = match claim(mem, target, addr2, tid, nrequeue > 0, alive)? {
+        let holder = match claim(mem, target, key2, tid, nrequeue > 0, alive)? {
             Claim::Held(holder) => holder,
             Claim::Acquired => {
                 from.unlink(first);
                 first.set_kind(Kind::Pi);
-                first.key.store(addr2, Relaxed);
+                first.key.store(key2, Relaxed);
                 woken.push(first);
                 count = 1;
                 tid
@@ -422,7 +422,7 @@ impl<const N: usize> Table<N> {
         };
         let mut at = from.first();
         while count <= nrequeue
-            && let Some(waiter) = from.matching(at, addr)
+            && let Some(waiter) = from.matching(at, key)
         {
             at = from.after(waiter);
             if !fits(waiter) {
@@ -431,10 +431,10 @@ impl<const N: usize> Table<N> {
             if waiter.tid.load(Relaxed) == holder {
                 return Err(Errno::EDEADLK);
             }
-            let only = target.first_of(addr2).is_none();
+            let only = target.first_of(key2).is_none();
             waiter.holder.store(if only { holder } else { 0 }, Relaxed);
             waiter.set_kind(Kind::Pi);
-            move_waiter(from, to, waiter, addr2);
+            move_waiter(from, to, waiter, key2);
             self.pi_waiters.fetch_add(1, Relaxed);
             count += 1;
         }

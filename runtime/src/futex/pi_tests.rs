@@ -119,7 +119,7 @@ fn lock_errors_are_the_kernels() {
     assert!(table.cancel(w[0].as_ref()));
     assert_eq!(lock(&table, &mem, 11, &w[0]), Ok(PiLock::Queued));
     assert_eq!(
-        told(|f| table.wake(A, 1, MATCH_ANY, f)),
+        told(|f| table.wake(&mem, A, 1, MATCH_ANY, f)),
         (Err(Errno::EINVAL), vec![])
     );
     assert_eq!(
@@ -236,7 +236,10 @@ fn requeue_pi_refuses_what_the_kernel_refuses() {
     assert_eq!(requeue(B, 1, 0), Ok(0));
     wait_requeue(&table, &mem, 11, &w[0]).unwrap();
     assert_eq!(requeue(C, 1, 0), Err(Errno::EINVAL), "waits for B");
-    assert_eq!(table.wake(A, 1, MATCH_ANY, |_| ()), Err(Errno::EINVAL));
+    assert_eq!(
+        table.wake(&mem, A, 1, MATCH_ANY, |_| ()),
+        Err(Errno::EINVAL)
+    );
     mem.set(B, 11);
     assert_eq!(requeue(B, 1, 0), Err(Errno::EDEADLK));
     mem.set(B, 0);
@@ -354,7 +357,7 @@ fn wait_all(
     w: &Pin<Box<[Waiter]>>,
 ) -> Result<Option<usize>, Errno> {
     // SAFETY: the boxes live to the end of the test.
-    unsafe { table.enqueue_all(mem, e, w.as_ref()) }
+    unsafe { table.enqueue_all(|_| mem, e, w.as_ref()) }
 }
 
 #[test]
@@ -366,17 +369,17 @@ fn waits_on_several_words() {
     );
     let entries = [entry(A, 1), entry(B, 2), entry(C, 3)];
     assert_eq!(wait_all(&table, &mem, &entries, &w), Ok(None));
-    assert_eq!(table.wake(B, 1, MATCH_ANY, |_| ()), Ok(1));
+    assert_eq!(table.wake(&mem, B, 1, MATCH_ANY, |_| ()), Ok(1));
     assert_eq!(table.cancel_all(w.as_ref()), Some(1));
     assert_eq!(table.cancel_all(w.as_ref()), None);
 
     assert_eq!(wait_all(&table, &mem, &entries, &w), Ok(None));
     assert_eq!(table.cancel_all(w.as_ref()), None, "timeout");
-    assert_eq!(table.wake(A, 1, MATCH_ANY, |_| ()), Ok(0));
+    assert_eq!(table.wake(&mem, A, 1, MATCH_ANY, |_| ()), Ok(0));
 
     mem.set(C, 4);
     assert_eq!(wait_all(&table, &mem, &entries, &w), Err(Errno::EAGAIN));
-    assert_eq!(table.wake(A, 1, MATCH_ANY, |_| ()), Ok(0));
+    assert_eq!(table.wake(&mem, A, 1, MATCH_ANY, |_| ()), Ok(0));
 }
 
 #[test]
@@ -413,6 +416,6 @@ fn waitv_refuses_what_the_kernel_refuses() {
         ..good
     };
     assert_eq!(wait_all(&table, &mem, &[private; WAITV_MAX], &w), Ok(None));
-    assert_eq!(table.wake(A, 500, MATCH_ANY, |_| ()), Ok(128));
+    assert_eq!(table.wake(&mem, A, 500, MATCH_ANY, |_| ()), Ok(128));
     assert_eq!(table.cancel_all(w.as_ref()), Some(127));
 }

@@ -1,8 +1,8 @@
 //! Operations on two words: requeue, wake-op.
 
 use super::bucket::Queue;
-use super::memory::{AtomicOp, Memory};
-use super::table::{MATCH_ANY, Table, check_address, wake_limit};
+use super::memory::{AtomicOp, Memory, address_of};
+use super::table::{MATCH_ANY, Table, wake_limit};
 use super::waiter::{Kind, Waiter, Woken};
 use crate::errno::Errno;
 use core::sync::atomic::Ordering::Relaxed;
@@ -101,20 +101,19 @@ impl<const N: usize> Table<N> {
         if (nwake as i32) < 0 || (nrequeue as i32) < 0 {
             return Err(Errno::EINVAL);
         }
-        check_address(addr)?;
-        check_address(addr2)?;
+        let (key, key2) = (mem.key(addr)?, mem.key(addr2)?);
         if compare.is_some() {
             mem.load(addr)?;
         }
         // Announced before the locks, as any new waiter: a waker of `addr2`
         // that misses the count has written before we read `addr`.
-        let destination = self.announce(addr2);
+        let destination = self.announce(key2);
         let mut woken = Woken::new();
-        let (from, to) = self.lock_two(addr, addr2);
+        let (from, to) = self.lock_two(key, key2);
         let outcome = requeue_locked(
             mem,
-            (&from, addr),
-            (to.as_ref(), addr2),
+            (&from, key),
+            (to.as_ref(), key2),
             (nwake, nrequeue),
             compare,
             &mut woken,
@@ -143,18 +142,17 @@ impl<const N: usize> Table<N> {
         encoded: u32,
         wake: impl FnMut(*mut ()),
     ) -> Result<u32, Errno> {
-        check_address(addr)?;
-        check_address(addr2)?;
+        let (key, key2) = (mem.key(addr)?, mem.key(addr2)?);
         let op = WakeOp::decode(encoded);
         mem.load(addr2)?;
         let mut woken = Woken::new();
-        let (first, second) = self.lock_two(addr, addr2);
+        let (first, second) = self.lock_two(key, key2);
         let outcome = (|| {
             let both = op.apply(mem, addr2)?;
-            let mut count = first.take(addr, wake_limit(nwake), MATCH_ANY, &mut woken)?;
+            let mut count = first.take(key, wake_limit(nwake), MATCH_ANY, &mut woken)?;
             if both {
                 let second = second.as_ref().unwrap_or(&first);
-                count += second.take(addr2, wake_limit(nwake2), MATCH_ANY, &mut woken)?;
+                count += second.take(key2, wake_limit(nwake2), MATCH_ANY, &mut woken)?;
             }
             Ok(count)
         })();
@@ -166,14 +164,14 @@ impl<const N: usize> Table<N> {
 
 fn requeue_locked(
     mem: &impl Memory,
-    (from, addr): (&Queue<'_>, usize),
-    (to, addr2): (Option<&Queue<'_>>, usize),
+    (from, key): (&Queue<'_>, usize),
+    (to, key2): (Option<&Queue<'_>>, usize),
     (nwake, nrequeue): (u32, u32),
     compare: Option<u32>,
     woken: &mut Woken,
 ) -> Result<u32, Errno> {
     if let Some(expected) = compare
-        && mem.load(addr)? != expected
+        && mem.load(address_of(key))? != expected
     {
         return Err(Errno::EAGAIN);
     }
@@ -181,7 +179,7 @@ fn requeue_locked(
     let mut at = from.first();
     // Neither sum can overflow: both counts are non-negative ints.
     while count < nwake + nrequeue
-        && let Some(waiter) = from.matching(at, addr)
+        && let Some(waiter) = from.matching(at, key)
     {
         at = from.after(waiter);
         if waiter.kind() != Kind::Plain {
@@ -191,8 +189,8 @@ fn requeue_locked(
         if count <= nwake {
             from.unlink(waiter);
             woken.push(waiter);
-        } else if addr != addr2 {
-            move_waiter(from, to, waiter, addr2);
+        } else if key != key2 {
+            move_waiter(from, to, waiter, key2);
         }
     }
     Ok(count)

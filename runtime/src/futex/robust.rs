@@ -106,7 +106,7 @@ impl<const N: usize> Table<N> {
         if !pi && value & FUTEX_WAITERS != 0 {
             // EINVAL if PI waiters are on a word listed as an ordinary lock: as
             // in the kernel that is the program's error, and stops nothing.
-            let _mixed_up = self.wake(addr, 1, MATCH_ANY, wake);
+            let _mixed_up = self.wake(mem, addr, 1, MATCH_ANY, wake);
             mem.wake_others(addr);
         }
         Ok(())

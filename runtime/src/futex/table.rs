@@ -5,7 +5,7 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicU32 as PlainU32, AtomicU64, Ordering::Relaxed};
 
 use super::bucket::{Bucket, Queue};
-use super::memory::Memory;
+use super::memory::{Memory, address_of};
 use super::waiter::{Kind, Settled, Waiter, Woken};
 use crate::errno::Errno;
 
@@ -17,20 +17,6 @@ pub const MATCH_ANY: u32 = u32::MAX;
 #[inline]
 pub(super) fn wake_limit(n: u32) -> u32 {
     (n as i32).max(1) as u32
-}
-
-/// Refuses what no futex can be at: `EINVAL` if misaligned, `EFAULT` in the
-/// kernel's half. Nothing is read, so that a wake of an unmapped address
-/// succeeds, as it does in the kernel for private futexes.
-#[inline]
-pub(super) fn check_address(addr: usize) -> Result<(), Errno> {
-    if !addr.is_multiple_of(4) {
-        return Err(Errno::EINVAL);
-    }
-    if (addr as isize) < 0 {
-        return Err(Errno::EFAULT);
-    }
-    Ok(())
 }
 
 /// How a wait ended.
@@ -89,21 +75,21 @@ impl<const N: usize> Table<N> {
     }
 
     #[inline]
-    pub(super) fn index(addr: usize) -> usize {
+    pub(super) fn index(key: usize) -> usize {
         // Multiplicative (Fibonacci) hashing: the high half is well mixed, and
         // the two low bits of a futex address are always zero.
-        (((addr >> 2) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & (N - 1)
+        (((key >> 2) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & (N - 1)
     }
 
     #[inline]
-    pub(super) fn bucket(&self, addr: usize) -> &Bucket {
+    pub(super) fn bucket(&self, key: usize) -> &Bucket {
         // In range because of the mask in `index`: no panic is compiled in.
-        &self.buckets[Self::index(addr)]
+        &self.buckets[Self::index(key)]
     }
 
-    /// Announces a waiter on `addr`.
-    pub(super) fn announce(&self, addr: usize) -> &Bucket {
-        let index = Self::index(addr);
+    /// Announces a waiter on `key`.
+    pub(super) fn announce(&self, key: usize) -> &Bucket {
+        let index = Self::index(key);
         let run = index / Self::RUN;
         let (word, bit) = (&self.touched[run / 64 % TOUCHED], 1 << (run % 64));
         if word.load(Relaxed) & bit == 0 {
@@ -114,7 +100,7 @@ impl<const N: usize> Table<N> {
         bucket
     }
 
-    /// Locks the queues of both addresses, the lower index first. The second is
+    /// Locks the queues of both keys, the lower index first. The second is
     /// `None` if it is the first.
     pub(super) fn lock_two(&self, a: usize, b: usize) -> (Queue<'_>, Option<Queue<'_>>) {
         let (ia, ib) = (Self::index(a), Self::index(b));
@@ -151,28 +137,29 @@ impl<const N: usize> Table<N> {
         if bitset == 0 {
             return Err(Errno::EINVAL);
         }
-        check_address(addr)?;
+        let key = mem.key(addr)?;
         waiter.prepare(Kind::Plain, bitset, 0);
-        self.enqueue_prepared(mem, addr, expected, waiter.get_ref())
+        self.enqueue_prepared(mem, key, expected, waiter.get_ref())
     }
 
     pub(super) fn enqueue_prepared(
         &self,
         mem: &impl Memory,
-        addr: usize,
+        key: usize,
         expected: u32,
         waiter: &Waiter,
     ) -> Result<(), Errno> {
+        let addr = address_of(key);
         // Answers most losers of a race without the lock, and takes a fault on
         // the address while no lock is held.
         if mem.load(addr)? != expected {
             return Err(Errno::EAGAIN);
         }
-        let bucket = self.announce(addr);
+        let bucket = self.announce(key);
         let queue = bucket.lock();
         let outcome = match mem.load(addr) {
             Ok(value) if value == expected => {
-                waiter.key.store(addr, Relaxed);
+                waiter.key.store(key, Relaxed);
                 queue.push(waiter);
                 return Ok(());
             }
@@ -202,11 +189,11 @@ impl<const N: usize> Table<N> {
                 Settled::Woken => return Ended::Woken,
                 Settled::Queued => {}
             }
-            let key = waiter.address();
+            let key = waiter.key();
             let queue = self.bucket(key).lock();
             // A requeue may have moved it before we had the lock. It can't
             // while we have the lock of its present key's bucket.
-            if waiter.is_queued() && waiter.address() == key {
+            if waiter.is_queued() && waiter.key() == key {
                 if waiter.kind() == Kind::Pi {
                     self.forsake_pi(&queue, waiter);
                 }
@@ -226,10 +213,11 @@ impl<const N: usize> Table<N> {
     ///
     /// # Errors
     /// `EINVAL` if `bitset` is zero, `addr` misaligned, or a PI waiter is in
-    /// the way (those before it were woken); `EFAULT` for a kernel address.
+    /// the way (those before it were woken); `EFAULT` from [`Memory::key`].
     #[inline]
     pub fn wake(
         &self,
+        mem: &impl Memory,
         addr: usize,
         n: u32,
         bitset: u32,
@@ -238,13 +226,13 @@ impl<const N: usize> Table<N> {
         if bitset == 0 {
             return Err(Errno::EINVAL);
         }
-        check_address(addr)?;
-        let bucket = self.bucket(addr);
+        let key = mem.key(addr)?;
+        let bucket = self.bucket(key);
         if !bucket.pending() {
             return Ok(0);
         }
         let mut woken = Woken::new();
-        let taken = bucket.lock().take(addr, wake_limit(n), bitset, &mut woken);
+        let taken = bucket.lock().take(key, wake_limit(n), bitset, &mut woken);
         woken.deliver(wake);
         taken
     }

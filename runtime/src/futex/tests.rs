@@ -155,14 +155,20 @@ fn wakes_first_come_first_and_only_this_address() {
         wait(&table, &mem, addr, 0, &w[i]).unwrap();
     }
     assert_eq!(
-        told(|f| table.wake(A, 2, MATCH_ANY, f)),
+        told(|f| table.wake(&mem, A, 2, MATCH_ANY, f)),
         (Ok(2), vec![0, 2])
     );
     assert!(w[0].is_woken() && !w[3].is_woken());
-    assert_eq!(told(|f| table.wake(A, 9, MATCH_ANY, f)), (Ok(1), vec![3]));
-    assert_eq!(told(|f| table.wake(A, 9, MATCH_ANY, f)), (Ok(0), vec![]));
     assert_eq!(
-        told(|f| table.wake(B, 9, MATCH_ANY, f)),
+        told(|f| table.wake(&mem, A, 9, MATCH_ANY, f)),
+        (Ok(1), vec![3])
+    );
+    assert_eq!(
+        told(|f| table.wake(&mem, A, 9, MATCH_ANY, f)),
+        (Ok(0), vec![])
+    );
+    assert_eq!(
+        told(|f| table.wake(&mem, B, 9, MATCH_ANY, f)),
         (Ok(2), vec![1, 4])
     );
     assert!(w.iter().all(|w| !table.cancel(w.as_ref())));
@@ -174,22 +180,31 @@ fn wake_counts_as_the_kernel_counts() {
     for w in &w {
         wait(&table, &mem, A, 0, w).unwrap();
     }
-    assert_eq!(told(|f| table.wake(A, 0, MATCH_ANY, f)), (Ok(1), vec![0]));
     assert_eq!(
-        told(|f| table.wake(A, u32::MAX, MATCH_ANY, f)),
+        told(|f| table.wake(&mem, A, 0, MATCH_ANY, f)),
+        (Ok(1), vec![0])
+    );
+    assert_eq!(
+        told(|f| table.wake(&mem, A, u32::MAX, MATCH_ANY, f)),
         (Ok(1), vec![1])
     );
-    assert_eq!(table.wake(A, 1, 0, |_| ()), Err(Errno::EINVAL));
-    assert_eq!(table.wake(A + 2, 1, MATCH_ANY, |_| ()), Err(Errno::EINVAL));
+    assert_eq!(table.wake(&mem, A, 1, 0, |_| ()), Err(Errno::EINVAL));
     assert_eq!(
-        told(|f| table.wake(A, i32::MAX as u32, MATCH_ANY, f)),
+        table.wake(&mem, A + 2, 1, MATCH_ANY, |_| ()),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        told(|f| table.wake(&mem, A, i32::MAX as u32, MATCH_ANY, f)),
         (Ok(2), vec![2, 3])
     );
 }
 
 #[test]
 fn wake_of_an_unmapped_address_finds_nobody() {
-    assert_eq!(Small::new().wake(0x7000, 1, MATCH_ANY, |_| ()), Ok(0));
+    assert_eq!(
+        Small::new().wake(&Words::default(), 0x7000, 1, MATCH_ANY, |_| ()),
+        Ok(0)
+    );
 }
 
 #[test]
@@ -198,9 +213,9 @@ fn bitsets_select() {
     for (w, bits) in w.iter().zip([1, 2, 3]) {
         wait_bits(&table, &mem, A, 0, bits, w).unwrap();
     }
-    assert_eq!(told(|f| table.wake(A, 9, 4, f)), (Ok(0), vec![]));
-    assert_eq!(told(|f| table.wake(A, 9, 2, f)), (Ok(2), vec![1, 2]));
-    assert_eq!(told(|f| table.wake(A, 9, 1, f)), (Ok(1), vec![0]));
+    assert_eq!(told(|f| table.wake(&mem, A, 9, 4, f)), (Ok(0), vec![]));
+    assert_eq!(told(|f| table.wake(&mem, A, 9, 2, f)), (Ok(2), vec![1, 2]));
+    assert_eq!(told(|f| table.wake(&mem, A, 9, 1, f)), (Ok(1), vec![0]));
 }
 
 #[test]
@@ -214,7 +229,10 @@ fn cancel_from_every_place_of_a_queue() {
         assert!(!table.cancel(w[gone].as_ref()));
         wait(&table, &mem, A, 0, &w[3]).unwrap();
         let left: Vec<usize> = (0..4).filter(|&i| i != gone).collect();
-        assert_eq!(told(|f| table.wake(A, 9, MATCH_ANY, f)), (Ok(3), left));
+        assert_eq!(
+            told(|f| table.wake(&mem, A, 9, MATCH_ANY, f)),
+            (Ok(3), left)
+        );
     }
 }
 
@@ -222,10 +240,10 @@ fn cancel_from_every_place_of_a_queue() {
 fn a_waiter_can_wait_again() {
     let (table, mem, w) = (Small::new(), Words::with(&[(A, 0), (B, 0)]), waiters(1));
     wait(&table, &mem, A, 0, &w[0]).unwrap();
-    assert_eq!(table.wake(A, 1, MATCH_ANY, |_| ()), Ok(1));
+    assert_eq!(table.wake(&mem, A, 1, MATCH_ANY, |_| ()), Ok(1));
     assert!(!table.cancel(w[0].as_ref()));
     wait(&table, &mem, B, 0, &w[0]).unwrap();
-    assert_eq!(table.wake(A, 1, MATCH_ANY, |_| ()), Ok(0));
+    assert_eq!(table.wake(&mem, A, 1, MATCH_ANY, |_| ()), Ok(0));
     assert!(table.cancel(w[0].as_ref()));
 }
 
@@ -239,8 +257,8 @@ fn a_wake_may_call_into_the_table() {
     wait(&table, &mem, A, 0, &w[0]).unwrap();
     wait(&table, &mem, B, 0, &w[1]).unwrap();
     let mut inner = 0;
-    let outer = table.wake(A, 1, MATCH_ANY, |_| {
-        inner = table.wake(B, 1, MATCH_ANY, |_| ()).unwrap();
+    let outer = table.wake(&mem, A, 1, MATCH_ANY, |_| {
+        inner = table.wake(&mem, B, 1, MATCH_ANY, |_| ()).unwrap();
     });
     assert_eq!((outer, inner), (Ok(1), 1));
 }
@@ -264,7 +282,7 @@ fn requeue_wakes_moves_and_counts_both() {
     assert_eq!(w[1].address(), B);
     assert!(table.cancel(w[2].as_ref()), "cancel follows the requeue");
     assert_eq!(
-        told(|f| table.wake(B, 9, MATCH_ANY, f)),
+        told(|f| table.wake(&mem, B, 9, MATCH_ANY, f)),
         (Ok(2), vec![5, 1])
     );
     assert_eq!(
@@ -272,7 +290,7 @@ fn requeue_wakes_moves_and_counts_both() {
         (Ok(2), vec![])
     );
     assert_eq!(
-        told(|f| table.wake(B, 9, MATCH_ANY, f)),
+        told(|f| table.wake(&mem, B, 9, MATCH_ANY, f)),
         (Ok(2), vec![3, 4])
     );
 }
@@ -295,8 +313,14 @@ fn requeue_within_a_bucket_and_onto_itself() {
         told(|f| table.requeue(&mem, A, B, 0, 1, None, f)),
         (Ok(1), vec![])
     );
-    assert_eq!(told(|f| table.wake(B, 9, MATCH_ANY, f)), (Ok(1), vec![1]));
-    assert_eq!(told(|f| table.wake(A, 9, MATCH_ANY, f)), (Ok(1), vec![2]));
+    assert_eq!(
+        told(|f| table.wake(&mem, B, 9, MATCH_ANY, f)),
+        (Ok(1), vec![1])
+    );
+    assert_eq!(
+        told(|f| table.wake(&mem, A, 9, MATCH_ANY, f)),
+        (Ok(1), vec![2])
+    );
 }
 
 #[test]
@@ -332,9 +356,15 @@ fn reset_forgets_waiters() {
     wait(&table, &mem, A, 0, &w[0]).unwrap();
     // SAFETY: one thread; waiter 0 is not used again.
     unsafe { table.reset() };
-    assert_eq!(told(|f| table.wake(A, 9, MATCH_ANY, f)), (Ok(0), vec![]));
+    assert_eq!(
+        told(|f| table.wake(&mem, A, 9, MATCH_ANY, f)),
+        (Ok(0), vec![])
+    );
     wait(&table, &mem, A, 0, &w[1]).unwrap();
-    assert_eq!(told(|f| table.wake(A, 9, MATCH_ANY, f)), (Ok(1), vec![1]));
+    assert_eq!(
+        told(|f| table.wake(&mem, A, 9, MATCH_ANY, f)),
+        (Ok(1), vec![1])
+    );
 }
 
 #[test]
@@ -352,7 +382,7 @@ fn the_process_table_lies_in_bss() {
     let inode = line.and_then(|line| line.split_whitespace().nth(4));
     assert_eq!(inode, Some("0"));
     assert_eq!(size_of_val(&TABLE), BUCKETS * 32 + 96);
-    assert_eq!(TABLE.wake(A, 1, MATCH_ANY, |_| ()), Ok(0));
+    assert_eq!(TABLE.wake(&Direct::Private, A, 1, MATCH_ANY, |_| ()), Ok(0));
 }
 
 /// `FUTEX_OP` of linux/futex.h.
@@ -445,9 +475,9 @@ fn wake_op_refuses_unknown_codes() {
 fn direct_memory_is_this_process() {
     let word = std::sync::atomic::AtomicU32::new(3);
     let addr = word.as_ptr() as usize;
-    assert_eq!(Direct.load(addr), Ok(3));
-    assert_eq!(Direct.compare_exchange(addr, 4, 9), Ok(3));
-    assert_eq!(Direct.compare_exchange(addr, 3, 12), Ok(3));
+    assert_eq!(Direct::Private.load(addr), Ok(3));
+    assert_eq!(Direct::Private.compare_exchange(addr, 4, 9), Ok(3));
+    assert_eq!(Direct::Private.compare_exchange(addr, 3, 12), Ok(3));
     for (op, arg, before) in [
         (AtomicOp::Xor, 5, 12),
         (AtomicOp::Add, u32::MAX, 9),
@@ -455,13 +485,17 @@ fn direct_memory_is_this_process() {
         (AtomicOp::AndNot, 1, 11),
         (AtomicOp::Set, 6, 10),
     ] {
-        assert_eq!(Direct.fetch_op(addr, op, arg), Ok(before), "{op:?}");
+        assert_eq!(
+            Direct::Private.fetch_op(addr, op, arg),
+            Ok(before),
+            "{op:?}"
+        );
     }
     assert_eq!(word.into_inner(), 6);
     let pointers = [0x1234_5678_9abcusize, 0];
     let at = pointers.as_ptr() as usize;
-    assert_eq!(Direct.load_pointer(at), Ok(pointers[0]));
-    assert_eq!(Direct.load_pointer(at + 2), Ok(pointers[0] >> 16));
+    assert_eq!(Direct::Private.load_pointer(at), Ok(pointers[0]));
+    assert_eq!(Direct::Private.load_pointer(at + 2), Ok(pointers[0] >> 16));
 }
 
 #[test]
@@ -474,7 +508,10 @@ fn checked_memory_needs_no_handler() {
     assert_eq!(word.into_inner(), 5);
     let pointers = [0x1234_5678_9abcusize, 0];
     let at = pointers.as_ptr() as usize;
-    assert_eq!(Checked.load_pointer(at + 2), Direct.load_pointer(at + 2));
+    assert_eq!(
+        Checked.load_pointer(at + 2),
+        Direct::Private.load_pointer(at + 2)
+    );
     for bad in [0, 0x1_0000, usize::MAX - 3] {
         assert_eq!(Checked.load(bad), Err(Errno::EFAULT));
     }

@@ -7,6 +7,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32 as PlainU32, Ordering};
 use core::sync::atomic::{AtomicUsize as PlainUsize, Ordering::Relaxed};
 
+use super::memory::address_of;
 use super::sync::{AtomicU32, AtomicUsize, relax};
 
 /// What a wait is for; which operations may end it.
@@ -84,6 +85,10 @@ impl Waiter {
 
     /// The word waited on; after a requeue the second one.
     pub fn address(&self) -> usize {
+        address_of(self.key())
+    }
+
+    pub(super) fn key(&self) -> usize {
         self.key.load(Relaxed)
     }
 

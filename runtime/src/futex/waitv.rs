@@ -4,7 +4,7 @@
 use core::pin::Pin;
 
 use super::memory::Memory;
-use super::table::{Ended, MATCH_ANY, Table, check_address};
+use super::table::{Ended, MATCH_ANY, Table};
 use super::waiter::Waiter;
 use crate::errno::Errno;
 
@@ -45,7 +45,7 @@ impl<const N: usize> Table<N> {
     /// Queues one of `waiters` on each word of `entries`, which all have to be
     /// as expected. `Ok(None)`: the caller parks, and ends the wait with
     /// [`cancel_all`](Self::cancel_all). `Ok(Some(i))`: entry `i` was woken
-    /// before all were queued, and the wait is over.
+    /// before all were queued, and the wait is over. `mem` tells whose futex an entry is.
     ///
     /// The waiters of one wait have one owner, whom several wakers may mention
     /// before it runs. 128 of them are some 9 KiB, much for a guest's stack.
@@ -58,9 +58,9 @@ impl<const N: usize> Table<N> {
     ///
     /// # Safety
     /// As for [`enqueue`](Self::enqueue), for each waiter.
-    pub unsafe fn enqueue_all(
+    pub unsafe fn enqueue_all<'m, M: Memory + 'm>(
         &self,
-        mem: &impl Memory,
+        mem: impl Fn(&WaitEntry) -> &'m M,
         entries: &[WaitEntry],
         waiters: Pin<&[Waiter]>,
     ) -> Result<Option<usize>, Errno> {
@@ -69,14 +69,15 @@ impl<const N: usize> Table<N> {
         }
         entries.iter().try_for_each(WaitEntry::check)?;
         // As the kernel does, before it looks at any word.
-        let mut addresses = entries.iter().map(|entry| entry.uaddr as usize);
-        addresses.try_for_each(check_address)?;
+        for entry in entries {
+            mem(entry).key(entry.uaddr as usize)?;
+        }
         for (entry, waiter) in entries.iter().zip(waiters.get_ref()) {
             let (addr, expected) = (entry.uaddr as usize, entry.val as u32);
             // SAFETY: the elements of a slice stay in place if the slice does.
             let waiter = unsafe { Pin::new_unchecked(waiter) };
             // SAFETY: the caller's promise.
-            let queued = unsafe { self.enqueue(mem, addr, expected, MATCH_ANY, waiter) };
+            let queued = unsafe { self.enqueue(mem(entry), addr, expected, MATCH_ANY, waiter) };
             if let Err(error) = queued {
                 // A wake that was taken must be told of, rather than the error.
                 return self.cancel_all(waiters).map(Some).ok_or(error);

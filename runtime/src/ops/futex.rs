@@ -88,6 +88,11 @@ fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
         // Refused, but that is for the kernel to say.
         return Outcome::Native;
     }
+    let mem = if op as i32 & libc::FUTEX_PRIVATE_FLAG != 0 {
+        Direct::Private
+    } else {
+        Direct::Shared
+    };
     let on_hub = matches!(caller, Caller::Guest(_)) || parking::on_hub();
     // Somebody was woken who is not to come too late.
     let mut urgent = false;
@@ -111,12 +116,12 @@ fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
             if let Caller::Guest(guest) = caller {
                 guest.overtaken.waits(address, value);
             }
-            return Outcome::Done(wait(caller, family, address, value, bitset, deadline));
+            return Outcome::Done(wait(caller, family, mem, address, value, bitset, deadline));
         }
-        libc::FUTEX_WAKE => wake_here_and_there(a, MATCH_ANY, wake),
-        libc::FUTEX_WAKE_BITSET => wake_here_and_there(a, value3 as u32, wake),
+        libc::FUTEX_WAKE => wake_here_and_there(mem, a, MATCH_ANY, wake),
+        libc::FUTEX_WAKE_BITSET => wake_here_and_there(mem, a, value3 as u32, wake),
         libc::FUTEX_REQUEUE => TABLE.requeue(
-            &Direct,
+            &mem,
             address,
             address2 as usize,
             value,
@@ -125,7 +130,7 @@ fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
             wake,
         ),
         libc::FUTEX_CMP_REQUEUE => TABLE.requeue(
-            &Direct,
+            &mem,
             address,
             address2 as usize,
             value,
@@ -134,7 +139,7 @@ fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
             wake,
         ),
         libc::FUTEX_WAKE_OP => TABLE.wake_op(
-            &Direct,
+            &mem,
             address,
             address2 as usize,
             value,
@@ -152,13 +157,13 @@ fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
                 Ok(deadline) => deadline,
                 Err(e) => return Outcome::Done(e),
             };
-            return Outcome::Done(lock_pi(caller, address, deadline));
+            return Outcome::Done(lock_pi(caller, mem, address, deadline));
         }
         libc::FUTEX_TRYLOCK_PI => TABLE
-            .trylock_pi(&Direct, address, tid_of(caller), alive)
+            .trylock_pi(&mem, address, tid_of(caller), alive)
             .map(|()| 0),
         libc::FUTEX_UNLOCK_PI => TABLE
-            .unlock_pi(&Direct, address, tid_of(caller), wake)
+            .unlock_pi(&mem, address, tid_of(caller), wake)
             .map(|()| 0),
         libc::FUTEX_WAIT_REQUEUE_PI => {
             let deadline = match deadline(libc::FUTEX_WAIT_BITSET, op, timeout) {
@@ -167,6 +172,7 @@ fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
             };
             return Outcome::Done(wait_requeue_pi(
                 caller,
+                mem,
                 address,
                 value,
                 address2 as usize,
@@ -174,7 +180,7 @@ fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
             ));
         }
         libc::FUTEX_CMP_REQUEUE_PI => TABLE.cmp_requeue_pi(
-            &Direct,
+            &mem,
             address,
             address2 as usize,
             value,
@@ -228,9 +234,14 @@ fn takes_clock(command: i32) -> bool {
 
 /// A wake of the table's waiters and, where kernel threads of the program were
 /// there before the hub, of those that went to sleep in the kernel before it.
-fn wake_here_and_there(a: [u64; 6], bitset: u32, wake: impl FnMut(*mut ())) -> Result<u32, Errno> {
+fn wake_here_and_there(
+    mem: Direct,
+    a: [u64; 6],
+    bitset: u32,
+    wake: impl FnMut(*mut ()),
+) -> Result<u32, Errno> {
     let count = a[2] as u32;
-    let woken = TABLE.wake(a[0] as usize, count, bitset, wake)?;
+    let woken = TABLE.wake(&mem, a[0] as usize, count, bitset, wake)?;
     if !hub().has_foreign() || woken >= count {
         return Ok(woken);
     }
@@ -321,6 +332,7 @@ fn sleep(
 fn wait(
     caller: Caller,
     family: Family,
+    mem: Direct,
     address: usize,
     value: u32,
     bitset: u32,
@@ -328,7 +340,7 @@ fn wait(
 ) -> i64 {
     let slept = sleep(caller, deadline, |waiter| {
         // SAFETY: pinned by `sleep`, which cancels it before it goes.
-        unsafe { TABLE.enqueue(&Direct, address, value, bitset, waiter) }.map(|()| true)
+        unsafe { TABLE.enqueue(&mem, address, value, bitset, waiter) }.map(|()| true)
     });
     match slept {
         Ok(None) => 0,
@@ -340,11 +352,11 @@ fn wait(
 
 /// An interrupted wait for a PI lock is always taken up again (signal(7)); its
 /// time-out is absolute, so it starts over.
-fn lock_pi(caller: Caller, address: usize, deadline: Option<Deadline>) -> i64 {
+fn lock_pi(caller: Caller, mem: Direct, address: usize, deadline: Option<Deadline>) -> i64 {
     loop {
         let slept = sleep(caller, deadline, |waiter| {
             // SAFETY: pinned by `sleep`, which cancels it before it goes.
-            let locked = unsafe { TABLE.lock_pi(&Direct, address, tid_of(caller), alive, waiter) };
+            let locked = unsafe { TABLE.lock_pi(&mem, address, tid_of(caller), alive, waiter) };
             locked.map(|lock| lock == PiLock::Queued)
         });
         return match slept {
@@ -359,6 +371,7 @@ fn lock_pi(caller: Caller, address: usize, deadline: Option<Deadline>) -> i64 {
 
 fn wait_requeue_pi(
     caller: Caller,
+    mem: Direct,
     address: usize,
     value: u32,
     target: usize,
@@ -366,7 +379,7 @@ fn wait_requeue_pi(
 ) -> i64 {
     let slept = sleep(caller, deadline, |waiter| {
         // SAFETY: pinned by `sleep`, which cancels it before it goes.
-        unsafe { TABLE.wait_requeue_pi(&Direct, address, value, target, tid_of(caller), waiter) }
+        unsafe { TABLE.wait_requeue_pi(&mem, address, value, target, tid_of(caller), waiter) }
             .map(|()| true)
     });
     match slept {
@@ -408,7 +421,7 @@ pub fn release_locks(guest: &Guest) {
         // A broken list ends the walk; the kernel is silent about it too.
         let _ = TABLE.exit_robust_list(&Shared, head, tid, wake);
     }
-    TABLE.exit_pi(&Direct, tid, wake);
+    TABLE.exit_pi(&Direct::Private, tid, wake);
 }
 
 /// A futex of several processes: the kernel's. A wait runs on the pool, so that
@@ -605,6 +618,15 @@ fn read_entries(array: u64, entries: &mut [WaitEntry]) -> Result<(), i64> {
     Ok(())
 }
 
+/// Where the word is.
+fn memory_of(entry: &WaitEntry) -> &'static Direct {
+    if entry.flags & WaitEntry::PRIVATE != 0 {
+        &Direct::Private
+    } else {
+        &Direct::Shared
+    }
+}
+
 /// Whether another process may wake the word.
 fn is_shared(entry: &WaitEntry) -> bool {
     entry.flags & WaitEntry::PRIVATE == 0 && super::memory::is_shared(entry.uaddr as usize)
@@ -620,7 +642,7 @@ fn wait_for_any(
     // SAFETY: `cancel_all` below ends every wait before the waiters may move.
     let pinned = unsafe { Pin::new_unchecked(waiters) };
     // SAFETY: as above.
-    match unsafe { TABLE.enqueue_all(&Direct, entries, pinned) } {
+    match unsafe { TABLE.enqueue_all(memory_of, entries, pinned) } {
         Err(e) => e.to_ret(),
         Ok(Some(index)) => index as i64,
         Ok(None) => {
