@@ -1,5 +1,7 @@
 // FUTEX_LOCK_PI, TRYLOCK_PI, UNLOCK_PI: the word holds the owner's id, deadlock and ownership errors.
 #include "futex.h"
+#include <signal.h>
+#include <sys/wait.h>
 
 static uint32_t word;
 static int inside;
@@ -28,8 +30,22 @@ static void *finds_locked(void *unused)
 	return NULL;
 }
 
+/* The word names a holder that is none: a process that has no part in it, or nobody at all. */
+static void held_by(uint32_t holder, int error)
+{
+	struct timespec until = in_ms(CLOCK_REALTIME, 30);
+	uint32_t held = holder;
+	FAILS(futex(&held, FUTEX_TRYLOCK_PI_PRIVATE, 0, NULL, NULL, 0), error);
+	held = holder;
+	FAILS(futex(&held, FUTEX_LOCK_PI_PRIVATE, 0, &until, NULL, 0), error);
+}
+
 int main(void)
 {
+	pid_t child = fork();
+	if (child == 0)
+		for (;;)
+			pause();
 	pthread_t threads[8];
 	for (int i = 0; i < 8; i++)
 		threads[i] = start(contends, NULL);
@@ -46,6 +62,10 @@ int main(void)
 	FAILS(syscall(SYS_futex, (char *)pair + 1, FUTEX_UNLOCK_PI_PRIVATE), EPERM);
 	FAILS(syscall(SYS_futex, (char *)pair + 1, FUTEX_LOCK_PI_PRIVATE, 0, NULL), EINVAL);
 	FAILS(syscall(SYS_futex, NULL, FUTEX_UNLOCK_PI_PRIVATE), EFAULT);
+	held_by((uint32_t)child, EPERM);
+	IS(kill(child, SIGKILL), 0);
+	IS(waitpid(child, NULL, 0), child);
+	held_by((uint32_t)child, ESRCH);
 	puts("errors");
 	return 0;
 }

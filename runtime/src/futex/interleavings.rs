@@ -278,7 +278,7 @@ fn a_pi_lock_is_taken_or_handed_over() {
                 unsafe {
                     world
                         .table
-                        .lock_pi(&*world, A, 11, |_| true, guest.waiter())
+                        .lock_pi(&*world, A, 11, |_| Ok(()), guest.waiter())
                 }
             }
         });
@@ -299,7 +299,10 @@ fn a_pi_wait_for_a_dying_holder_ends() {
         let locking = thread::spawn({
             let (world, guest) = (world.clone(), guest.clone());
             move || {
-                let alive = |_| world.words[1].load(loom::sync::atomic::Ordering::Relaxed) == 1;
+                let alive = |_| match world.words[1].load(loom::sync::atomic::Ordering::Relaxed) {
+                    0 => Err(Errno::ESRCH),
+                    _ => Ok(()),
+                };
                 // SAFETY: as in `Guest::wait`.
                 unsafe { world.table.lock_pi(&*world, A, 11, alive, guest.waiter()) }
             }

@@ -210,7 +210,7 @@ proptest! {
                     table.cancel(nodes[slot].as_ref());
                     // SAFETY: not queued, and boxed until the end.
                     let outcome = unsafe {
-                        table.lock_pi(&mem, WORD, tid(slot), |_| true, nodes[slot].as_ref())
+                        table.lock_pi(&mem, WORD, tid(slot), |_| Ok(()), nodes[slot].as_ref())
                     };
                     match holder {
                         None => {

@@ -49,7 +49,7 @@ fn claim(
     key: usize,
     tid: u32,
     expect_waiters: bool,
-    alive: &mut impl FnMut(u32) -> bool,
+    alive: &mut impl FnMut(u32) -> Result<(), Errno>,
 ) -> Result<Claim, Errno> {
     let addr = address_of(key);
     loop {
@@ -78,12 +78,12 @@ fn claim(
         if holder == 0 {
             return Ok(Claim::Acquired);
         }
-        if alive(holder) {
+        let Err(error) = alive(holder) else {
             return Ok(Claim::Held(holder));
-        }
+        };
         // A holder with a robust list changes the word while it dies.
         if mem.load(addr)? == new {
-            return Err(Errno::ESRCH);
+            return Err(error);
         }
     }
 }
@@ -109,16 +109,17 @@ impl Queue<'_> {
 }
 
 impl<const N: usize> Table<N> {
-    /// `FUTEX_LOCK_PI` and `FUTEX_LOCK_PI2` for thread `tid`. `alive` tells
-    /// whether a thread id belongs to a living thread; it runs under a bucket's
-    /// lock and must not call into the table.
+    /// `FUTEX_LOCK_PI` and `FUTEX_LOCK_PI2` for thread `tid`. `alive` refuses a
+    /// thread id that belongs to no living thread (`ESRCH`) or to another
+    /// process's (`EPERM`); it runs under a bucket's lock and must not call into
+    /// the table.
     ///
     /// If queued, the caller parks and ends the wait with
     /// [`cancel`](Self::cancel): false means that it holds the futex, true that
     /// the timeout or signal won.
     ///
     /// # Errors
-    /// `EDEADLK` if `tid` holds the futex, `ESRCH` if its holder is not alive,
+    /// `EDEADLK` if `tid` holds the futex, what `alive` says of its holder,
     /// `EINVAL` if others wait there without PI or the word contradicts who
     /// holds it, or is misaligned; `EFAULT`.
     ///
@@ -129,7 +130,7 @@ impl<const N: usize> Table<N> {
         mem: &impl Memory,
         addr: usize,
         tid: u32,
-        mut alive: impl FnMut(u32) -> bool,
+        mut alive: impl FnMut(u32) -> Result<(), Errno>,
         waiter: Pin<&Waiter>,
     ) -> Result<PiLock, Errno> {
         let key = mem.key(addr)?;
@@ -161,13 +162,13 @@ impl<const N: usize> Table<N> {
         mem: &impl Memory,
         addr: usize,
         tid: u32,
-        mut alive: impl FnMut(u32) -> bool,
+        mut alive: impl FnMut(u32) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let key = mem.key(addr)?;
         let value = mem.load(addr)?;
         let queue = self.bucket(key).lock();
         let holder = value & FUTEX_TID_MASK;
-        if holder != 0 && holder != tid && queue.first_of(key).is_none() && alive(holder) {
+        if holder != 0 && holder != tid && queue.first_of(key).is_none() && alive(holder).is_ok() {
             return Err(Errno::EAGAIN);
         }
         match claim(mem, &queue, key, tid, false, &mut alive)? {
@@ -351,7 +352,7 @@ impl<const N: usize> Table<N> {
         nwake: u32,
         nrequeue: u32,
         compare: u32,
-        mut alive: impl FnMut(u32) -> bool,
+        mut alive: impl FnMut(u32) -> Result<(), Errno>,
         wake: impl FnMut(*mut ()),
     ) -> Result<u32, Errno> {
         if nwake != 1 || (nrequeue as i32) < 0 || addr == addr2 {
@@ -394,7 +395,7 @@ impl<const N: usize> Table<N> {
         to: Option<&Queue<'_>>,
         (key, key2): (usize, usize),
         nrequeue: u32,
-        alive: &mut impl FnMut(u32) -> bool,
+        alive: &mut impl FnMut(u32) -> Result<(), Errno>,
         woken: &mut Woken,
     ) -> Result<u32, Errno> {
         let fits = |waiter: &Waiter| {

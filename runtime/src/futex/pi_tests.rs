@@ -10,8 +10,8 @@ const A: usize = 0x1000;
 const B: usize = 0x2004;
 const C: usize = 0x3008;
 
-fn everybody(_: u32) -> bool {
-    true
+fn everybody(_: u32) -> Result<(), Errno> {
+    Ok(())
 }
 
 fn lock<const N: usize>(
@@ -103,9 +103,12 @@ fn lock_errors_are_the_kernels() {
         Err(Errno::EDEADLK)
     );
     assert_eq!(table.trylock_pi(&mem, A, 11, everybody), Err(Errno::EAGAIN));
-    assert_eq!(table.trylock_pi(&mem, A, 11, |_| false), Err(Errno::ESRCH));
+    assert_eq!(
+        table.trylock_pi(&mem, A, 11, |_| Err(Errno::EPERM)),
+        Err(Errno::EPERM)
+    );
     // SAFETY: refused, so not queued.
-    let refused = unsafe { table.lock_pi(&mem, A, 11, |tid| tid != 10, w[0].as_ref()) };
+    let refused = unsafe { table.lock_pi(&mem, A, 11, |_| Err(Errno::ESRCH), w[0].as_ref()) };
     assert_eq!(refused, Err(Errno::ESRCH));
     assert_eq!(table.unlock_pi(&mem, A, 11, |_| ()), Err(Errno::EPERM));
     mem.set(A + 2, 11);
@@ -138,7 +141,7 @@ fn a_holder_that_dies_while_asked_for_is_asked_again() {
     let (table, mem, w) = (Small::new(), Words::with(&[(A, 10)]), waiters(1));
     let dies = |_| {
         mem.set(A, FUTEX_WAITERS | FUTEX_OWNER_DIED);
-        false
+        Err(Errno::ESRCH)
     };
     // SAFETY: acquired, so not queued.
     let locked = unsafe { table.lock_pi(&mem, A, 11, dies, w[0].as_ref()) };

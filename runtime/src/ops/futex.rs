@@ -402,13 +402,23 @@ fn tid_of(caller: Caller) -> u32 {
     }
 }
 
-/// Whether a thread id belongs to a living thread of this process.
-fn alive(tid: u32) -> bool {
+/// Whether a thread id belongs to a living thread of this process, which alone can hold a lock.
+fn alive(tid: u32) -> Result<(), Errno> {
     if let Some(guest) = hub().find(tid as i32) {
-        return guest.state.get() != State::Dead;
+        return match guest.state.get() {
+            State::Dead => Err(Errno::ESRCH),
+            _ => Ok(()),
+        };
     }
+    let tid = tid as u64;
     // SAFETY: signal 0 only asks.
-    unsafe { arch::syscall3(libc::SYS_tgkill, hub().pid.get() as u64, tid as u64, 0) == 0 }
+    unsafe {
+        if arch::syscall3(libc::SYS_tgkill, hub().pid.get() as u64, tid, 0) == 0 {
+            return Ok(());
+        }
+        let gone = arch::syscall2(libc::SYS_tkill, tid, 0) == err(libc::ESRCH);
+        Err(if gone { Errno::ESRCH } else { Errno::EPERM })
+    }
 }
 
 /// What a guest's end does to the locks it holds: robust ones are marked, and the
