@@ -739,7 +739,6 @@ fn operation(op: Op) -> Operation {
         | Op::Setresgid
         | Op::Setfsuid
         | Op::Setfsgid
-        | Op::Capset
         | Op::Seccomp
         | Op::Setns
         | Op::LandlockRestrictSelf
@@ -767,6 +766,7 @@ fn operation(op: Op) -> Operation {
         Op::Kcmp => identity::kcmp,
         Op::Setpgid | Op::PidfdOpen => identity::leader_only,
         Op::Capget => identity::capget,
+        Op::Capset => identity::capset,
         Op::Mmap => memory::mmap,
         Op::Mprotect => memory::mprotect,
         Op::Munmap => memory::munmap,

@@ -5,9 +5,9 @@
 //! thread: so the id is put in its place.
 #![allow(unsafe_code)]
 
-use super::{Call, Outcome};
+use super::{Call, Outcome, thread};
 use crate::arch;
-use crate::raw::err;
+use crate::raw::{self, err};
 
 /// Whether an id is that of a guest which the kernel does not know.
 fn is_guest(c: &Call<'_>, id: u64) -> bool {
@@ -61,26 +61,68 @@ pub unsafe fn leader_only(c: &mut Call<'_>) -> Outcome {
     }
 }
 
+/// The header of capget(2) and capset(2): a version, and a thread's id.
+type Header = [u32; 2];
+
+/// The header that the call names; `None` where the kernel would find a bad address.
+fn header(c: &Call<'_>) -> Option<Header> {
+    // SAFETY: the program's own pointer, which the kernel would read.
+    unsafe { raw::get(c.a[0]) }.ok()
+}
+
+/// Makes the call by `make` with a header of ours about thread `id`.
+fn with_header(
+    c: &mut Call<'_>,
+    theirs: Header,
+    id: u32,
+    make: impl FnOnce(&mut Call<'_>) -> Outcome,
+) -> Outcome {
+    let [version, _] = theirs;
+    let mut ours = [version, id];
+    let to = c.a[0];
+    c.a[0] = ours.as_mut_ptr() as u64;
+    let outcome = make(c);
+    // For a version that it does not know the kernel writes one it knows.
+    // SAFETY: the kernel may have written it.
+    let now = unsafe { ours.as_ptr().read_volatile() };
+    // SAFETY: the program's own pointer.
+    if now != version && unsafe { raw::put(to, now) }.is_err() {
+        return Outcome::Done(err(libc::EFAULT));
+    }
+    outcome
+}
+
 /// capget(2): every guest has the capabilities of the kernel thread.
 ///
 /// # Safety
 /// As [`first`].
 pub unsafe fn capget(c: &mut Call<'_>) -> Outcome {
-    let mut header = [0u32; 2];
-    // SAFETY: the program's own pointer, which the kernel would read.
-    let read = unsafe { arch::copy(header.as_mut_ptr().cast(), c.a[0] as *const u8, 8) };
-    if !read || !is_guest(c, header[1] as u64) {
-        return Outcome::Native;
+    match header(c) {
+        Some(theirs) if is_guest(c, theirs[1].into()) => with_header(c, theirs, 0, |c| {
+            // SAFETY: the guest's own call, with a header of ours.
+            Outcome::Done(unsafe { arch::syscall(c.frame.rax, c.a) })
+        }),
+        _ => Outcome::Native,
     }
-    header[1] = 0;
-    let mut a = c.a;
-    a[0] = header.as_mut_ptr() as u64;
-    // SAFETY: the guest's own call, with a header of ours.
-    let ret = unsafe { arch::syscall(c.frame.rax, a) };
-    // For a version that it does not know the kernel writes one it knows.
-    // SAFETY: the program's own pointer.
-    if ret != 0 && !unsafe { arch::copy(c.a[0] as *mut u8, header.as_ptr().cast(), 4) } {
-        return Outcome::Done(err(libc::EFAULT));
+}
+
+/// An id that is no thread's.
+const NOBODY: u32 = u32::MAX;
+
+/// capset(2): of the caller alone, whatever the kernel's id is of the thread it is on.
+///
+/// # Safety
+/// As [`first`].
+pub unsafe fn capset(c: &mut Call<'_>) -> Outcome {
+    let theirs = header(c);
+    let tid = c.guest.tid.get() as u32;
+    match theirs {
+        Some(theirs @ [_, id]) => {
+            let id = if id == 0 || id == tid { 0 } else { NOBODY };
+            // SAFETY: the guest's own call, with a header of ours.
+            with_header(c, theirs, id, |c| unsafe { thread::credentials(c) })
+        }
+        // SAFETY: the guest's own call.
+        None => unsafe { thread::credentials(c) },
     }
-    Outcome::Done(ret)
 }
