@@ -256,6 +256,7 @@ pub fn bury(hub: &'static Hub, guest: &'static Guest) {
         unsafe { set_word_of((*guest.ctx.get()).fs, 0) };
     }
     signal::forget(guest);
+    signal::disown(guest);
     hub.dismiss(guest);
     hub.slab.put(guest);
     if !clear.is_null() {

@@ -9,7 +9,7 @@ use io_uring::{opcode, types};
 
 use super::iov::Buffers;
 use super::wait::{Direction, Limit, Place, Ready, readiness, send_all, transfer};
-use super::{Call, Outcome, lock, net, offloaded, send, tty};
+use super::{Call, Outcome, lock, net, offloaded, owner, send, tty};
 use crate::arch::{syscall, syscall1, syscall3};
 use crate::hub::Hub;
 use crate::mounts;
@@ -472,7 +472,7 @@ pub unsafe fn dup2(c: &mut Call<'_>) -> Outcome {
 /// As [`read`].
 pub unsafe fn fcntl(c: &mut Call<'_>) -> Outcome {
     // SAFETY: the guest's own call.
-    if let Some(outcome) = unsafe { lock::record(c) } {
+    if let Some(outcome) = unsafe { lock::record(c).or_else(|| owner::fcntl(c)) } {
         return outcome;
     }
     if changes_flags(libc::SYS_fcntl, c.a) {
@@ -486,6 +486,10 @@ pub unsafe fn fcntl(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn ioctl(c: &mut Call<'_>) -> Outcome {
+    // SAFETY: the guest's own call.
+    if let Some(outcome) = unsafe { owner::ioctl(c) } {
+        return outcome;
+    }
     if changes_flags(libc::SYS_ioctl, c.a) {
         fds::table().flags_change();
     }

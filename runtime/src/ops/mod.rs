@@ -16,6 +16,7 @@ pub mod lock;
 pub mod memory;
 pub mod net;
 pub mod offloaded;
+pub mod owner;
 pub mod pages;
 pub mod poll;
 pub mod process;

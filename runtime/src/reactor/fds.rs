@@ -1,11 +1,12 @@
 //! What the reactor knows about each descriptor number of the program.
 //!
 //! # Synchronization
-//! The hub's kernel thread alone.
+//! The hub's kernel thread alone, but for `owner`, which the signal handler reads.
 #![allow(unsafe_code)]
 
 use core::cell::Cell;
 use core::ptr;
+use core::sync::atomic::{AtomicI32, Ordering};
 
 use crate::guest::{Guest, Reason};
 use crate::hub::Hub;
@@ -136,6 +137,8 @@ pub struct FdState {
     pub send_timeout: Cell<u64>,
     /// Guests that go on with this number, one of ours, after theirs was closed.
     users: Cell<u32>,
+    /// Whom its signals are for, in the words of [`IoOwner`](crate::signal::IoOwner).
+    owner: AtomicI32,
     waiters: Cell<*const FdWaiter>,
 }
 
@@ -209,6 +212,16 @@ impl FdState {
             self.flags_epoch.set(epoch);
         }
         self.synchronous.get()
+    }
+
+    /// Whom its signals are for.
+    pub fn owner(&self) -> i32 {
+        self.owner.load(Ordering::Acquire)
+    }
+
+    /// Sets it.
+    pub fn set_owner(&self, owner: i32) {
+        self.owner.store(owner, Ordering::Release);
     }
 
     /// Whether a read that brings less than was asked for leaves nothing behind. Not so
@@ -416,7 +429,8 @@ impl FdTable {
             && (state.armed.get()
                 || state.kind.get().is_some()
                 || state.options_epoch.get() != 0
-                || state.born.get() != 0)
+                || state.born.get() != 0
+                || state.owner() != 0)
         {
             state.armed.set(false);
             state.kind.set(None);
@@ -425,6 +439,7 @@ impl FdTable {
             state.options_epoch.set(0);
             state.born.set(0);
             state.urgent.set(false);
+            state.set_owner(0);
             state.generation.set(state.generation.get().wrapping_add(1));
         }
     }

@@ -4,7 +4,7 @@
 use super::action::{self, Disposition, disposition};
 use super::route;
 use super::thread::Arrived;
-use super::{Action, FAULTS, Info, always, bit, deliver, mask, timer};
+use super::{Action, FAULTS, Info, always, bit, deliver, io_owner, mask, timer};
 use crate::arch::{self, Ucontext, syscall0, syscall3};
 use crate::catch;
 use crate::control::on_signal;
@@ -227,7 +227,7 @@ fn arrived(hub: &Hub, info: &Info) -> Arrived {
             unsafe { processor::here().current.get().as_ref() }.map_or(0, |g| g.tid.get())
         }
         _ if info.code() == libc::SI_TIMER => timer::owner(info.pid()).unwrap_or(0),
-        _ => 0,
+        _ => io_owner::meant(hub, info),
     };
     Arrived { info: *info, guest }
 }

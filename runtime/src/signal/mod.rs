@@ -42,6 +42,7 @@ use crate::monitor::PREEMPT;
 mod action;
 mod arrival;
 mod deliver;
+mod io_owner;
 mod mask;
 mod queue;
 mod route;
@@ -56,6 +57,9 @@ pub use action::{
     reinstall, set_action, take_own_stack, view,
 };
 pub use deliver::{deliver, deliver_interrupted, handler_returned};
+pub use io_owner::{
+    F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, F_SETOWN_EX, IoOwner, disown, io_owner, set_io_owner,
+};
 pub use mask::{
     begin_exec, begin_mask, block_all, change, end_exec, end_mask, inherit, restore_kernel_mask,
     resync, show_kernel_mask_of, take_mask,
@@ -148,6 +152,11 @@ impl Info {
     /// si_pid, or the timer's id for SI_TIMER.
     pub fn pid(&self) -> i32 {
         self.0[2] as i32
+    }
+
+    /// si_fd of a descriptor's.
+    fn fd(&self) -> i32 {
+        self.0[3] as i32
     }
 
     /// si_overrun of a SI_TIMER: how often it expired besides.

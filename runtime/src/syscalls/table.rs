@@ -165,7 +165,7 @@ table! {
     69 msgsnd Queue Offloaded(Msgsnd) NoHandler "";
     70 msgrcv Queue Offloaded(Msgrcv) NoHandler "";
     71 msgctl Queue Native Uninterrupted "";
-    72 fcntl Os Virtual(Fcntl, parks) OnSaRestart "`F_GETLK`, `F_SETLK` and leases ask the server of a network file system.";
+    72 fcntl Os Virtual(Fcntl, parks) OnSaRestart "`F_GETLK`, `F_SETLK` and leases ask the server of a network file system. A thread that owns a descriptor (`F_SETOWN_EX`) is known by the number it was set for, not by duplicates of that.";
     73 flock File Offloaded(Flock) OnSaRestart "";
     74 fsync File Offloaded[Always] Uninterrupted "";
     75 fdatasync File Offloaded[Always] Uninterrupted "";
