@@ -764,6 +764,7 @@ fn operation(op: Op) -> Operation {
         | Op::ProcessVmReadv
         | Op::ProcessVmWritev => identity::first,
         Op::Kcmp => identity::kcmp,
+        Op::MigratePages | Op::MovePages => identity::pages,
         Op::Setpgid | Op::PidfdOpen => identity::leader_only,
         Op::Capget => identity::capget,
         Op::Capset => identity::capset,

@@ -69,6 +69,11 @@ static void all(int tid)
 	to = 66;
 	SAY("process_vm_writev", process_vm_writev(tid, &local, 1, &remote, 1, 0));
 	printf("wrote %d\n", from);
+	unsigned long nodes = 1;
+	SAY("migrate_pages", syscall(SYS_migrate_pages, tid, 8, &nodes, &nodes));
+	void *page = &go_on;
+	int node;
+	SAY("move_pages", syscall(SYS_move_pages, tid, 1, &page, NULL, &node, 0));
 	SAY("wait4", wait4(tid, NULL, 0, NULL));
 	SAY("setpgid", setpgid(tid, 0));
 	SAY("sched_getscheduler", sched_getscheduler(tid));

@@ -5,7 +5,7 @@
 //! thread: so the id is put in its place.
 #![allow(unsafe_code)]
 
-use super::{Call, Outcome, thread};
+use super::{Call, Outcome, offloaded, thread};
 use crate::arch;
 use crate::raw::{self, err};
 
@@ -46,6 +46,17 @@ pub unsafe fn first(c: &mut Call<'_>) -> Outcome {
 /// As [`first`].
 pub unsafe fn kcmp(c: &mut Call<'_>) -> Outcome {
     with_process(c, &[0, 1])
+}
+
+/// migrate_pages(2) and move_pages(2), whose first argument is an id too.
+///
+/// # Safety
+/// As [`first`].
+pub unsafe fn pages(c: &mut Call<'_>) -> Outcome {
+    if is_guest(c, c.a[0]) {
+        c.a[0] = c.hub.pid.get() as u64;
+    }
+    offloaded::hand_over(c)
 }
 
 /// setpgid(2) and pidfd_open(2): not for a thread that is not its process's first. (With

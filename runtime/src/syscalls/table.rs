@@ -351,7 +351,7 @@ table! {
     253 inotify_init File Native Uninterrupted "";
     254 inotify_add_watch File Offloaded[PathAt] Uninterrupted PATH;
     255 inotify_rm_watch File Native Uninterrupted "";
-    256 migrate_pages Sys Offloaded[Always] Uninterrupted "";
+    256 migrate_pages Sys Offloaded(MigratePages) Uninterrupted "";
     257 openat File Offloaded(Openat) OnSaRestart OPEN;
     258 mkdirat File Offloaded[PathAt] Uninterrupted PATH;
     259 mknodat File Offloaded[PathAt] Uninterrupted PATH;
@@ -374,7 +374,7 @@ table! {
     276 tee Os Virtual(Tee, parks) OnSaRestart "";
     277 sync_file_range File Offloaded[Always] Uninterrupted "";
     278 vmsplice Os Virtual(Vmsplice, parks) OnSaRestart "";
-    279 move_pages Sys Offloaded[Always] Uninterrupted "";
+    279 move_pages Sys Offloaded(MovePages) Uninterrupted "";
     280 utimensat File Offloaded[PathAt] Uninterrupted PATH;
     281 epoll_pwait Select Virtual(EpollPwait, parks) Never "";
     282 signalfd Signal Native Uninterrupted "";
@@ -443,7 +443,7 @@ table! {
     431 fsconfig File Offloaded[Always] Uninterrupted "";
     432 fsmount File Native Uninterrupted "";
     433 fspick File Offloaded[PathAt] Uninterrupted PATH;
-    434 pidfd_open Subprocess Virtual(PidfdOpen) Uninterrupted "With `PIDFD_THREAD`: `EINVAL` for a guest's tid.";
+    434 pidfd_open Subprocess Virtual(PidfdOpen) Uninterrupted "`EINVAL` for a guest's tid, also with `PIDFD_THREAD`, and where newer kernels say `ENOENT`.";
     435 clone3 Thread Virtual(Clone3) Always VFORK;
     436 close_range Os Virtual(CloseRange) Uninterrupted DUP;
     437 openat2 File Offloaded(Openat2) OnSaRestart OPEN;
