@@ -170,6 +170,8 @@ unsafe extern "C" fn wait(_: usize) {
             revents: 0,
         });
         while syscall3(libc::SYS_poll, set.as_mut_ptr() as u64, 2, u64::MAX) < 0 {}
+        // A list may lead anywhere.
+        signal::restore_kernel_mask(!signal::FAULTS);
         inherit(hub());
         syscall1(libc::SYS_exit_group, 0);
     }

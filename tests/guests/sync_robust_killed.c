@@ -1,8 +1,10 @@
 // A robust mutex between processes tells its next owner that a thread of the other process died.
 // guest: limit=60
 #include "guest.h"
+#include <linux/futex.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static pthread_mutex_t *mutex;
@@ -30,13 +32,25 @@ static void *sleeper(void *argument)
 	return argument;
 }
 
+/* Its locks lead to where nothing is. */
+static void *breaks_list(void *unused)
+{
+	static struct robust_list_head broken = { .list = { (struct robust_list *)16 } };
+	IS(syscall(SYS_set_robust_list, &broken, sizeof broken), 0);
+	return sleeper(unused);
+}
+
 static void child(enum ending ending)
 {
 	if (ending == INITIAL_KILLED) {
 		start(sleeper, NULL);
 		lock_and_wait((void *)(intptr_t)ending);
 	}
+	if (ending == KILLED)
+		start(breaks_list, NULL);
 	pthread_t thread = start(lock_and_wait, (void *)(intptr_t)ending);
+	if (ending == KILLED)
+		start(breaks_list, NULL);
 	sleep_ms(100);
 	switch (ending) {
 	case EXITS:

@@ -184,6 +184,9 @@ unsafe fn in_guest(hub: &Hub, guest: &Guest, signal: i32, info: &Info, uc: &mut 
 /// A signal on a thread of the pool, which lets nothing through but what ends its call
 /// (and its own faults).
 fn in_pool(signal: i32, info: &Info, uc: &mut Ucontext) {
+    if bit(signal) & FAULTS != 0 && info.code() > 0 && uc.fix_up() {
+        return;
+    }
     if signal != PREEMPT {
         action::give_up(signal);
         return;
