@@ -1,4 +1,4 @@
-// Which thread takes a signal of the process: main if it may, else one that lets it in, else who lets it in first.
+// Which thread takes a signal of the process: whom the sender names, else the oldest from the last one on, else who lets it in first.
 #include "guest.h"
 #include <sched.h>
 #include <semaphore.h>
@@ -48,12 +48,27 @@ static void run(struct thread *thread)
 		sleep_ms(20);
 }
 
-static void send_and_wait(void)
+static void send_to_and_wait(pid_t id)
 {
 	int before = atomic_load(&times);
-	IS(kill(getpid(), SIGUSR1), 0);
+	IS(kill(id, SIGUSR1), 0);
 	while (atomic_load(&times) == before)
 		sched_yield();
+	sleep_ms(2); /* its handler returns, and it waits again */
+}
+
+static void send_and_wait(void)
+{
+	send_to_and_wait(getpid());
+}
+
+static void queue_and_wait(pid_t id)
+{
+	int before = atomic_load(&times);
+	IS(sigqueue(id, SIGUSR1, (union sigval){ .sival_int = 0 }), 0);
+	while (atomic_load(&times) == before)
+		sched_yield();
+	sleep_ms(2);
 }
 
 int main(void)
@@ -79,15 +94,30 @@ int main(void)
 	run(&other);
 	for (int i = 0; i < 10; i++) {
 		send_and_wait();
-		CHECK(atomic_load(&by) == atomic_load(&open.tid) || atomic_load(&by) == atomic_load(&other.tid));
+		CHECK(atomic_load(&by) == atomic_load(&open.tid));
 	}
-	puts("two threads are open: by one of them");
+	puts("two threads are open: by the one that took the last");
+	send_to_and_wait(atomic_load(&other.tid));
+	printf("the younger one is named: by it %d\n", atomic_load(&by) == atomic_load(&other.tid));
+	send_to_and_wait(atomic_load(&closed.tid));
+	printf("one is named that blocks it: by the older one %d\n", atomic_load(&by) == atomic_load(&open.tid));
+	OK(pthread_sigmask(SIG_UNBLOCK, &set, NULL));
+	queue_and_wait(atomic_load(&other.tid));
+	printf("the younger one is named, main is open: by it %d\n", atomic_load(&by) == atomic_load(&other.tid));
+	run(&waiting);
+	send_and_wait();
+	printf("a thread waits for it, main is open: by main %d\n", atomic_load(&by) == 1);
+	OK(pthread_sigmask(SIG_BLOCK, &set, NULL));
+	send_to_and_wait(atomic_load(&waiting.tid));
+	printf("one is named that waits for it: by it %d\n", atomic_load(&by) == atomic_load(&waiting.tid));
+	sem_post(&go_on);
 	sem_post(&go_on);
 	sem_post(&go_on);
 	sem_post(&go_on);
 	join(open.thread);
 	join(closed.thread);
 	join(other.thread);
+	join(waiting.thread);
 	IS(kill(getpid(), SIGUSR1), 0);
 	sigset_t pending;
 	IS(sigpending(&pending), 0);
@@ -104,6 +134,6 @@ int main(void)
 	printf("a thread waits for it: %d\n", atomic_load(&by) == atomic_load(&waiting.tid));
 	sem_post(&go_on);
 	join(waiting.thread);
-	IS(atomic_load(&times), 15);
+	IS(atomic_load(&times), 20);
 	return 0;
 }

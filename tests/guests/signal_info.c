@@ -1,6 +1,7 @@
-// raise and pthread_sigqueue: order of real-time signals, values, SA_RESETHAND, SA_NODEFER, sigaction.
+// raise and pthread_sigqueue: order of real-time signals, values, what nobody may say, SA_RESETHAND, SA_NODEFER, sigaction.
 #include "guest.h"
 #include <signal.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 
 static int values[10];
@@ -43,8 +44,25 @@ static void once(int signal)
 	CHECK(now.sa_handler == SIG_DFL);
 }
 
+/* Nobody says that a signal comes from the kernel or from tgkill, except to itself. */
+static void pose(void)
+{
+	static const int codes[] = { SI_USER, SI_KERNEL, SI_TKILL };
+	pid_t process = getpid(), self = gettid();
+	for (size_t i = 0; i < COUNT(codes); i++) {
+		siginfo_t info = { .si_code = codes[i] };
+		IS(syscall(SYS_rt_tgsigqueueinfo, process, self, 0, &info), 0);
+		IS(syscall(SYS_rt_sigqueueinfo, self, 0, &info), 0);
+		if (self == process)
+			continue;
+		FAILS(syscall(SYS_rt_tgsigqueueinfo, process, process, SIGUSR1, &info), EPERM);
+		FAILS(syscall(SYS_rt_sigqueueinfo, process, SIGUSR1, &info), EPERM);
+	}
+}
+
 static void *body(void *unused)
 {
+	pose();
 	(void)unused;
 	sigset_t set;
 	sigemptyset(&set);

@@ -227,7 +227,9 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
         }
         libc::SYS_rt_sigaction => Some(ask(|hub| ops::signal::sigaction(hub, a))),
         libc::SYS_tkill | libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo => {
-            match ask(|hub| ops::signal::to_thread(hub, nr, a)) {
+            // SAFETY: no arguments.
+            let from = unsafe { arch::syscall0(libc::SYS_gettid) } as i32;
+            match ask(|hub| ops::signal::to_thread(hub, from, nr, a)) {
                 Outcome::Done(ret) => Some(ret),
                 _ => None,
             }

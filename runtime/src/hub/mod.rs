@@ -94,6 +94,8 @@ pub struct Hub {
     /// Until when it sleeps there (CLOCK_MONOTONIC, nanoseconds); 0 while nobody does.
     sleeps_until: Cell<u64>,
     all: Cell<*const Guest>,
+    /// The last one of that list.
+    oldest: Cell<*const Guest>,
     count: AtomicUsize,
     created: Cell<u64>,
     peak: Cell<usize>,
@@ -132,6 +134,7 @@ impl Hub {
             leader: AtomicPtr::new(ptr::null_mut()),
             sleeps_until: Cell::new(0),
             all: Cell::new(ptr::null()),
+            oldest: Cell::new(ptr::null()),
             count: AtomicUsize::new(0),
             created: Cell::new(0),
             peak: Cell::new(0),
@@ -378,8 +381,9 @@ impl Hub {
         guest.all_prev.set(ptr::null());
         guest.all_next.set(head);
         // SAFETY: enrolled guests are live records.
-        if let Some(head) = unsafe { head.as_ref() } {
-            head.all_prev.set(guest);
+        match unsafe { head.as_ref() } {
+            Some(head) => head.all_prev.set(guest),
+            None => self.oldest.set(guest),
         }
         self.all.set(guest);
         self.count.store(self.count() + 1, Ordering::Relaxed);
@@ -401,8 +405,9 @@ impl Hub {
                 Some(prev) => prev.all_next.set(next),
                 None => self.all.set(next),
             }
-            if let Some(next) = next.as_ref() {
-                next.all_prev.set(prev);
+            match next.as_ref() {
+                Some(next) => next.all_prev.set(prev),
+                None => self.oldest.set(prev),
             }
         }
         if ptr::eq(self.initial.get(), guest) {
@@ -423,6 +428,15 @@ impl Hub {
         })
     }
 
+    /// The guest that was created after `guest`, one of the list; after the newest, the oldest.
+    pub fn after(&self, guest: &Guest) -> &'static Guest {
+        // SAFETY: the list holds live records, and is not empty.
+        unsafe {
+            let newer = guest.all_prev.get().as_ref();
+            newer.unwrap_or_else(|| &*self.oldest.get())
+        }
+    }
+
     /// In a forked child: forgets every guest and everything they waited for. The kernel
     /// thread is the first processor, and the only one.
     pub fn reset_after_fork(&self) {
@@ -439,6 +453,7 @@ impl Hub {
         self.initial.set(ptr::null());
         // SAFETY: the only thread of the child; no reference is in use.
         unsafe { *self.timers.get() = Timers::new() };
+        self.oldest.set(ptr::null());
         let mut at = self.all.replace(ptr::null());
         // SAFETY: records of the parent's guests, copied by fork.
         while let Some(guest) = unsafe { at.as_ref() } {

@@ -5,7 +5,7 @@
 //! thread: so the id is put in its place.
 #![allow(unsafe_code)]
 
-use super::{Call, Outcome, offloaded, thread};
+use super::{Call, Outcome, offloaded, signal, thread};
 use crate::arch;
 use crate::raw::{self, err};
 
@@ -37,7 +37,9 @@ fn with_process(c: &Call<'_>, at: &[usize]) -> Outcome {
 /// # Safety
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn first(c: &mut Call<'_>) -> Outcome {
-    with_process(c, &[0])
+    let signals = [libc::SYS_kill, libc::SYS_rt_sigqueueinfo].contains(&(c.frame.rax as i64));
+    let sent = if signals { signal::to_process(c) } else { None };
+    sent.unwrap_or_else(|| with_process(c, &[0]))
 }
 
 /// kcmp(2), which names two.

@@ -1,7 +1,7 @@
 //! Signal calls: masks, actions, alternate stacks, sending to a thread, waiting.
 //!
-//! kill(2) and sigqueue(3) are not here: they name processes, and what comes to
-//! our own arrives through the kernel.
+//! kill(2) and sigqueue(3) name processes, and what comes to our own arrives through the
+//! kernel. Only where they name it by the id of a guest is that guest the first to be asked.
 #![allow(unsafe_code)]
 
 use super::{Call, Outcome, cpu_clock};
@@ -172,11 +172,7 @@ fn send(hub: &Hub, tid: i32, signal: i32, info: Option<Info>) -> Outcome {
     match target(hub, tid) {
         Target::Guest(_) if signal == 0 => Outcome::Done(0),
         Target::Guest(guest) => {
-            let info = info.unwrap_or_else(|| {
-                // SAFETY: no arguments.
-                let uid = unsafe { syscall0(libc::SYS_getuid) } as u32;
-                Info::of_sender(signal, libc::SI_TKILL, hub.pid.get(), uid)
-            });
+            let info = info.unwrap_or_else(|| of_caller(hub, signal, libc::SI_TKILL));
             Outcome::Done(signal::send(hub, guest, signal, &info))
         }
         Target::Ended => Outcome::Done(0),
@@ -189,7 +185,7 @@ fn send(hub: &Hub, tid: i32, signal: i32, info: Option<Info>) -> Outcome {
 /// # Safety
 /// As [`rt_sigaction`].
 pub unsafe fn tkill(c: &mut Call<'_>) -> Outcome {
-    to_thread(c.hub, libc::SYS_tkill, c.a)
+    to_thread(c.hub, c.guest.tid.get(), libc::SYS_tkill, c.a)
 }
 
 /// tgkill(2).
@@ -197,7 +193,41 @@ pub unsafe fn tkill(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`rt_sigaction`].
 pub unsafe fn tgkill(c: &mut Call<'_>) -> Outcome {
-    to_thread(c.hub, libc::SYS_tgkill, c.a)
+    to_thread(c.hub, c.guest.tid.get(), libc::SYS_tgkill, c.a)
+}
+
+/// kill(2) and rt_sigqueueinfo(2). `None`: only what id they name is to be seen to.
+pub(super) fn to_process(c: &Call<'_>) -> Option<Outcome> {
+    let [id, signal, ..] = c.a.map(|a| a as i32);
+    let mut info = None;
+    if c.frame.rax as i64 == libc::SYS_rt_sigqueueinfo {
+        let Some(given) = get::<Info>(c.a[2]) else {
+            return Some(done(libc::EFAULT));
+        };
+        if poses_as_kernel(&given, c.guest.tid.get(), id) {
+            return Some(done(libc::EPERM));
+        }
+        info = Some(given);
+    }
+    let guest = c.hub.find(id).filter(|guest| !guest.is_initial())?;
+    if !(1..=LAST).contains(&signal) {
+        return None;
+    }
+    let info = info.unwrap_or_else(|| of_caller(c.hub, signal, libc::SI_USER));
+    signal::send_to_process(c.hub, guest, signal, &info).map(Outcome::Done)
+}
+
+/// What comes with a signal of kill(2) or tgkill(2).
+fn of_caller(hub: &Hub, signal: i32, code: i32) -> Info {
+    // SAFETY: no arguments.
+    let uid = unsafe { syscall0(libc::SYS_getuid) } as u32;
+    Info::of_sender(signal, code, hub.pid.get(), uid)
+}
+
+/// Whether the thread `from` says to another that a signal comes from the kernel, or from
+/// tgkill(2), which nobody may.
+fn poses_as_kernel(info: &Info, from: i32, to: i32) -> bool {
+    from != to && (info.code() >= 0 || info.code() == libc::SI_TKILL)
 }
 
 /// rt_tgsigqueueinfo(2).
@@ -205,11 +235,11 @@ pub unsafe fn tgkill(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`rt_sigaction`].
 pub unsafe fn rt_tgsigqueueinfo(c: &mut Call<'_>) -> Outcome {
-    to_thread(c.hub, libc::SYS_rt_tgsigqueueinfo, c.a)
+    to_thread(c.hub, c.guest.tid.get(), libc::SYS_rt_tgsigqueueinfo, c.a)
 }
 
-/// The three calls above, for whoever makes them.
-pub fn to_thread(hub: &Hub, nr: i64, a: [u64; 6]) -> Outcome {
+/// The three calls above, made by the thread `from`.
+pub fn to_thread(hub: &Hub, from: i32, nr: i64, a: [u64; 6]) -> Outcome {
     let [group, tid, signal] = match nr {
         libc::SYS_tkill => [hub.pid.get() as u64, a[0], a[1]],
         _ => [a[0], a[1], a[2]],
@@ -225,6 +255,9 @@ pub fn to_thread(hub: &Hub, nr: i64, a: [u64; 6]) -> Outcome {
     }
     if group <= 0 || tid <= 0 {
         return done(libc::EINVAL);
+    }
+    if info.is_some_and(|info| poses_as_kernel(&info, from, tid)) {
+        return done(libc::EPERM);
     }
     if group != hub.pid.get() {
         // No guest is in another process: the kernel says ESRCH if it is one of ours.
@@ -262,6 +295,7 @@ pub unsafe fn rt_sigtimedwait(c: &mut Call<'_>) -> Outcome {
         }
     }
     let mut last = deadline.is_some_and(|(_, now)| now);
+    let mut interrupted = false;
     loop {
         signal::route(c.hub);
         let found = signal::take(c.guest, set).or_else(|| signal::take_from_kernel(set));
@@ -275,14 +309,14 @@ pub unsafe fn rt_sigtimedwait(c: &mut Call<'_>) -> Outcome {
         if last {
             return done(libc::EAGAIN);
         }
+        if interrupted && c.guest.signal.deliverable() {
+            return done(libc::EINTR);
+        }
         signal::begin_wait(c.guest, set);
         let reason = c.hub.park(c.guest, deadline.map(|(at, _)| at), true);
         signal::end_wait(c.guest);
-        match reason {
-            Reason::Timeout => last = true,
-            Reason::Signal if c.guest.signal.pending() & set == 0 => return done(libc::EINTR),
-            _ => {}
-        }
+        last = reason == Reason::Timeout;
+        interrupted = reason == Reason::Signal;
     }
 }
 

@@ -220,7 +220,7 @@ fn is_shared_child(hub: &Hub) -> bool {
 }
 
 /// A signal and whom the kernel meant: a guest where that can be told.
-fn arrived(hub: &Hub, info: &Info) -> Arrived {
+pub(super) fn arrived(hub: &Hub, info: &Info) -> Arrived {
     let guest = match info.signal() {
         // Sent by a failing write to the thread that made it.
         libc::SIGPIPE | libc::SIGXFSZ

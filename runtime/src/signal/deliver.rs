@@ -6,8 +6,8 @@ use core::ptr;
 
 use super::action::{self, Disposition, disposition};
 use super::state::{AltStack, SS_AUTODISARM};
-use super::{Action, FAULTS, Info, bit, mask, route, timer};
-use crate::arch::{self, Interrupted, SigFrame, Ucontext, syscall0};
+use super::{Action, Info, bit, mask, route, wait};
+use crate::arch::{self, Interrupted, SigFrame, Ucontext};
 use crate::frame::Frame;
 use crate::guest::Guest;
 use crate::hub::{hub, processor};
@@ -24,28 +24,11 @@ const SLACK: u64 = if cfg!(debug_assertions) { 8192 } else { 2048 };
 /// Takes the next signal with a handler, and carries out what others ask for.
 fn next(guest: &Guest) -> Option<Due> {
     loop {
-        let ready = guest.signal.queue.bits() & !guest.signal.mask.get();
-        let first = if ready & FAULTS != 0 {
-            ready & FAULTS
-        } else {
-            ready
-        };
-        let signal = super::signals(first).next()?;
-        let (info, _) = guest.signal.queue.take(signal)?;
-        route::was_taken(guest.hub(), signal);
+        let (signal, info) = wait::take(guest, !guest.signal.mask.get())?;
         match disposition(signal) {
             Disposition::Ignore => {}
             Disposition::Default => action::perform_default(guest.hub(), signal),
-            Disposition::Handler(action) => {
-                let info = info.unwrap_or_else(|| {
-                    // SAFETY: no arguments.
-                    let uid = unsafe { syscall0(libc::SYS_getuid) } as u32;
-                    let pid = guest.hub().pid.get();
-                    Info::of_sender(signal, libc::SI_TKILL, pid, uid)
-                });
-                timer::was_taken(&info);
-                return Some((signal, info, action));
-            }
+            Disposition::Handler(action) => return Some((signal, info, action)),
         }
     }
 }
@@ -170,6 +153,8 @@ fn into_call(guest: &Guest, frame: &mut Frame, interrupted: Option<i64>) -> bool
     action::take_own_stack();
     route::route(hub);
     if !guest.signal.deliverable() {
+        // Another guest may have taken what this one was told of.
+        route::look_again(guest);
         return false;
     }
     // Nothing may arrive between the frames' being built and the handler's start.

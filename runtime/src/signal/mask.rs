@@ -12,7 +12,6 @@
 #![allow(unsafe_code)]
 
 use core::cell::Cell;
-use core::sync::atomic::Ordering;
 
 use super::{FAULTS, HOST_MASK, INTERNAL, LAST, UNBLOCKABLE, always, bit, route, signals};
 use crate::arch::syscall4;
@@ -87,6 +86,16 @@ impl Counts {
         }
     }
 
+    /// How many guests let a signal through.
+    fn open(&self, signal: i32) -> u32 {
+        let full = if bit(signal) & FULL != 0 {
+            self.full.get()
+        } else {
+            0
+        };
+        self.total.get() - self.each[signal as usize - 1].get() - full
+    }
+
     /// The signals of `within` that every guest blocks.
     fn common(&self, within: u64) -> u64 {
         let (total, full) = (self.total.get(), self.full.get());
@@ -139,6 +148,7 @@ pub fn change(guest: &Guest, new: u64, of_libc: bool) {
         return;
     }
     MASKS.counts.replace(old, new);
+    route::pass_on(guest, new & !old);
     if old & !new != 0 {
         route::mask_was_opened(guest, new);
     } else if of_libc {
@@ -194,6 +204,12 @@ pub(super) fn note_waited(waited: u64) {
     MASKS.waited.set(waited);
 }
 
+/// Whether anybody but `guest` lets a signal through, or waits for one.
+pub(super) fn is_open_elsewhere(guest: Option<&Guest>, signal: i32) -> bool {
+    let here = guest.is_some_and(|guest| guest.signal.mask.get() & bit(signal) == 0);
+    MASKS.waited.get() & bit(signal) != 0 || MASKS.counts.open(signal) > u32::from(here)
+}
+
 /// Signals that guests wait for.
 pub(super) fn waited() -> u64 {
     MASKS.waited.get()
@@ -201,11 +217,18 @@ pub(super) fn waited() -> u64 {
 
 fn apply(common: u64) {
     let kernel = common & !(MASKS.waited.get() | always());
-    if MASKS.kernel.replace(kernel) == kernel {
+    let before = MASKS.kernel.get();
+    if before == kernel {
         return;
     }
     let first = processor::first();
-    if !processor::here().is_first() {
+    let here_is_first = processor::here().is_first();
+    if !here_is_first {
+        // The first processor would get them some time after the present call.
+        route::take_over(before & !kernel);
+    }
+    MASKS.kernel.set(kernel);
+    if !here_is_first {
         // It takes the mask in the handler.
         first.interrupt();
     } else if !first.signal.held.get() {
@@ -271,7 +294,6 @@ pub fn end_mask(guest: &Guest, old: u64, interrupted: bool) {
         guest.signal.saved.set(Some(old));
     } else {
         change(guest, old, false);
-        route::give_back(guest);
     }
 }
 
@@ -279,7 +301,6 @@ pub fn end_mask(guest: &Guest, old: u64, interrupted: bool) {
 pub(super) fn restore_saved(guest: &Guest) {
     if let Some(old) = guest.signal.saved.take() {
         change(guest, old, false);
-        guest.hub().signals.store(true, Ordering::Relaxed);
     }
 }
 

@@ -18,10 +18,12 @@
 //! - *Arrival* ([`arrival`]). If a guest's code was interrupted, the signal is
 //!   routed then and there. If our code was, it is recorded, and routed when our
 //!   code is at a place to do it.
-//! - *Routing* ([`mod@route`]). A signal of the process goes to a guest that waits for it
-//!   with sigwait, else to the initial guest if it does not block it (as the
-//!   kernel prefers the initial thread), else to the running guest, else to any.
-//!   A guest that is parked is woken.
+//! - *Routing* ([`mod@route`]). A signal of the process waits for whoever takes it first, and
+//!   one guest is told of it, chosen as the kernel chooses a thread: the one that the sender
+//!   named (the initial one, for a process) if it wants the signal, else the next in the
+//!   order of their creation, from the one that was found last. One wants it that does not block it, or
+//!   waits for it with sigwait, and runs or has nothing else to handle. If nobody does, it waits
+//!   for who unblocks it or is next to look. A guest that is parked is woken.
 //! - *Delivery* ([`mod@deliver`]). A frame like the kernel's is built on the guest's stack
 //!   and the handler runs there: right away if the guest was interrupted in its
 //!   own code, else when its system call returns.
@@ -64,7 +66,7 @@ pub use mask::{
     begin_exec, begin_mask, block_all, change, end_exec, end_mask, inherit, restore_kernel_mask,
     resync, show_kernel_mask_of, take_mask,
 };
-pub use route::{forget, pending, route, send, unblock_if_full};
+pub use route::{forget, pending, route, send, send_to_process, unblock_if_full};
 pub use state::{AltStack, SignalState, StackT};
 pub use thread::OfThread;
 pub use timer::{add_timer, overrun_of, remove_timer};

@@ -12,7 +12,7 @@
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Info, bit};
+use super::{FAULTS, Info, bit, signals};
 
 /// Entries of the pool. The memory is not touched before it is used.
 const ENTRIES: usize = 8192;
@@ -20,8 +20,6 @@ const ENTRIES: usize = 8192;
 #[derive(Clone, Copy)]
 struct Entry {
     info: Info,
-    /// Sent to the process: if its guest ends or blocks it, another may take it.
-    shared: bool,
     /// Index + 1 of the next entry; 0 at the end.
     next: u32,
 }
@@ -39,7 +37,6 @@ static POOL: Pool = Pool {
     entries: UnsafeCell::new(
         [Entry {
             info: Info::EMPTY,
-            shared: false,
             next: 0,
         }; ENTRIES],
     ),
@@ -121,7 +118,7 @@ impl Queue {
     }
 
     /// Adds a signal. False: a realtime signal with no room for it.
-    pub fn push(&self, signal: i32, info: &Info, shared: bool) -> bool {
+    pub fn push(&self, signal: i32, info: &Info) -> bool {
         let standard = signal < FIRST_REALTIME;
         if standard && self.bits() & bit(signal) != 0 {
             return true;
@@ -141,7 +138,6 @@ impl Queue {
         unsafe {
             *POOL.at(new) = Entry {
                 info: *info,
-                shared,
                 next: 0,
             };
             (*POOL.at(new)).info.set_signal(signal);
@@ -187,9 +183,16 @@ impl Queue {
         false
     }
 
-    /// Takes the first of a signal, and whether it was sent to the process. `None`
-    /// for what came with it if there was no room to keep that.
-    pub fn take(&self, signal: i32) -> Option<(Option<Info>, bool)> {
+    /// The signal of `set` that is handled first: a fault, else the lowest.
+    pub fn first(&self, set: u64) -> Option<i32> {
+        let ready = self.bits() & set;
+        let faults = ready & FAULTS;
+        signals(if faults != 0 { faults } else { ready }).next()
+    }
+
+    /// Takes the first of a signal, with what the kernel says of one for which there was no
+    /// room to keep what came with it.
+    pub fn take(&self, signal: i32) -> Option<Info> {
         if self.bits() & bit(signal) == 0 {
             return None;
         }
@@ -204,7 +207,7 @@ impl Queue {
                     more = true;
                     break;
                 }
-                found = Some((Some(entry.info), entry.shared));
+                found = Some(entry.info);
                 if before == 0 {
                     self.head.set(entry.next);
                 } else {
@@ -221,7 +224,7 @@ impl Queue {
             self.bits
                 .store(self.bits() & !bit(signal), Ordering::Relaxed);
         }
-        found.or(Some((None, false)))
+        found.or(Some(Info::of_sender(signal, libc::SI_USER, 0, 0)))
     }
 
     /// Forgets everything.
@@ -249,31 +252,31 @@ mod tests {
     #[test]
     fn standard_signals_coalesce_and_realtime_signals_queue() {
         let queue = Queue::new();
-        assert!(queue.push(10, &info(10, 1), true));
-        assert!(queue.push(10, &info(10, 2), true));
-        assert!(queue.push(40, &info(40, 3), false));
-        assert!(queue.push(40, &info(40, 4), true));
+        assert!(queue.push(10, &info(10, 1)));
+        assert!(queue.push(10, &info(10, 2)));
+        assert!(queue.push(40, &info(40, 3)));
+        assert!(queue.push(40, &info(40, 4)));
         assert_eq!(queue.bits(), bit(10) | bit(40));
-        assert_eq!(queue.take(40), Some((Some(info(40, 3)), false)));
+        assert_eq!(queue.take(40), Some(info(40, 3)));
         assert_eq!(queue.bits(), bit(10) | bit(40));
-        assert_eq!(queue.take(40), Some((Some(info(40, 4)), true)));
+        assert_eq!(queue.take(40), Some(info(40, 4)));
         assert_eq!(queue.bits(), bit(10));
         assert_eq!(queue.take(40), None);
-        assert_eq!(queue.take(10), Some((Some(info(10, 1)), true)));
+        assert_eq!(queue.take(10), Some(info(10, 1)));
         assert_eq!(queue.take(10), None);
 
         let mut n = 0;
-        while queue.push(50, &info(50, n), false) {
+        while queue.push(50, &info(50, n)) {
             n += 1;
         }
         assert_eq!(n as usize, ENTRIES);
-        assert!(queue.push(12, &info(12, 7), false));
-        assert_eq!(queue.take(12), Some((None, false)));
+        assert!(queue.push(12, &info(12, 7)));
+        assert_eq!(queue.take(12), Some(info(12, 0)));
         for i in 0..n {
-            assert_eq!(queue.take(50), Some((Some(info(50, i)), false)));
+            assert_eq!(queue.take(50), Some(info(50, i)));
         }
         assert_eq!(queue.bits(), 0);
-        queue.push(1, &info(1, 1), false);
+        queue.push(1, &info(1, 1));
         queue.clear();
         assert_eq!(queue.take(1), None);
     }

@@ -4,22 +4,25 @@
 //! As [`super`].
 #![allow(unsafe_code)]
 
+use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
 use super::action::{Disposition, disposition};
 use super::queue::{self, Queue};
 use super::thread::Arrived;
-use super::{Info, bit, mask, signals, wait};
+use super::{Info, arrival, bit, mask, signals, wait};
 use crate::arch::{syscall0, syscall3};
 use crate::guest::{Guest, Reason, State};
-use crate::hub::{Hub, processor};
+use crate::hub::{Hub, hub, processor};
 use crate::interrupt;
 use crate::raw::err;
 
 struct Process {
-    /// Signals that wait for any guest.
+    /// Signals that wait for any guest. Whoever takes signals takes these too, told or not.
     queue: Queue,
+    /// Where the search for a guest begins: the one that it found last. Null: the initial one.
+    target: Cell<*const Guest>,
 }
 
 // SAFETY: see Synchronization.
@@ -27,6 +30,7 @@ unsafe impl Sync for Process {}
 
 static PROCESS: Process = Process {
     queue: Queue::new(),
+    target: Cell::new(ptr::null()),
 };
 
 /// Called by the handler that interrupted our code. True: everything must be
@@ -44,13 +48,24 @@ pub(super) fn accept(hub: &Hub, arrived: &Arrived) {
     let timed = arrived.info.code() == libc::SI_TIMER;
     match hub.find(arrived.guest) {
         Some(guest) => {
-            post(hub, guest, signal, &arrived.info, false);
+            post(hub, guest, signal, &arrived.info);
         }
         // Its guest has ended: nobody else is meant.
         None if timed && arrived.guest != 0 => {}
         None => {
-            PROCESS.queue.push(signal, &arrived.info, true);
+            to_process(hub, None, signal, &arrived.info);
         }
+    }
+}
+
+/// Takes these from the kernel, where they wait for the process.
+pub(super) fn take_over(set: u64) {
+    if set == 0 || wait::pending_in_kernel() & set == 0 {
+        return;
+    }
+    let hub = hub();
+    while let Some((_, info)) = wait::take_from_kernel(set) {
+        accept(hub, &arrival::arrived(hub, &info));
     }
 }
 
@@ -75,50 +90,72 @@ pub fn route(hub: &Hub) {
     hub.signals.store(false, Ordering::SeqCst);
     interrupt::route(hub);
     drain(hub);
-    for signal in signals(PROCESS.queue.bits()) {
-        while PROCESS.queue.bits() & bit(signal) != 0 {
-            let Some(guest) = choose(hub, signal) else {
-                break;
-            };
-            if guest.signal.queue.has_standard(signal) {
-                // One sent to the guest itself waits too: they are two, handled one after
-                // the other.
-                break;
-            }
-            let Some((info, _)) = PROCESS.queue.take(signal) else {
-                break;
-            };
-            let info = info.unwrap_or(Info::of_sender(signal, libc::SI_USER, 0, 0));
-            post(hub, guest, signal, &info, true);
-        }
-    }
 }
 
-/// Who takes a signal of the process. `None`: everybody blocks it.
-fn choose(hub: &Hub, signal: i32) -> Option<&'static Guest> {
-    if let Some(guest) = wait::who_waits_for(signal) {
-        return Some(guest);
+/// Adds a signal to the process's and tells a guest. `meant` is the guest that the sender named,
+/// if not the initial one. False: no room.
+fn to_process(hub: &Hub, meant: Option<&'static Guest>, signal: i32, info: &Info) -> bool {
+    if PROCESS.queue.has_standard(signal) {
+        return true;
     }
-    let open = |guest: &&'static Guest| guest.signal.mask.get() & bit(signal) == 0;
-    // SAFETY: both point to live records while they are set.
-    let (initial, current) = unsafe {
-        let current = processor::here().current.get();
-        (hub.initial.get().as_ref(), current.as_ref())
+    // Before it is pending, or who was told of one that another took would seem to have it.
+    let chosen = choose(hub, meant, signal);
+    let room = PROCESS.queue.push(signal, info);
+    if let (true, Some(guest)) = (room, chosen) {
+        tell(hub, guest, bit(signal));
+    }
+    room
+}
+
+/// Who is to take a signal of the process; the kernel's `complete_signal`. `None`: nobody
+/// for now.
+fn choose(hub: &Hub, meant: Option<&'static Guest>, signal: i32) -> Option<&'static Guest> {
+    let wants = |guest: &&'static Guest| {
+        let state = guest.state.get();
+        state != State::Dead
+            && guest.signal.open() & bit(signal) != 0
+            && (state == State::Running || !guest.signal.deliverable())
     };
-    initial
-        .filter(open)
-        .or_else(|| current.filter(open))
-        .or_else(|| {
-            hub.guests()
-                .find(|g| g.state.get() != State::Dead && open(g))
-        })
+    // SAFETY: both point to live records while they are set.
+    let (initial, target) = unsafe { (hub.initial.get().as_ref(), PROCESS.target.get().as_ref()) };
+    let meant = meant.or(initial);
+    if meant.is_some_and(|guest| wants(&guest)) {
+        return meant;
+    }
+    // Most programs have one thread for their signals: the others are not asked one by one.
+    if !mask::is_open_elsewhere(meant, signal) {
+        return None;
+    }
+    let first = target.or(initial).or_else(|| hub.guests().last())?;
+    let found = round(hub, first).find(wants)?;
+    PROCESS.target.set(found);
+    Some(found)
+}
+
+/// Every guest in the order of their creation, round from `first`.
+fn round(hub: &Hub, first: &'static Guest) -> impl Iterator<Item = &'static Guest> {
+    core::iter::successors(Some(first), move |guest| {
+        Some(hub.after(guest)).filter(|next| !ptr::eq(*next, first))
+    })
+}
+
+/// A guest is to look for signals of the process.
+fn tell(hub: &Hub, guest: &'static Guest, set: u64) {
+    guest.signal.told.fetch_or(set, Ordering::Relaxed);
+    notice(hub, guest);
 }
 
 /// Adds a signal to a guest's own and wakes it. False: no room.
-fn post(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info, shared: bool) -> bool {
-    if !guest.signal.queue.push(signal, info, shared) {
-        return false;
+fn post(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> bool {
+    let room = guest.signal.queue.push(signal, info);
+    if room {
+        notice(hub, guest);
     }
+    room
+}
+
+/// There may be something for a guest to take.
+fn notice(hub: &Hub, guest: &'static Guest) {
     if guest.signal.deliverable() {
         if guest.interruptible.get() {
             // Not parked: it looks at its signals before it goes on anyway.
@@ -126,7 +163,6 @@ fn post(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info, shared: bool
         }
         interrupt_elsewhere(guest);
     }
-    true
 }
 
 /// Makes a guest that runs on another processor look at its signals.
@@ -165,7 +201,7 @@ pub fn send(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> i64 {
     {
         return 0;
     }
-    if post(hub, guest, signal, info, false) {
+    if post(hub, guest, signal, info) {
         0
     } else {
         err(libc::EAGAIN)
@@ -191,11 +227,18 @@ pub(super) fn discard(hub: &Hub, signal: i32) {
     }
 }
 
-/// A guest has taken a signal: one of the process's may have waited behind it.
-pub(super) fn was_taken(hub: &Hub, signal: i32) {
-    if PROCESS.queue.bits() & bit(signal) != 0 {
-        hub.signals.store(true, Ordering::Relaxed);
+/// What kill(2) and its like do with the id of a guest that is not the initial one. `None`:
+/// the kernel does the same.
+pub fn send_to_process(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> Option<i64> {
+    drain(hub);
+    let for_the_kernel = bit(signal) & super::UNBLOCKABLE != 0
+        || disposition(signal) == Disposition::Ignore
+        || !mask::is_open_elsewhere(None, signal);
+    if for_the_kernel {
+        return None;
     }
+    let room = to_process(hub, Some(guest), signal, info);
+    Some(if room { 0 } else { err(libc::EAGAIN) })
 }
 
 /// Signals that wait for any guest.
@@ -203,52 +246,66 @@ pub(super) fn of_process() -> &'static Queue {
     &PROCESS.queue
 }
 
+/// A guest has taken a signal: what else the process has for it. What it was told of and
+/// blocks, because it does not wait for it any more, is for others.
+pub(super) fn look_again(guest: &Guest) {
+    pass_on(guest, guest.signal.mask.get());
+    let open = PROCESS.queue.bits() & !guest.signal.mask.get();
+    guest.signal.told.store(open, Ordering::Relaxed);
+}
+
 /// A guest's mask has let signals through: some may have waited for that.
 pub(super) fn mask_was_opened(guest: &Guest, mask: u64) {
-    if PROCESS.queue.bits() & !mask != 0 {
-        guest.hub().signals.store(true, Ordering::Relaxed);
+    let open = PROCESS.queue.bits() & !mask;
+    if open != 0 {
+        guest.signal.told.fetch_or(open, Ordering::Relaxed);
     }
 }
 
-/// Signals of the process that were given to `guest` and that it blocks again
-/// are anybody's again.
-pub(super) fn give_back(guest: &Guest) {
-    let blocked = guest.signal.queue.bits() & guest.signal.mask.get();
-    if blocked == 0 {
+/// `guest` takes none of these any more: others are told of those of the process that it
+/// was to take (the kernel's `retarget_shared_pending`).
+pub(super) fn pass_on(guest: &Guest, set: u64) {
+    let told = guest.signal.told.load(Ordering::Relaxed) & set;
+    if told == 0 {
         return;
     }
-    for signal in signals(blocked) {
-        let kept = Queue::new();
-        while let Some((info, shared)) = guest.signal.queue.take(signal) {
-            let info = info.unwrap_or(Info::of_sender(signal, libc::SI_USER, 0, 0));
-            let to = if shared { &PROCESS.queue } else { &kept };
-            to.push(signal, &info, shared);
-        }
-        // Each push takes the entry that the take gave back: there is room.
-        while let Some((Some(info), shared)) = kept.take(signal) {
-            guest.signal.queue.push(signal, &info, shared);
+    guest.signal.told.fetch_and(!told, Ordering::Relaxed);
+    let mut left = signals(told & PROCESS.queue.bits())
+        .filter(|&signal| mask::is_open_elsewhere(None, signal))
+        .fold(0, |left, signal| left | bit(signal));
+    if left == 0 {
+        return;
+    }
+    let hub = guest.hub();
+    for other in round(hub, hub.after(guest)) {
+        let takes = left & other.signal.open();
+        if takes != 0 && !ptr::eq(other, guest) && other.state.get() != State::Dead {
+            tell(hub, other, takes);
+            left &= !takes;
+            if left == 0 {
+                break;
+            }
         }
     }
-    guest.hub().signals.store(true, Ordering::Relaxed);
 }
 
 /// `guest` ends: what was sent to the process goes to the others.
 pub fn forget(guest: &Guest) {
     let state = &guest.signal;
-    for signal in signals(state.queue.bits()) {
-        while let Some((info, shared)) = state.queue.take(signal) {
-            if let (Some(info), true) = (info, shared) {
-                PROCESS.queue.push(signal, &info, true);
-                guest.hub().signals.store(true, Ordering::Relaxed);
-            }
-        }
-    }
+    state.queue.clear();
     mask::remove(state.mask.get());
+    pass_on(guest, !0);
+    if ptr::eq(PROCESS.target.get(), guest) {
+        let next = guest.hub().after(guest);
+        let alone = ptr::eq(next, guest);
+        PROCESS.target.set(if alone { ptr::null() } else { next });
+    }
 }
 
 /// In a forked child: nothing is pending.
 pub(super) fn clear(hub: &Hub) {
     PROCESS.queue.clear();
+    PROCESS.target.set(ptr::null());
     for guest in hub.guests() {
         guest.signal.queue.clear();
     }

@@ -2,8 +2,10 @@
 
 use core::cell::Cell;
 use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::queue::Queue;
+use super::route;
 use crate::guest::Guest;
 
 /// The kernel's `stack_t`.
@@ -99,8 +101,11 @@ impl AltStack {
 pub struct SignalState {
     /// Signals it blocks; bit n-1 is signal n. Changed through [`super::change`] alone.
     pub(super) mask: Cell<u64>,
-    /// Signals that wait for it.
+    /// Signals that were sent to it.
     pub(super) queue: Queue,
+    /// Signals of the process that it is to look for, if nobody has taken them before. Read
+    /// by the guest in its own code too, while another processor may add to them.
+    pub(super) told: AtomicU64,
     /// Signals it waits for in sigtimedwait(2).
     pub(super) waits: Cell<u64>,
     /// Link of the list of guests that wait so.
@@ -117,6 +122,7 @@ impl SignalState {
         SignalState {
             mask: Cell::new(0),
             queue: Queue::new(),
+            told: AtomicU64::new(0),
             waits: Cell::new(0),
             wait_next: Cell::new(ptr::null()),
             saved: Cell::new(None),
@@ -132,12 +138,13 @@ impl SignalState {
     /// Whether a signal waits that it does not block, or that it waits for.
     #[inline]
     pub fn deliverable(&self) -> bool {
-        self.queue.bits() & (!self.mask.get() | self.waits.get()) != 0
+        let told = self.told.load(Ordering::Relaxed) & route::of_process().bits();
+        (self.queue.bits() | told) & self.open() != 0
     }
 
-    /// Signals that wait for this guest alone.
-    pub fn pending(&self) -> u64 {
-        self.queue.bits()
+    /// Signals it does not block, or waits for.
+    pub(super) fn open(&self) -> u64 {
+        !self.mask.get() | self.waits.get()
     }
 }
 

@@ -11,9 +11,9 @@
 use core::cell::Cell;
 use core::ptr;
 
-use super::{Info, UNBLOCKABLE, action, bit, mask, route, signals, timer};
+use super::{Info, UNBLOCKABLE, action, mask, route, signals, timer};
 use crate::arch::{syscall, syscall0, syscall2, syscall3, syscall4};
-use crate::guest::{Guest, State};
+use crate::guest::Guest;
 
 struct Waiting(Cell<*const Guest>);
 
@@ -61,28 +61,22 @@ pub fn end_wait(guest: &Guest) {
     action::reinstall_ignored(set);
 }
 
-/// The guest that is to get a signal because it waits for it.
-pub(super) fn who_waits_for(signal: i32) -> Option<&'static Guest> {
-    each().find(|g| g.signal.waits.get() & bit(signal) != 0 && g.state.get() == State::Parked)
-}
-
 /// In a forked child: nobody waits.
 pub(super) fn clear() {
     WAITING.0.set(ptr::null());
 }
 
-/// Takes one of `set`, the guest's own first, lowest first.
+/// Takes one of `set`, the guest's own first.
 pub fn take(guest: &Guest, set: u64) -> Option<(i32, Info)> {
-    for queue in [&guest.signal.queue, route::of_process()] {
-        if let Some(signal) = signals(queue.bits() & set).next()
-            && let Some((info, _)) = queue.take(signal)
-        {
-            let info = info.unwrap_or(Info::of_sender(signal, libc::SI_USER, 0, 0));
-            timer::was_taken(&info);
-            return Some((signal, info));
-        }
-    }
-    None
+    let taken = [&guest.signal.queue, route::of_process()]
+        .into_iter()
+        .find_map(|queue| {
+            let signal = queue.first(set)?;
+            Some((signal, queue.take(signal)?))
+        });
+    route::look_again(guest);
+    timer::was_taken(&taken?.1);
+    taken
 }
 
 /// Takes one of `set` that waits in the kernel.
@@ -124,8 +118,7 @@ pub(super) fn carry_over(guest: &Guest) {
     let pid = guest.hub().pid.get() as u64;
     for (queue, own) in [(&guest.signal.queue, true), (route::of_process(), false)] {
         for signal in signals(queue.bits() & blocked) {
-            while let Some((info, shared)) = queue.take(signal) {
-                let mut info = info.unwrap_or(Info::of_sender(signal, libc::SI_USER, 0, 0));
+            while let Some(mut info) = queue.take(signal) {
                 if info.code() >= 0 {
                     // The kernel lets nobody else say that a signal comes from it.
                     info = Info::of_sender(signal, libc::SI_QUEUE, info.pid(), 0);
@@ -134,7 +127,7 @@ pub(super) fn carry_over(guest: &Guest) {
                 let number = signal as u64;
                 // SAFETY: an info of ours.
                 unsafe {
-                    if own && !shared {
+                    if own {
                         let args = [pid, tid, number, info, 0, 0];
                         syscall(libc::SYS_rt_tgsigqueueinfo as u64, args);
                     } else {
