@@ -113,6 +113,7 @@ pub unsafe fn rt_sigpending(c: &mut Call<'_>) -> Outcome {
         return done(libc::EINVAL);
     }
     signal::route(c.hub);
+    signal::settle_job_control(c.hub);
     let all = signal::pending_here(c.guest) | signal::pending_in_kernel();
     let set = (all & c.guest.signal.mask()).to_ne_bytes();
     // SAFETY: the program's own pointer, which the kernel would write through.
@@ -298,6 +299,7 @@ pub unsafe fn rt_sigtimedwait(c: &mut Call<'_>) -> Outcome {
     let mut interrupted = false;
     loop {
         signal::route(c.hub);
+        signal::settle_job_control(c.hub);
         let found = signal::take(c.guest, set).or_else(|| signal::take_from_kernel(set));
         if let Some((signal, info)) = found {
             return if to != 0 && !put(to, &info) {

@@ -66,7 +66,9 @@ pub use mask::{
     begin_exec, begin_mask, block_all, change, end_exec, end_mask, inherit, restore_kernel_mask,
     resync, show_kernel_mask_of, take_mask,
 };
-pub use route::{forget, pending, route, send, send_to_process, unblock_if_full};
+pub use route::{
+    forget, pending, route, send, send_to_process, settle_job_control, unblock_if_full,
+};
 pub use state::{AltStack, SignalState, StackT};
 pub use thread::OfThread;
 pub use timer::{add_timer, overrun_of, remove_timer};

@@ -45,6 +45,7 @@ pub(super) fn record(hub: &Hub, arrived: Arrived) -> bool {
 /// Takes what arrived. The guest it is for, if it is for one, is woken.
 pub(super) fn accept(hub: &Hub, arrived: &Arrived) {
     let signal = arrived.info.signal();
+    take_back(hub, signal);
     let timed = arrived.info.code() == libc::SI_TIMER;
     match hub.find(arrived.guest) {
         Some(guest) => {
@@ -181,6 +182,7 @@ fn interrupt_elsewhere(guest: &Guest) {
 
 /// What tgkill(2) and its like do to a guest. Returns 0 or `-EAGAIN`.
 pub fn send(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> i64 {
+    prepare(hub, signal);
     if bit(signal) & super::UNBLOCKABLE != 0 {
         // The kernel's, for the whole process.
         // SAFETY: no pointers.
@@ -218,8 +220,12 @@ pub fn pending(guest: &Guest) -> bool {
 /// has become to ignore it.
 pub(super) fn discard(hub: &Hub, signal: i32) {
     drain(hub);
-    while PROCESS.queue.take(signal).is_some() {}
+    remove(hub, signal);
+}
+
+fn remove(hub: &Hub, signal: i32) {
     if queue::was_pushed(signal) {
+        while PROCESS.queue.take(signal).is_some() {}
         for guest in hub.guests() {
             while guest.signal.queue.take(signal).is_some() {}
         }
@@ -227,10 +233,49 @@ pub(super) fn discard(hub: &Hub, signal: i32) {
     }
 }
 
+const CONTINUE: u64 = bit(libc::SIGCONT);
+const STOPS: u64 =
+    bit(libc::SIGSTOP) | bit(libc::SIGTSTP) | bit(libc::SIGTTIN) | bit(libc::SIGTTOU);
+
+/// What a signal that is sent takes back.
+fn opposite(signal: i32) -> u64 {
+    match bit(signal) {
+        CONTINUE => STOPS,
+        set if set & STOPS != 0 => CONTINUE,
+        _ => 0,
+    }
+}
+
+/// A signal of job control is sent, whomever to: those that it takes back, and that wait here,
+/// are forgotten.
+fn take_back(hub: &Hub, signal: i32) {
+    signals(opposite(signal)).for_each(|signal| remove(hub, signal));
+}
+
+/// Before a signal is sent from here: it takes back what waits in the kernel too.
+fn prepare(hub: &Hub, signal: i32) {
+    if opposite(signal) != 0 {
+        drain(hub);
+        take_back(hub, signal);
+        while wait::take_from_kernel(opposite(signal)).is_some() {}
+    }
+}
+
+/// What the kernel has taken back when it put a signal of job control among those that wait
+/// there. Whatever we add takes its opposite out of the kernel, so that came later.
+pub fn settle_job_control(hub: &Hub) {
+    let here = signals(CONTINUE | STOPS).any(queue::was_pushed);
+    if here {
+        let there = wait::pending_in_kernel() & (CONTINUE | STOPS);
+        signals(there).for_each(|signal| take_back(hub, signal));
+    }
+}
+
 /// What kill(2) and its like do with the id of a guest that is not the initial one. `None`:
 /// the kernel does the same.
 pub fn send_to_process(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> Option<i64> {
     drain(hub);
+    prepare(hub, signal);
     let for_the_kernel = bit(signal) & super::UNBLOCKABLE != 0
         || disposition(signal) == Disposition::Ignore
         || !mask::is_open_elsewhere(None, signal);
@@ -256,6 +301,7 @@ pub(super) fn look_again(guest: &Guest) {
 
 /// A guest's mask has let signals through: some may have waited for that.
 pub(super) fn mask_was_opened(guest: &Guest, mask: u64) {
+    settle_job_control(guest.hub());
     let open = PROCESS.queue.bits() & !mask;
     if open != 0 {
         guest.signal.told.fetch_or(open, Ordering::Relaxed);
