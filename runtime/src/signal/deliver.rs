@@ -49,18 +49,28 @@ fn enter(guest: &Guest, (signal, _, action): &Due) {
     }
 }
 
+/// Whether the program's memory can be written from `low` up to `high`. Every signal is blocked,
+/// so that no fault of ours could be caught: the kernel is asked.
+fn is_writable(low: u64, high: u64) -> bool {
+    const PAGE: u64 = 4096;
+    let pages = (low & !(PAGE - 1)..high).step_by(PAGE as usize);
+    pages.map(|page| page.max(low)).all(mask::is_writable)
+}
+
 /// Builds the frame of one handler on top of `context`. `running` is our own stack
-/// pointer if we run on a stack of the guest's.
+/// pointer if we run on a stack of the guest's. False if there is no room, which the program
+/// must be told with a SIGSEGV.
 ///
 /// # Safety
 /// As [`Interrupted::push`].
-unsafe fn push(guest: &Guest, context: &mut Interrupted, due: &Due, running: Option<u64>) {
+unsafe fn push(guest: &Guest, context: &mut Interrupted, due: &Due, running: Option<u64>) -> bool {
     let (_, info, action) = due;
     let stack = guest.signal.altstack.get();
     let sp = context.sp();
     let on_it = stack.holds(sp);
-    let top = if action.has(libc::SA_ONSTACK) && stack.size != 0 && !on_it {
-        stack.sp + stack.size
+    let entered = action.has(libc::SA_ONSTACK) && stack.size != 0 && !on_it;
+    let top = if entered {
+        stack.sp.wrapping_add(stack.size)
     } else if action.handler == monitor::preempted as *const () as u64
         && !stack.contains(sp)
         && let Some(top) = guest.far_below(sp)
@@ -74,10 +84,63 @@ unsafe fn push(guest: &Guest, context: &mut Interrupted, due: &Due, running: Opt
             _ => context.below_red_zone(),
         }
     };
+    let kernels_top = if entered {
+        top
+    } else {
+        context.below_red_zone()
+    };
+    // SAFETY: the caller's contract.
+    let (frame, kernels) = unsafe { (context.place(top), context.kernels_place(kernels_top)) };
+    let outside = !stack.contains(frame) || !stack.contains(kernels);
+    if (entered || on_it) && outside || !is_writable(frame, top) {
+        return false;
+    }
     let old = guest.signal.saved.take().unwrap_or(guest.signal.mask.get());
     // SAFETY: the caller's contract.
     unsafe { context.push(top, info, old, stack.report(sp), action.handler) };
     enter(guest, due);
+    true
+}
+
+/// Builds the frames of `first` and of what else is pending. False if there is none.
+///
+/// # Safety
+/// As [`Interrupted::push`].
+unsafe fn push_all(
+    guest: &Guest,
+    context: &mut Interrupted,
+    first: Option<Due>,
+    running: Option<u64>,
+) -> bool {
+    let mut entered = false;
+    let mut due = first;
+    while let Some(this) = due {
+        // SAFETY: the caller's contract.
+        due = if unsafe { push(guest, context, &this, running) } {
+            entered = true;
+            next(guest)
+        } else {
+            no_room(guest, this.0).or_else(|| next(guest))
+        };
+    }
+    entered
+}
+
+/// The kernel's `force_sigsegv`, after the frame of a signal's handler could not be built: the
+/// SIGSEGV that is handled instead. `None` if it has ended the process, but for one that
+/// nothing ends.
+fn no_room(guest: &Guest, signal: i32) -> Option<Due> {
+    let blocked = guest.signal.mask.get() & bit(libc::SIGSEGV) != 0;
+    match disposition(libc::SIGSEGV) {
+        Disposition::Handler(action) if !blocked && signal != libc::SIGSEGV => {
+            let info = Info::of_sender(libc::SIGSEGV, libc::SI_KERNEL, 0, 0);
+            Some((libc::SIGSEGV, info, action))
+        }
+        _ => {
+            action::perform_default(guest.hub(), libc::SIGSEGV);
+            None
+        }
+    }
 }
 
 /// Whether a guest's stack has room for the frame of a preemption and what that runs. A small
@@ -88,10 +151,17 @@ unsafe fn push(guest: &Guest, context: &mut Interrupted, due: &Due, running: Opt
 pub(super) unsafe fn has_room(guest: &Guest, uc: &Ucontext) -> bool {
     let (low, high) = guest.stack.get();
     let sp = uc.sp();
-    // Elsewhere is an alternate stack, or the initial thread's, which grows.
-    let inside = (low..high).contains(&sp);
+    // Elsewhere is the initial thread's stack, which grows.
+    let stack = guest.signal.altstack.get();
+    let low = if stack.contains(sp) {
+        stack.sp
+    } else if (low..high).contains(&sp) {
+        low
+    } else {
+        return true;
+    };
     // SAFETY: the caller's contract.
-    !inside || sp - low >= unsafe { uc.frame_size() } as u64 + SLACK
+    sp - low >= unsafe { uc.frame_size() } as u64 + SLACK
 }
 
 /// Makes a guest that was interrupted in its own code give way before it goes on. Handlers
@@ -104,15 +174,12 @@ pub(super) unsafe fn preemption(guest: &Guest, uc: &mut Ucontext, info: &Info) {
     mask::hold();
     let give_way = Action::without_mask(monitor::preempted as *const () as u64);
     let mut context = Interrupted::of_context(uc);
+    let due = (monitor::PREEMPT, *info, give_way);
     // SAFETY: as in `into_context`.
-    unsafe {
-        push(
-            guest,
-            &mut context,
-            &(monitor::PREEMPT, *info, give_way),
-            None,
-        )
-    };
+    if !unsafe { push(guest, &mut context, &due, None) } {
+        guest.giving_way.set(false);
+        return nothing(uc);
+    }
     context.enter_from_kernel(uc, mask::release());
 }
 
@@ -132,15 +199,9 @@ pub(super) fn nothing(uc: &mut Ucontext) {
 /// run on a stack that is not the guest's.
 pub(super) unsafe fn into_context(guest: &Guest, uc: &mut Ucontext, first: Option<Due>) {
     let mut context = Interrupted::of_context(uc);
-    let mut entered = false;
-    let mut due = first.or_else(|| next(guest));
-    while let Some(this) = due {
-        // SAFETY: the stack below the guest's red zone is free.
-        unsafe { push(guest, &mut context, &this, None) };
-        entered = true;
-        due = next(guest);
-    }
-    if entered {
+    let first = first.or_else(|| next(guest));
+    // SAFETY: the stack below the guest's red zone is free.
+    if unsafe { push_all(guest, &mut context, first, None) } {
         context.enter_from_kernel(uc, mask::release());
     } else {
         nothing(uc);
@@ -175,11 +236,10 @@ fn into_call(guest: &Guest, frame: &mut Frame, interrupted: Option<i64>) -> bool
     }
     let mut context = Interrupted::of_call(frame, restart);
     let running = Some(arch::stack_pointer());
-    let mut due = Some(first);
-    while let Some(this) = due {
-        // SAFETY: below our own stack pointer, with room for what still runs.
-        unsafe { push(guest, &mut context, &this, running) };
-        due = next(guest);
+    // SAFETY: below our own stack pointer, with room for what still runs.
+    if !unsafe { push_all(guest, &mut context, Some(first), running) } {
+        mask::set_kernel_mask(mask::release());
+        return false;
     }
     // SAFETY: frames were pushed.
     unsafe { context.enter_from_call(frame, mask::release()) };
@@ -249,7 +309,9 @@ unsafe extern "C" fn go_on_after_handler(
         guest.signal.altstack.set(stack);
     }
     route::route(hub);
-    let next_frame = match next(guest) {
+    // SAFETY: the restorer's contract.
+    let entered = next(guest).and_then(|due| unsafe { enter_next(guest, frame, due) });
+    let next_frame = match entered {
         None => {
             frame.go_on_for_real();
             // What sigreturn gives back is the kernel thread's.
@@ -259,39 +321,36 @@ unsafe extern "C" fn go_on_after_handler(
             }
             ptr::null_mut()
         }
-        // SAFETY: the restorer's contract.
-        Some(due) => unsafe { enter_next(guest, frame, due) },
+        Some(next_frame) => next_frame,
     };
     hub.leave_shim();
     next_frame
 }
 
-/// Enters another handler in place of the one that has returned.
+/// Enters another handler in place of the one that has returned. `None` if there was no
+/// room for its frame, and nothing ends the process.
 ///
 /// # Safety
 /// `frame` must be the frame of the handler that has returned.
-unsafe fn enter_next(guest: &Guest, frame: &mut SigFrame, first: Due) -> *mut SigFrame {
+unsafe fn enter_next(guest: &Guest, frame: &mut SigFrame, first: Due) -> Option<*mut SigFrame> {
     let running = Some(arch::stack_pointer());
     let stack = guest.signal.altstack.get();
     let sp = frame.interrupted_sp();
     let wanted = stack.size != 0 && first.2.has(libc::SA_ONSTACK) || stack.holds(sp);
-    let mut context = if wanted == stack.contains(frame as *const SigFrame as u64) {
+    let (mut context, first, reused) = if wanted == stack.contains(frame as *const SigFrame as u64)
+    {
         // The frame is where it has to be: it is used again, so that signals that
         // come one after another need no more stack than one.
         let mask = guest.signal.mask.get();
         let context = Interrupted::reuse(frame, &first.1, mask, stack.report(sp), first.2.handler);
         enter(guest, &first);
-        context
+        (context, next(guest), true)
     } else {
-        let mut context = frame.interrupted();
-        // SAFETY: on the other of the guest's two stacks.
-        unsafe { push(guest, &mut context, &first, running) };
-        context
+        (frame.interrupted(), Some(first), false)
     };
-    while let Some(due) = next(guest) {
-        // SAFETY: below our own stack pointer, with room for what still runs.
-        unsafe { push(guest, &mut context, &due, running) };
-    }
+    // SAFETY: on the other of the guest's two stacks, or below our own stack pointer, with room
+    // for what still runs.
+    let pushed = unsafe { push_all(guest, &mut context, first, running) };
     // SAFETY: a frame was pushed or reused.
-    unsafe { context.enter_from_return(mask::release()) }
+    (pushed || reused).then(|| unsafe { context.enter_from_return(mask::release()) })
 }

@@ -327,6 +327,13 @@ pub fn end_exec() {
     set_kernel_mask(release());
 }
 
+/// Whether the kernel could write a word of the program's there.
+pub(super) fn is_writable(address: u64) -> bool {
+    // SAFETY: the kernel writes the mask there, or finds that it can't; the caller is about to
+    // overwrite it.
+    unsafe { syscall4(libc::SYS_rt_sigprocmask, 0, 0, address, 8) == 0 }
+}
+
 /// Sets the kernel thread's mask.
 pub fn restore_kernel_mask(mask: u64) {
     set_kernel_mask(mask);

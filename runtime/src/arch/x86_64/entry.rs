@@ -37,17 +37,37 @@ pub fn init() -> bool {
     if !std::is_x86_feature_detected!("xsave") {
         return false;
     }
-    // SAFETY: XSAVE is present and enabled by the kernel, so XGETBV is too.
-    let enabled = unsafe { xgetbv() } & XSAVE_MASK;
-    let mut size = 512 + 64;
-    for component in 2..8 {
-        if enabled & (1 << component) != 0 {
-            let leaf = __cpuid_count(0xd, component);
-            size = size.max(leaf.eax as u64 + leaf.ebx as u64);
-        }
-    }
-    XSAVE_SIZE.store(size.next_multiple_of(64), Ordering::Relaxed);
+    XSAVE_SIZE.store(
+        image_size(XSAVE_MASK).next_multiple_of(64),
+        Ordering::Relaxed,
+    );
     true
+}
+
+/// Bytes of an XSAVE image of those components of `mask` that are enabled. The CPU must have
+/// XSAVE.
+fn image_size(mask: u64) -> u64 {
+    // SAFETY: XSAVE is present and enabled by the kernel, so XGETBV is too.
+    let enabled = unsafe { xgetbv() } & mask;
+    (2..63)
+        .filter(|component| enabled & (1 << component) != 0)
+        .map(|component| __cpuid_count(0xd, component))
+        .map(|leaf| leaf.eax as u64 + leaf.ebx as u64)
+        .fold(512 + 64, u64::max)
+}
+
+/// Bytes of the XSAVE image in the kernel's signal frames; 0 if it writes none. Not with the
+/// tiles of AMX (18), which a program asks for.
+pub(super) fn kernels_image_size() -> usize {
+    static SIZE: AtomicU64 = AtomicU64::new(u64::MAX);
+    let known = SIZE.load(Ordering::Relaxed);
+    if known != u64::MAX {
+        return known as usize;
+    }
+    let has_xsave = std::is_x86_feature_detected!("xsave");
+    let size = if has_xsave { image_size(!(1 << 18)) } else { 0 };
+    SIZE.store(size, Ordering::Relaxed);
+    size as usize
 }
 
 /// Bytes of the XSAVE image in a frame of [`entry_full`].

@@ -248,12 +248,36 @@ impl Interrupted {
         self.mc.rsp - RED_ZONE as u64
     }
 
+    /// Where the frame below `top` will be.
+    ///
+    /// # Safety
+    /// As [`push`](Self::push).
+    pub unsafe fn place(&self, top: u64) -> u64 {
+        // SAFETY: the caller's contract.
+        let (size, _) = unsafe { self.fp_size() };
+        Self::below(top, size, size_of::<SigFrame>())
+    }
+
+    /// Where the kernel's own would be, which has the whole vector state and none of our words.
+    pub fn kernels_place(&self, top: u64) -> u64 {
+        Self::below(top, kernel_fp_size(), offset_of!(SigFrame, shown))
+    }
+
+    fn fp_below(top: u64, size: usize) -> u64 {
+        top.wrapping_sub(size as u64) & !63
+    }
+
+    fn below(top: u64, fp: usize, frame: usize) -> u64 {
+        let fp = Self::fp_below(top, fp);
+        (fp.wrapping_sub(frame as u64) & !15).wrapping_sub(8)
+    }
+
     /// Builds the frame of a handler below `top` and becomes the handler's entry.
     /// Returns the frame.
     ///
     /// # Safety
-    /// The stack below `top` must be the program's and unused; a context of a call
-    /// must be that of the call the CPU is in.
+    /// The stack below `top` must be the program's, writable and unused, down to
+    /// [`place`](Self::place); a context of a call must be that of the call the CPU is in.
     pub unsafe fn push(
         &mut self,
         top: u64,
@@ -265,9 +289,9 @@ impl Interrupted {
         // SAFETY: the caller's contract.
         unsafe {
             let (size, marks) = self.fp_size();
-            let fp = (top - size as u64) & !63;
+            let fp = Self::fp_below(top, size);
             self.write_fp(fp as *mut u8, size, marks);
-            let at = ((fp - size_of::<SigFrame>() as u64) & !15) - 8;
+            let at = Self::below(top, size, size_of::<SigFrame>());
             let mut mc = self.mc;
             mc.fpstate = fp;
             mc.oldmask = mask;
@@ -520,6 +544,14 @@ impl Ucontext {
         if watched::is_at(self.mc.rip) {
             self.mc.rip = watched::ended();
         }
+    }
+}
+
+/// Bytes of the vector state in the kernel's frames, with a mark behind an XSAVE image.
+fn kernel_fp_size() -> usize {
+    match entry::kernels_image_size() {
+        0 => FXSAVE,
+        image => image + 4,
     }
 }
 
