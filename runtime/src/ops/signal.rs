@@ -211,6 +211,9 @@ pub(super) fn to_process(c: &Call<'_>) -> Option<Outcome> {
         info = Some(given);
     }
     let guest = c.hub.find(id).filter(|guest| !guest.is_initial())?;
+    if signal == 0 {
+        return Some(Outcome::Done(0));
+    }
     if !(1..=LAST).contains(&signal) {
         return None;
     }
