@@ -21,9 +21,10 @@
 //! - *Routing* ([`mod@route`]). A signal of the process waits for whoever takes it first, and
 //!   one guest is told of it, chosen as the kernel chooses a thread: the one that the sender
 //!   named (the initial one, for a process) if it wants the signal, else the next in the
-//!   order of their creation, from the one that was found last. One wants it that does not block it, or
-//!   waits for it with sigwait, and runs or has nothing else to handle. If nobody does, it waits
-//!   for who unblocks it or is next to look. A guest that is parked is woken.
+//!   order of their creation, from the one that was found last. One wants it that does not
+//!   block it, or waits for it with sigwait, and runs or has nothing else to handle. If
+//!   nobody does, it waits for who unblocks it or is next to look. A guest that is parked is
+//!   woken.
 //! - *Delivery* ([`mod@deliver`]). A frame like the kernel's is built on the guest's stack
 //!   and the handler runs there: right away if the guest was interrupted in its
 //!   own code, else when its system call returns.
