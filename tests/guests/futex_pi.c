@@ -43,9 +43,11 @@ static void held_by(uint32_t holder, int error)
 int main(void)
 {
 	pid_t child = fork();
-	if (child == 0)
+	if (child == 0) {
+		alarm(20); /* should a check fail */
 		for (;;)
 			pause();
+	}
 	pthread_t threads[8];
 	for (int i = 0; i < 8; i++)
 		threads[i] = start(contends, NULL);

@@ -20,6 +20,7 @@ crate::tests! {
     late_waits_go_on
     late_work_goes_on
     late_locks_are_shared
+    late_futexes_may_be_bad
     late_threads_are_joined
     late_descriptors_are_shared
     late_signals_reach_both
@@ -356,6 +357,31 @@ fn late_locks_are_shared() {
     joinall(&greenlets, None);
     old.join().unwrap();
     assert_eq!(*total.lock().unwrap(), 4 * ROUNDS);
+}
+
+fn late_futexes_may_be_bad() {
+    const OPERATIONS: [i32; 5] = [
+        libc::FUTEX_WAIT,
+        libc::FUTEX_CMP_REQUEUE,
+        libc::FUTEX_WAKE_OP,
+        libc::FUTEX_LOCK_PI,
+        libc::FUTEX_UNLOCK_PI,
+    ];
+    let errors = || {
+        let bad = 4096usize;
+        OPERATIONS.map(|operation| {
+            let operation = operation | libc::FUTEX_PRIVATE_FLAG;
+            // SAFETY: nothing is mapped there.
+            let ret = unsafe { libc::syscall(libc::SYS_futex, bad, operation, 0, 0, bad, 0) };
+            (ret, std::io::Error::last_os_error().raw_os_error())
+        })
+    };
+    let old = Old::new();
+    patch_late();
+    let expected = [(-1, Some(libc::EFAULT)); OPERATIONS.len()];
+    assert_eq!(old.run(errors), expected);
+    assert_eq!(thread::spawn(errors).join().unwrap(), expected);
+    assert_eq!(errors(), expected);
 }
 
 fn late_threads_are_joined() {
