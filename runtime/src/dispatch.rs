@@ -777,6 +777,7 @@ fn operation(op: Op) -> Operation {
         Op::RtSigsuspend => signal::rt_sigsuspend,
         Op::RtSigtimedwait => signal::rt_sigtimedwait,
         Op::Sigaltstack => signal::sigaltstack,
+        Op::Signalfd | Op::Signalfd4 => signal::signalfd,
         Op::Pause => signal::pause,
         Op::TimerCreate => signal::timer_create,
         Op::TimerDelete => signal::timer_delete,

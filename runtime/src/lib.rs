@@ -88,6 +88,7 @@ pub mod deadline;
 pub mod debugger;
 pub mod dispatch;
 pub mod errno;
+pub mod fdinfo;
 pub mod foreign;
 pub mod fork;
 pub mod frame;

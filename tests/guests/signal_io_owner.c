@@ -226,9 +226,12 @@ static void *blocks(void *raw)
 	sigaddset(&set, SIGRTMIN + 2);
 	OK(pthread_sigmask(SIG_BLOCK, &set, NULL));
 	parks(raw);
-	IS(sigpending(&pending), 0);
-	IS(sigismember(&pending, SIGRTMIN + 1), 1);
+	do
+		IS(sigpending(&pending), 0);
+	while (sigismember(&pending, SIGRTMIN + 1) != 1);
 	OK(pthread_sigmask(SIG_UNBLOCK, &set, NULL));
+	for (int count = 0; count < 2;)
+		IS(sem_getvalue(&came, &count), 0);
 	IS(atomic_load(&taken_by), atomic_load(&worker->tid));
 	return NULL;
 }

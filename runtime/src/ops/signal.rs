@@ -149,6 +149,19 @@ pub unsafe fn sigaltstack(c: &mut Call<'_>) -> Outcome {
     Outcome::Done(0)
 }
 
+/// signalfd(2).
+///
+/// # Safety
+/// As [`rt_sigaction`].
+pub unsafe fn signalfd(c: &mut Call<'_>) -> Outcome {
+    if c.a[2] == SET
+        && let Some(set) = get::<u64>(c.a[1])
+    {
+        signal::note_signalfd(set);
+    }
+    Outcome::Native
+}
+
 /// The guest that `tid` names, if it is for us to answer.
 enum Target {
     Guest(&'static Guest),
@@ -210,7 +223,13 @@ pub(super) fn to_process(c: &Call<'_>) -> Option<Outcome> {
         }
         info = Some(given);
     }
-    let guest = c.hub.find(id).filter(|guest| !guest.is_initial())?;
+    // The kernel, which knows the initial one's, tells the first processor. With several that
+    // may be some time after the call, if it is not the caller's, or has yet to take a mask.
+    let at_once = !processor::several();
+    let guest = c
+        .hub
+        .find(id)
+        .filter(|guest| !(guest.is_initial() && at_once))?;
     if signal == 0 {
         return Some(Outcome::Done(0));
     }

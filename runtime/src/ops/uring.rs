@@ -8,7 +8,8 @@
 
 use super::wait::{Place, Ready, readiness};
 use super::{Call, Outcome};
-use crate::arch::{syscall, syscall2, syscall3, syscall4};
+use crate::arch::{syscall, syscall2, syscall4};
+use crate::fdinfo::FdInfo;
 use crate::guest::Reason;
 use crate::hub::processor;
 use crate::private;
@@ -124,46 +125,11 @@ fn look(fd: i32, least: u64, flags: u64) -> i64 {
 /// How many completions lie on the queue of a ring, and how many fit; `None` if the
 /// kernel does not say.
 fn completions(fd: i32) -> Option<(u64, u64)> {
-    let mut path = *b"/proc/self/fdinfo/\0\0\0\0\0\0\0\0\0\0\0";
-    let prefix = b"/proc/self/fdinfo/".len();
-    let mut digits = 1;
-    while digits < 10 && fd as u64 >= 10u64.pow(digits) {
-        digits += 1;
-    }
-    for at in 0..digits {
-        path[prefix + at as usize] = b'0' + (fd as u64 / 10u64.pow(digits - 1 - at) % 10) as u8;
-    }
-    let mut text = [0u8; 512];
-    // SAFETY: a path and a buffer of ours.
-    let n = unsafe {
-        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
-        let file = syscall2(libc::SYS_open, path.as_ptr() as u64, flags);
-        if file < 0 {
-            return None;
-        }
-        let n = syscall3(
-            libc::SYS_read,
-            file as u64,
-            text.as_mut_ptr() as u64,
-            text.len() as u64,
-        );
-        raw::close(file as i32);
-        n
-    };
-    let text = text.get(..usize::try_from(n).ok()?)?;
-    let mask = field(text, b"\nCqMask:\t0x", 16)?;
-    let head = field(text, b"\nCqHead:\t", 10)?;
-    let tail = field(text, b"\nCqTail:\t", 10)?;
+    let info = FdInfo::of(fd)?;
+    let mask = info.field(b"\nCqMask:\t0x", 16)?;
+    let head = info.field(b"\nCqHead:\t", 10)?;
+    let tail = info.field(b"\nCqTail:\t", 10)?;
     Some(((tail as u32).wrapping_sub(head as u32) as u64, mask + 1))
-}
-
-/// The number that follows `name`.
-fn field(text: &[u8], name: &[u8], base: u32) -> Option<u64> {
-    let at = text.windows(name.len()).position(|part| part == name)?;
-    let digits = text[at + name.len()..]
-        .iter()
-        .map_while(|&byte| (byte as char).to_digit(base));
-    Some(digits.fold(0, |number, digit| number * base as u64 + digit as u64))
 }
 
 /// An eventfd that a ring counts on while this lives.
@@ -341,18 +307,4 @@ pub unsafe fn io_uring_enter(c: &mut Call<'_>) -> Outcome {
         return Outcome::Done(ERESTARTNOHAND);
     }
     or(ret.unwrap_or_else(natively))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::field;
-
-    #[test]
-    fn numbers_are_found_by_their_names() {
-        let text = b"pos:\t0\nCqMask:\t0x1f\nCqHead:\t4\nCqTail:\t4294967295\n";
-        assert_eq!(field(text, b"\nCqMask:\t0x", 16), Some(31));
-        assert_eq!(field(text, b"\nCqHead:\t", 10), Some(4));
-        assert_eq!(field(text, b"\nCqTail:\t", 10), Some(u32::MAX as u64));
-        assert_eq!(field(text, b"\nSqTail:\t", 10), None);
-    }
 }

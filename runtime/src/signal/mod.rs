@@ -25,6 +25,7 @@
 //!   block it, or waits for it with sigwait, and runs or has nothing else to handle. If
 //!   nobody does, it waits for who unblocks it or is next to look. A guest that is parked is
 //!   woken.
+//! - *Reading* ([`read`]). What everybody blocks and a descriptor is for goes to the kernel.
 //! - *Delivery* ([`mod@deliver`]). A frame like the kernel's is built on the guest's stack
 //!   and the handler runs there: right away if the guest was interrupted in its
 //!   own code, else when its system call returns.
@@ -48,6 +49,7 @@ mod deliver;
 mod io_owner;
 mod mask;
 mod queue;
+mod read;
 mod route;
 mod state;
 mod thread;
@@ -67,6 +69,7 @@ pub use mask::{
     begin_exec, begin_mask, block_all, change, end_exec, end_mask, inherit, restore_kernel_mask,
     resync, show_kernel_mask_of, take_mask,
 };
+pub use read::note_signalfd;
 pub use route::{
     forget, pending, route, send, send_to_process, settle_job_control, unblock_if_full,
 };
@@ -147,6 +150,11 @@ impl Info {
     /// si_code.
     pub fn code(&self) -> i32 {
         self.0[1] as i32
+    }
+
+    /// Sets si_code.
+    fn set_code(&mut self, code: i32) {
+        self.0[1] = self.0[1] & !0xffff_ffff | code as u32 as u64;
     }
 
     /// si_syscall and si_arch of a SIGSYS.

@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use super::action::{Disposition, disposition};
 use super::queue::{self, Queue};
 use super::thread::Arrived;
-use super::{Info, arrival, bit, mask, signals, wait};
+use super::{Info, arrival, bit, mask, read, signals, wait};
 use crate::arch::{syscall0, syscall3};
 use crate::guest::{Guest, Reason, State};
 use crate::hub::{Hub, hub, processor};
@@ -203,6 +203,9 @@ pub fn send(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> i64 {
     {
         return 0;
     }
+    if let Some(ret) = read::send(hub, guest, signal, info) {
+        return ret;
+    }
     if post(hub, guest, signal, info) {
         0
     } else {
@@ -352,6 +355,7 @@ pub fn forget(guest: &Guest) {
 pub(super) fn clear(hub: &Hub) {
     PROCESS.queue.clear();
     PROCESS.target.set(ptr::null());
+    read::clear();
     for guest in hub.guests() {
         guest.signal.queue.clear();
     }

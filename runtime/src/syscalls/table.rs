@@ -377,14 +377,14 @@ table! {
     279 move_pages Sys Offloaded(MovePages) Uninterrupted "";
     280 utimensat File Offloaded[PathAt] Uninterrupted PATH;
     281 epoll_pwait Select Virtual(EpollPwait, parks) Never "";
-    282 signalfd Signal Native Uninterrupted "";
+    282 signalfd Signal Virtual(Signalfd) Uninterrupted "";
     283 timerfd_create Time Native Uninterrupted "";
     284 eventfd Os Native Uninterrupted "";
     285 fallocate File Offloaded[Always] Never "";
     286 timerfd_settime Time Native Uninterrupted "";
     287 timerfd_gettime Time Native Uninterrupted "";
     288 accept4 Socket Virtual(Accept4, parks) SocketTimeout "";
-    289 signalfd4 Signal Native Uninterrupted "";
+    289 signalfd4 Signal Virtual(Signalfd4) Uninterrupted "";
     290 eventfd2 Os Native Uninterrupted "";
     291 epoll_create1 Select Native Uninterrupted "";
     292 dup3 Os Virtual(Dup3) Uninterrupted DUP;
