@@ -473,10 +473,10 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     if !raw::has_room(ROOM + fds::table().size()) {
         return Err("no address space for the hub".into());
     }
-    if !hub.slab.init(pid) {
-        return Err("no address space for the hub".into());
-    }
-    if !again {
+    if again {
+        // The records are there.
+        hub.slab.begin(pid);
+    } else {
         if !patching::ask(config.selection)
             .groups()
             .contains(Group::Thread)
@@ -489,7 +489,9 @@ fn begin(mask: u64) -> Result<(), Refusal> {
             None => return Err("no patch engine".into()),
         }
         arch::init_context();
-        if !fds::table().init() {
+        // Not before: it may take what is left next to libc, where the stubs have to be.
+        hub.slab.begin(pid);
+        if !hub.slab.init() || !fds::table().init() {
             return Err("no address space for the hub".into());
         }
         ops::memory::note_present_mappings();

@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_mark_counts_below_it_and_is_dropped_above() {
         let slab = crate::guest::slab::Slab::new();
-        assert!(slab.init(1));
+        assert!(slab.init());
         let guest = slab.take().unwrap();
         assert!(!is_inside(guest, 1000));
         guest.lookup.set(1000);

@@ -51,11 +51,14 @@ impl Slab {
         }
     }
 
-    /// Reserves the addresses, for the guests of the process with that id: there are none
-    /// yet. A limited address space (RLIMIT_AS, strict overcommit) gets a smaller range; false
-    /// if there is none at all.
-    pub fn init(&self, pid: i32) -> bool {
+    /// The guests will be those of the process with that id. There are none yet.
+    pub fn begin(&self, pid: i32) {
         self.first.set((pid as usize).wrapping_mul(STRIDE) % MAX);
+    }
+
+    /// Reserves the addresses. A limited address space (RLIMIT_AS, strict
+    /// overcommit) gets a smaller range; false if there is none at all.
+    pub fn init(&self) -> bool {
         if !self.base.get().is_null() {
             return true;
         }
@@ -142,7 +145,8 @@ mod tests {
     #[test]
     fn ids_are_found_and_not_reused_at_once() {
         let slab = Slab::new();
-        assert!(slab.init(1000));
+        slab.begin(1000);
+        assert!(slab.init());
         let a = slab.take().unwrap();
         a.state.set(State::Ready);
         let first = a.tid.get();
@@ -163,12 +167,13 @@ mod tests {
     fn processes_in_a_row_count_far_from_each_other() {
         let (here, there) = (Slab::new(), Slab::new());
         for pid in [1000, 4_194_303] {
-            assert!(here.init(pid));
+            here.begin(pid);
+            assert!(here.init());
             let guest = here.take().unwrap();
             guest.state.set(State::Ready);
             assert!(ptr::eq(here.find(guest.tid.get()).unwrap(), guest));
             for other in pid - 200..pid + 200 {
-                assert!(there.init(other));
+                there.begin(other);
                 let distance = here.first.get().abs_diff(there.first.get());
                 assert!(other == pid || distance.min(MAX - distance) > 5000);
             }
