@@ -6,12 +6,14 @@
 
 enum { SMALL = 2048, AROUND = 16 << 10 };
 
-static unsigned char *around;
+static unsigned char *around, *beyond;
 static sigset_t user;
 
 static void on_user(int number)
 {
 	(void)number;
+	for (int i = 0; beyond && i < SMALL; i++)
+		CHECK(beyond[i] == 0x5a);
 	_exit(1);
 }
 
@@ -52,6 +54,19 @@ static void use_unmapped(void)
 	void *stack = mmap(NULL, 64 << 10, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(stack != MAP_FAILED);
 	use(stack, 64 << 10);
+}
+
+/* Its last bytes are less than a word on a page of their own. */
+static void *odd(void *unused)
+{
+	enum { WHOLE = 64 << 10, SIZE = (32 << 10) + 3 };
+	unsigned char *stack = mmap(NULL, WHOLE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(stack != MAP_FAILED);
+	memset(stack, 0x5a, WHOLE);
+	beyond = stack + SIZE;
+	use(stack, SIZE);
+	raise(SIGUSR1);
+	return unused;
 }
 
 static void *too_small(void *unused)
@@ -139,6 +154,7 @@ int main(void)
 	sigemptyset(&user);
 	sigaddset(&user, SIGUSR1);
 	OK(pthread_sigmask(SIG_BLOCK, &user, NULL));
+	run("odd", odd);
 	run("too small", too_small);
 	run("too small, SIGSEGV is handled elsewhere", too_small_handled);
 	run("too small for SIGSEGV's handler too", too_small_for_both);

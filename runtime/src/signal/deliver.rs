@@ -53,8 +53,12 @@ fn enter(guest: &Guest, (signal, _, action): &Due) {
 /// so that no fault of ours could be caught: the kernel is asked.
 fn is_writable(low: u64, high: u64) -> bool {
     const PAGE: u64 = 4096;
+    // What is asked about is a word, which must not reach beyond.
+    let last = high - size_of::<u64>() as u64;
     let pages = (low & !(PAGE - 1)..high).step_by(PAGE as usize);
-    pages.map(|page| page.max(low)).all(mask::is_writable)
+    pages
+        .map(|page| page.max(low).min(last))
+        .all(mask::is_writable)
 }
 
 /// Builds the frame of one handler on top of `context`. `running` is our own stack
