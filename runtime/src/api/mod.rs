@@ -44,7 +44,8 @@
 //! it interrupted is changing it unwinds with [`Reentered`], instead of waiting for itself;
 //! in a greenlet on a hub handlers wait until the change is over. So does code of the
 //! program's that is called during a change (the order of what a [`PriorityQueue`] holds,
-//! the `clone` of what an [`AsyncResult`] has) and uses the same object.
+//! the `clone` of what an [`AsyncResult`] has) and uses the same object. On a kernel thread a
+//! handler that waits during a change keeps every other thread from the object meanwhile.
 //!
 //! After `fork` the child has the calling thread alone. Greenlets of the parent count as
 //! ended there ([`GetError::Lost`]), have left their groups and pools, and their waits are

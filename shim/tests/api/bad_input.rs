@@ -265,6 +265,22 @@ static INNER: OnceLock<Event> = OnceLock::new();
 static INSIDE: OnceLock<Event> = OnceLock::new();
 static WAITED: AtomicUsize = AtomicUsize::new(0);
 
+/// Until the kernel thread sleeps in a wait of an object: one that is interrupted before may
+/// hold the object, or the heap, and a handler that waits keeps what it has.
+fn until_parked(tid: i32) {
+    let file = format!("/proc/self/task/{tid}/syscall");
+    let op = format!("{:#x}", libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG);
+    let nr = libc::SYS_futex.to_string();
+    loop {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let mut words = text.split(' ');
+        if words.next() == Some(&*nr) && words.nth(1) == Some(&*op) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// A wait in a handler that interrupted a wait, both of which end.
 fn a_handler_that_waits() {
     extern "C" fn wait(_: i32) {
@@ -281,11 +297,14 @@ fn a_handler_that_waits() {
         let (outer, begun) = (Event::new(), Event::new());
         // SAFETY: no preconditions.
         #[allow(unsafe_code)]
-        let own = unsafe { libc::pthread_self() } as usize;
+        let (own, tid) = unsafe { (libc::pthread_self() as usize, libc::gettid()) };
         let other = spawn({
             let (outer, begun) = (outer.clone(), begun.clone());
             move || {
                 begun.wait();
+                if !crate::on_hub() {
+                    until_parked(tid);
+                }
                 // SAFETY: the thread waits for this greenlet.
                 #[allow(unsafe_code)]
                 unsafe {
