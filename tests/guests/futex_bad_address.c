@@ -102,7 +102,9 @@ static void never(int signal)
 
 int main(void)
 {
-	char *pages = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* Where nobody who does not ask for it gets memory. */
+	char *pages = mmap((void *)0x200000000, 2 * 4096, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	CHECK(pages != MAP_FAILED);
 	gone = pages + 4096;
 	IS(munmap(gone, 4096), 0);
