@@ -189,7 +189,12 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     let request = Request::of(c.frame.rax, c.a);
     // SAFETY: the guest's own call.
     let Child { held, .. } = match split(|| unsafe { request.make() }) {
-        Ok(ret) => return ret,
+        Ok(ret) => {
+            if ret > 0 {
+                signal::note_child(ret as i32, c.guest);
+            }
+            return ret;
+        }
         Err(child) => child,
     };
     private::set_shared(request.shares_descriptors());

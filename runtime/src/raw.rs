@@ -4,7 +4,7 @@
 //! thread-local storage: it may run in guest mode.
 #![allow(unsafe_code)]
 
-use crate::arch::{self, syscall, syscall1, syscall2, syscall3};
+use crate::arch::{self, syscall, syscall1, syscall2, syscall3, syscall4};
 
 /// `-errno`, as the kernel returns it.
 #[inline(always)]
@@ -299,6 +299,13 @@ pub fn reserve(len: usize) -> Option<*mut u8> {
         }
     }
     Some(p as *mut u8)
+}
+
+/// Whether eight bytes can be read there.
+pub fn is_readable(address: u64) -> bool {
+    const NO_SUCH_HOW: u64 = !0;
+    // SAFETY: the kernel copies the mask, and then refuses what is to be done with it.
+    unsafe { syscall4(libc::SYS_rt_sigprocmask, NO_SUCH_HOW, address, 0, 8) == err(libc::EINVAL) }
 }
 
 /// Whether the process may map that many bytes more (RLIMIT_AS, overcommit). Our heap ends

@@ -1,4 +1,4 @@
-// Calls about threads that have ended, are detached, are oneself, or are wanted twice.
+// Calls about threads that have ended, are detached, are oneself, are wanted twice, or are none.
 #include "guest.h"
 #include <semaphore.h>
 #include <signal.h>
@@ -16,8 +16,27 @@ static void *waits(void *raw)
 	return NULL;
 }
 
+/* What is no thread and never was: zeros, as where one was that libc has given back. */
+static void no_thread(void)
+{
+	static _Alignas(64) char zeros[16384];
+	pthread_t none = (pthread_t)(zeros + 8192);
+	char name[16];
+	clockid_t clock;
+	printf("kill %d %d\n", pthread_kill(none, 0), pthread_kill(none, SIGTERM));
+	printf("clock %d\n", pthread_getcpuclockid(none, &clock));
+	printf("getname %d setname %d\n", pthread_getname_np(none, name, sizeof name),
+	       pthread_setname_np(none, "none"));
+	printf("short getname %d long setname %d\n", pthread_getname_np(none, name, 3),
+	       pthread_setname_np(none, "longer than a name may be"));
+	printf("sigqueue %d\n", pthread_sigqueue(none, SIGTERM, (union sigval){ 0 }));
+	pthread_t between = none + 4;
+	printf("setname between %d\n", pthread_setname_np(between, "none"));
+}
+
 int main(void)
 {
+	no_thread();
 	pid_t tid = 0;
 	pthread_t thread = start(ends, &tid);
 	/* Its end is seen by its id, not by joining. */
@@ -41,6 +60,7 @@ int main(void)
 	printf("getname %d setname %d\n", pthread_getname_np(thread, name, sizeof name),
 	       pthread_setname_np(thread, "late"));
 	printf("sigqueue %d\n", pthread_sigqueue(thread, SIGTERM, (union sigval){ 0 }));
+	no_thread();
 	void *value;
 	IS(pthread_tryjoin_np(thread, &value), 0);
 	CHECK(value == &tid);

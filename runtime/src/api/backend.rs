@@ -89,8 +89,7 @@ extern "C" fn own_is_guest() -> bool {
 }
 
 extern "C" fn own_interrupt(thread: libc::pthread_t) {
-    // SAFETY: the caller sees to it that the thread does not end meanwhile.
-    if let Some(target) = unsafe { dispatch::guest_of(thread) } {
+    if let Some(target) = dispatch::guest_of(thread) {
         let _section = Section::enter();
         calls::interrupt(hub(), target);
     }

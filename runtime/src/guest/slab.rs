@@ -131,6 +131,19 @@ impl Slab {
         (guest.tid.get() == tid && guest.state.get() != State::Free).then_some(guest)
     }
 
+    /// The live guest with its record there.
+    pub fn at(&self, address: usize) -> Option<&'static Guest> {
+        let offset = address.wrapping_sub(self.base.get() as usize);
+        if !offset.is_multiple_of(size_of::<Guest>())
+            || offset / size_of::<Guest>() >= self.used.get()
+        {
+            return None;
+        }
+        // SAFETY: records below `used` are initialised.
+        let guest = unsafe { &*(address as *const Guest) };
+        (guest.state.get() != State::Free).then_some(guest)
+    }
+
     fn number(&self, guest: &Guest) -> usize {
         // SAFETY: both lie in the one reserved range.
         let index = unsafe { (guest as *const Guest).offset_from(self.base.get()) as usize };
@@ -152,8 +165,12 @@ mod tests {
         let first = a.tid.get();
         assert!((FIRST_TID..1 << 28).contains(&first));
         assert!(ptr::eq(slab.find(first).unwrap(), a));
+        let at = ptr::from_ref(a) as usize;
+        assert!(ptr::eq(slab.at(at).unwrap(), a));
+        assert!(slab.at(at + 8).is_none() && slab.at(at + size_of::<Guest>()).is_none());
+        assert!(slab.at(at - size_of::<Guest>()).is_none() && slab.at(0).is_none());
         slab.put(a);
-        assert!(slab.find(first).is_none());
+        assert!(slab.find(first).is_none() && slab.at(at).is_none());
         let b = slab.take().unwrap();
         b.state.set(State::Ready);
         assert!(ptr::eq(a, b));

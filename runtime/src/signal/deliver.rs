@@ -196,14 +196,16 @@ pub(super) fn nothing(uc: &mut Ucontext) {
 }
 
 /// Delivers to a guest that was interrupted in its own code: `first`, which the
-/// CPU raised, and what else is pending. The mask is held and released here.
+/// CPU raised, and what else is pending; without, what the guest was told of, for what it was
+/// interrupted by may be another's. The mask is held and released here.
 ///
 /// # Safety
 /// `uc` must be the kernel's own frame of the present signal, and our code must
 /// run on a stack that is not the guest's.
 pub(super) unsafe fn into_context(guest: &Guest, uc: &mut Ucontext, first: Option<Due>) {
     let mut context = Interrupted::of_context(uc);
-    let first = first.or_else(|| next(guest));
+    let told = || guest.signal.deliverable().then(|| next(guest)).flatten();
+    let first = first.or_else(told);
     // SAFETY: the stack below the guest's red zone is free.
     if unsafe { push_all(guest, &mut context, first, None) } {
         context.enter_from_kernel(uc, mask::release());
@@ -218,8 +220,7 @@ fn into_call(guest: &Guest, frame: &mut Frame, interrupted: Option<i64>) -> bool
     action::take_own_stack();
     route::route(hub);
     if !guest.signal.deliverable() {
-        // Another guest may have taken what this one was told of.
-        route::look_again(guest);
+        route::found_nothing(guest);
         return false;
     }
     // Nothing may arrive between the frames' being built and the handler's start.

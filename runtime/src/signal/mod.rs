@@ -20,7 +20,8 @@
 //!   code is at a place to do it.
 //! - *Routing* ([`mod@route`]). A signal of the process waits for whoever takes it first, and
 //!   one guest is told of it, chosen as the kernel chooses a thread: the one that the sender
-//!   named (the initial one, for a process) if it wants the signal, else the next in the
+//!   named (the initial one, for a process; for SIGCHLD the one that made the child
+//!   ([`children`])) if it wants the signal, else the next in the
 //!   order of their creation, from the one that was found last. One wants it that does not
 //!   block it, or waits for it with sigwait, and runs or has nothing else to handle. If
 //!   nobody does, it waits for who unblocks it or is next to look. A guest that is parked is
@@ -45,6 +46,7 @@ use crate::monitor::PREEMPT;
 
 mod action;
 mod arrival;
+mod children;
 mod deliver;
 mod io_owner;
 mod mask;
@@ -61,6 +63,7 @@ pub use action::{
     Action, adopt, after_exec, become_bare, before_exec, discard_ignored, force, mask_of_bare,
     reinstall, set_action, take_own_stack, view,
 };
+pub use children::note_child;
 pub use deliver::{deliver, deliver_interrupted, handler_returned};
 pub use io_owner::{
     F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, F_SETOWN_EX, IoOwner, disown, io_owner, set_io_owner,

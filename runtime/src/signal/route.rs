@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use super::action::{Disposition, disposition};
 use super::queue::{self, Queue};
 use super::thread::Arrived;
-use super::{Info, arrival, bit, mask, read, signals, wait};
+use super::{Info, arrival, bit, children, mask, read, signals, wait};
 use crate::arch::{syscall0, syscall3};
 use crate::guest::{Guest, Reason, State};
 use crate::hub::{Hub, hub, processor};
@@ -54,7 +54,12 @@ pub(super) fn accept(hub: &Hub, arrived: &Arrived) {
         // Its guest has ended: nobody else is meant.
         None if timed && arrived.guest != 0 => {}
         None => {
-            to_process(hub, None, signal, &arrived.info);
+            to_process(
+                hub,
+                children::maker(hub, &arrived.info),
+                signal,
+                &arrived.info,
+            );
         }
     }
 }
@@ -300,6 +305,13 @@ pub(super) fn look_again(guest: &Guest) {
     pass_on(guest, guest.signal.mask.get());
     let open = PROCESS.queue.bits() & !guest.signal.mask.get();
     guest.signal.told.store(open, Ordering::Relaxed);
+}
+
+/// A guest that was to look has found nothing: others have taken what it was told of, or it
+/// blocks it. What came since then is not for it.
+pub(super) fn found_nothing(guest: &Guest) {
+    pass_on(guest, guest.signal.mask.get());
+    guest.signal.told.store(0, Ordering::Relaxed);
 }
 
 /// A guest's mask has let signals through: some may have waited for that.

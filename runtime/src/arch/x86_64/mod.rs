@@ -27,8 +27,8 @@ pub use syscall::{syscall, syscall0, syscall1, syscall2, syscall3, syscall4};
 pub use thread::{spawn_process, spawn_thread};
 pub use ticks::ticks;
 pub use tls::{
-    current_processor, current_word, set_current_word, set_processor_of, set_word_of,
-    word_distance, word_of,
+    current_processor, current_word, set_current_word, set_processor_of, set_word_of, word_at,
+    word_distance,
 };
 pub use user::{compare_exchange, copy, load, read_word, write_word};
 pub use watched::watched_syscall;

@@ -1,0 +1,207 @@
+//! The start of the hub, with the thread that makes the program's first one as its first guest.
+#![allow(unsafe_code)]
+
+use core::sync::atomic::{AtomicI32, Ordering};
+
+use patch_events::events;
+
+use super::{PHASE, Phase, operations, set_phase};
+use crate::arch::{self, syscall0};
+use crate::catch;
+use crate::config::{self, Config};
+use crate::control;
+use crate::group::Group;
+use crate::guest::life;
+use crate::host;
+use crate::hub::{hub, processor, recruit};
+use crate::monitor;
+use crate::ops;
+use crate::patching;
+use crate::proc_files;
+use crate::raw;
+use crate::reactor::Reactor;
+use crate::reactor::fds;
+use crate::selection;
+use crate::signal;
+use crate::trace;
+use crate::wanted;
+
+/// The kernel thread that alone may start the hub; 0 if any may.
+static STARTER: AtomicI32 = AtomicI32::new(0);
+
+/// The program has other threads, which may make threads at any time: that of the caller
+/// starts the hub.
+pub fn start_here_only() {
+    // SAFETY: no arguments.
+    let tid = unsafe { syscall0(libc::SYS_gettid) } as i32;
+    STARTER.store(tid, Ordering::Relaxed);
+}
+
+/// Any thread may start the hub: there is only one, as in a forked child.
+pub fn start_anywhere() {
+    STARTER.store(0, Ordering::Relaxed);
+}
+
+pub(super) fn may_start_here() -> bool {
+    let starter = STARTER.load(Ordering::Relaxed);
+    // SAFETY: no arguments.
+    starter == 0 || starter == unsafe { syscall0(libc::SYS_gettid) } as i32
+}
+
+/// The program makes its first thread: patches what was left, starts the hub, and
+/// makes the calling thread its first guest. False: the program stays bare.
+///
+/// # Safety
+/// Called on the program's own stack, from a clone call.
+pub(super) unsafe fn start() -> bool {
+    if PHASE
+        .compare_exchange(
+            Phase::Bare as u8,
+            Phase::Starting as u8,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        )
+        .is_err()
+    {
+        return false;
+    }
+    let mask = signal::block_all();
+    if let Err(refusal) = begin(mask) {
+        set_phase(Phase::Off);
+        for nr in 0..wanted::TABLE_LEN {
+            wanted::want(nr, false);
+        }
+        if let Refusal::Because(reason) = refusal
+            && raw::has_room(ROOM_TO_TELL)
+        {
+            events::NotPatched { reason }.emit();
+        }
+        signal::restore_kernel_mask(mask);
+        return false;
+    }
+    true
+}
+
+/// Address space that the start of a hub takes besides the states of descriptors, with much
+/// to spare; and that telling of a refusal takes. In bytes.
+const ROOM: usize = 64 << 20;
+const ROOM_TO_TELL: usize = 1 << 20;
+
+/// Why the hub cannot start.
+enum Refusal {
+    /// The engine gave up, and has told why.
+    Engine,
+    /// This.
+    Because(&'static str),
+}
+
+impl From<&'static str> for Refusal {
+    fn from(reason: &'static str) -> Self {
+        Refusal::Because(reason)
+    }
+}
+
+/// Starts the hub with the calling thread as its first guest.
+fn begin(mask: u64) -> Result<(), Refusal> {
+    let config = config::get();
+    let hub = hub();
+    // SAFETY: no arguments.
+    let (tid, pid) = unsafe {
+        (
+            syscall0(libc::SYS_gettid) as i32,
+            syscall0(libc::SYS_getpid) as i32,
+        )
+    };
+    // Written before any guest runs, on the only thread that can become one.
+    let first = processor::first();
+    // SAFETY: as above.
+    let again = unsafe { (*first.ctx.get()).rsp } != 0;
+    if !raw::has_room(ROOM + fds::table().size()) {
+        return Err("no address space for the hub".into());
+    }
+    if again {
+        // The records are there.
+        hub.slab.begin(pid);
+    } else {
+        if !patching::ask(config.selection)
+            .groups()
+            .contains(Group::Thread)
+        {
+            return Err("without the group thread there is nobody to be cooperative".into());
+        }
+        match wanted::patch_all() {
+            Some(outcome) if outcome.libc_complete => {}
+            Some(_) => return Err(Refusal::Engine),
+            None => return Err("no patch engine".into()),
+        }
+        arch::init_context();
+        // Not before: it may take what is left next to libc, where the stubs have to be.
+        hub.slab.begin(pid);
+        if !hub.slab.init() || !fds::table().init() {
+            return Err("no address space for the hub".into());
+        }
+        ops::memory::note_present_mappings();
+        wanted::want(libc::SYS_epoll_create1 as usize, true);
+        wanted::want(libc::SYS_eventfd2 as usize, true);
+        let started = host::start(tid);
+        wanted::want(libc::SYS_epoll_create1 as usize, false);
+        wanted::want(libc::SYS_eventfd2 as usize, false);
+        started?;
+        if let Some(seed) = config.chaos {
+            hub.begin_chaos(seed);
+        }
+        // SAFETY: no guest runs yet.
+        unsafe { operations::begin() };
+    }
+    let hubs = hubs(config);
+    match Reactor::open(config.loop_kind, hubs > 1) {
+        Ok(reactor) => {
+            events::HubStarted {
+                reactor: reactor.name(),
+                kernel_tid: tid,
+            }
+            .emit();
+            hub.set_reactor(Some(reactor));
+        }
+        Err(_) => return Err("the kernel gives no reactor".into()),
+    }
+    first.set_kernel_tid(tid);
+    hub.pid.set(pid);
+    hub.foreign
+        .set(tid != pid || STARTER.load(Ordering::Relaxed) != 0);
+    catch::prepare();
+    let Some(guest) = life::adopt(hub, tid) else {
+        return Err("no room for the first guest".into());
+    };
+    signal::adopt(guest, mask);
+    if !again {
+        patching::carry_out(selection::in_use());
+    }
+    set_phase(Phase::Running);
+    // The first call takes the host context through may's start-up, whose one event
+    // is in a queue that a forked child would share with its parent.
+    hub.call(guest, || {
+        let mask = signal::block_all();
+        recruit::start(hub, guest, hubs);
+        for processor in processor::each() {
+            proc_files::open(processor.index(), processor.kernel_tid());
+        }
+        monitor::start(config.preempt.map(|quantum| quantum.as_nanos() as u64));
+        trace::totals::begin();
+        control::start(config);
+        signal::restore_kernel_mask(mask);
+        catch::start();
+    });
+    Ok(())
+}
+
+/// How many kernel threads are to run guests.
+fn hubs(config: &Config) -> usize {
+    if config.catch && config.hubs > 1 {
+        // The kernel catches calls for a thread, and guests change theirs.
+        let reason = "calls are caught on one kernel thread alone";
+        events::HubsLimited { hubs: 1, reason }.emit();
+        return 1;
+    }
+    config.hubs
+}
