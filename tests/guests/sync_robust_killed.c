@@ -1,9 +1,8 @@
 // A robust mutex between processes tells its next owner that a thread of the other process died.
 // guest: limit=60
-#include "guest.h"
+#include "shared.h"
 #include <linux/futex.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -100,13 +99,8 @@ static void expect(enum ending ending, const char *what)
 
 int main(void)
 {
-	pthread_mutexattr_t attributes;
-	mutex = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(mutex != MAP_FAILED);
-	OK(pthread_mutexattr_init(&attributes));
-	OK(pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED));
-	OK(pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST));
-	OK(pthread_mutex_init(mutex, &attributes));
+	mutex = map_shared(sizeof *mutex);
+	init_shared_mutex(mutex, PTHREAD_MUTEX_DEFAULT, PTHREAD_MUTEX_ROBUST);
 	IS(pipe(locked), 0);
 	expect(KILLED, "killed while another thread had it");
 	expect(INITIAL_KILLED, "killed while the initial thread had it");

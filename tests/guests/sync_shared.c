@@ -1,7 +1,6 @@
 // Process-shared mutex, condition, semaphore and barrier between a parent's threads and its child.
-#include "guest.h"
+#include "shared.h"
 #include <semaphore.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 static struct shared {
@@ -36,20 +35,10 @@ static void *ticks(void *stop)
 
 int main(void)
 {
-	pthread_mutexattr_t mutex;
-	pthread_condattr_t condition;
-	pthread_barrierattr_t barrier;
-	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(shared != MAP_FAILED);
-	OK(pthread_mutexattr_init(&mutex));
-	OK(pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED));
-	OK(pthread_mutex_init(&shared->mutex, &mutex));
-	OK(pthread_condattr_init(&condition));
-	OK(pthread_condattr_setpshared(&condition, PTHREAD_PROCESS_SHARED));
-	OK(pthread_cond_init(&shared->changed, &condition));
-	OK(pthread_barrierattr_init(&barrier));
-	OK(pthread_barrierattr_setpshared(&barrier, PTHREAD_PROCESS_SHARED));
-	OK(pthread_barrier_init(&shared->barrier, &barrier, 2));
+	shared = map_shared(sizeof *shared);
+	init_shared_mutex(&shared->mutex, PTHREAD_MUTEX_DEFAULT, PTHREAD_MUTEX_STALLED);
+	init_shared_condition(&shared->changed);
+	init_shared_barrier(&shared->barrier, 2);
 	IS(sem_init(&shared->ping, 1, 0), 0);
 	IS(sem_init(&shared->pong, 1, 0), 0);
 

@@ -1,10 +1,9 @@
 // Process-shared locks and semaphores work with a process that the library is not loaded into.
 // guest: limit=60
-#include "guest.h"
+#include "shared.h"
 #include <fcntl.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 enum { ROUNDS = 200 };
@@ -79,20 +78,10 @@ int main(int count, char **arguments)
 	CHECK(fd >= 0);
 	IS(ftruncate(fd, sizeof *shared), 0);
 	map(fd);
-	pthread_mutexattr_t mutex;
-	pthread_condattr_t condition;
-	pthread_barrierattr_t barrier;
-	OK(pthread_mutexattr_init(&mutex));
-	OK(pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED));
-	OK(pthread_mutex_init(&shared->mutex, &mutex));
-	OK(pthread_mutexattr_setrobust(&mutex, PTHREAD_MUTEX_ROBUST));
-	OK(pthread_mutex_init(&shared->robust, &mutex));
-	OK(pthread_condattr_init(&condition));
-	OK(pthread_condattr_setpshared(&condition, PTHREAD_PROCESS_SHARED));
-	OK(pthread_cond_init(&shared->changed, &condition));
-	OK(pthread_barrierattr_init(&barrier));
-	OK(pthread_barrierattr_setpshared(&barrier, PTHREAD_PROCESS_SHARED));
-	OK(pthread_barrier_init(&shared->barrier, &barrier, 2));
+	init_shared_mutex(&shared->mutex, PTHREAD_MUTEX_DEFAULT, PTHREAD_MUTEX_STALLED);
+	init_shared_mutex(&shared->robust, PTHREAD_MUTEX_DEFAULT, PTHREAD_MUTEX_ROBUST);
+	init_shared_condition(&shared->changed);
+	init_shared_barrier(&shared->barrier, 2);
 	IS(sem_init(&shared->ping, 1, 0), 0);
 	IS(sem_init(&shared->pong, 1, 0), 0);
 

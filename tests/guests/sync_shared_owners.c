@@ -1,8 +1,7 @@
 // A lock that a thread of another process holds is not taken for the caller's own, nor is it lost with that process.
 // guest: limit=60
-#include "guest.h"
+#include "shared.h"
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 enum { RECURSIVE, CHECKED, ROBUST, LOCKS, ROUNDS = 300 };
@@ -111,26 +110,16 @@ static void *inherits(void *unused)
 
 int main(void)
 {
-	pthread_mutexattr_t mutex;
 	pthread_rwlockattr_t rwlock;
-	pthread_barrierattr_t barrier;
-	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(shared != MAP_FAILED);
-	OK(pthread_mutexattr_init(&mutex));
-	OK(pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED));
-	OK(pthread_mutexattr_settype(&mutex, PTHREAD_MUTEX_RECURSIVE));
-	OK(pthread_mutex_init(&shared->locks[RECURSIVE], &mutex));
-	OK(pthread_mutexattr_settype(&mutex, PTHREAD_MUTEX_ERRORCHECK));
-	OK(pthread_mutex_init(&shared->locks[CHECKED], &mutex));
-	OK(pthread_mutexattr_setrobust(&mutex, PTHREAD_MUTEX_ROBUST));
-	OK(pthread_mutex_init(&shared->locks[ROBUST], &mutex));
-	OK(pthread_mutex_init(&shared->killed, &mutex));
+	shared = map_shared(sizeof *shared);
+	init_shared_mutex(&shared->locks[RECURSIVE], PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_STALLED);
+	init_shared_mutex(&shared->locks[CHECKED], PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_STALLED);
+	init_shared_mutex(&shared->locks[ROBUST], PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_ROBUST);
+	init_shared_mutex(&shared->killed, PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_ROBUST);
 	OK(pthread_rwlockattr_init(&rwlock));
 	OK(pthread_rwlockattr_setpshared(&rwlock, PTHREAD_PROCESS_SHARED));
 	OK(pthread_rwlock_init(&shared->written, &rwlock));
-	OK(pthread_barrierattr_init(&barrier));
-	OK(pthread_barrierattr_setpshared(&barrier, PTHREAD_PROCESS_SHARED));
-	OK(pthread_barrier_init(&shared->barrier, &barrier, 2));
+	init_shared_barrier(&shared->barrier, 2);
 
 	both(holds_all, tries_all, false);
 	puts("another's locks");
