@@ -1,6 +1,7 @@
 // A robust mutex between processes tells its next owner that a thread of the other process died.
 // guest: limit=60
 #include "shared.h"
+#include <semaphore.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -8,6 +9,7 @@
 
 static pthread_mutex_t *mutex;
 static int locked[2];
+static sem_t has_it;
 
 enum ending { KILLED, EXITS, EXECUTES, THREAD_ENDS, INITIAL_KILLED };
 
@@ -17,6 +19,7 @@ static void *lock_and_wait(void *raw)
 	OK(pthread_mutex_lock(mutex));
 	sleep_ms(1);
 	IS(write(locked[1], "x", 1), 1);
+	IS(sem_post(&has_it), 0);
 	if (ending == THREAD_ENDS) {
 		sleep_ms(50);
 		return NULL;
@@ -50,7 +53,8 @@ static void child(enum ending ending)
 	pthread_t thread = start(lock_and_wait, (void *)(intptr_t)ending);
 	if (ending == KILLED)
 		start(breaks_list, NULL);
-	sleep_ms(100);
+	IS(sem_wait(&has_it), 0);
+	sleep_ms(50); /* the parent waits for it, most likely */
 	switch (ending) {
 	case EXITS:
 		_exit(0);
@@ -102,6 +106,7 @@ int main(void)
 	mutex = map_shared(sizeof *mutex);
 	init_shared_mutex(mutex, PTHREAD_MUTEX_DEFAULT, PTHREAD_MUTEX_ROBUST);
 	IS(pipe(locked), 0);
+	IS(sem_init(&has_it, 0, 0), 0);
 	expect(KILLED, "killed while another thread had it");
 	expect(INITIAL_KILLED, "killed while the initial thread had it");
 	expect(EXITS, "exited while another thread had it");

@@ -78,6 +78,18 @@ static void *holds_for_ever(void *unused)
 	return unused;
 }
 
+/* It has computed for so long, however many others want the processor. */
+static void wait_for_cpu_time(pid_t process, int ms)
+{
+	clockid_t clock;
+	struct timespec used;
+	OK(clock_getcpuclockid(process, &clock));
+	do {
+		sleep_ms(1);
+		IS(clock_gettime(clock, &used), 0);
+	} while (used.tv_sec * 1000 + used.tv_nsec / 1000000 < ms);
+}
+
 static void both(void *(*childs)(void *), void *(*parents)(void *), bool killed)
 {
 	pid_t child = fork();
@@ -92,7 +104,7 @@ static void both(void *(*childs)(void *), void *(*parents)(void *), bool killed)
 	if (killed) {
 		while (!atomic_load(&shared->holds))
 			sleep_ms(1);
-		sleep_ms(200);
+		wait_for_cpu_time(child, 200);
 		IS(kill(child, SIGKILL), 0);
 	}
 	IS(waitpid(child, &status, 0), child);
