@@ -114,15 +114,33 @@ pub unsafe extern "C" fn dispatch(frame: *mut Frame) {
     let mut leaves = unsafe { guest_call(guest, frame, began) };
     while leaves {
         hub.left_shim();
-        // What arrives after this look finds the guest's own code. A handler must not
-        // run between a vfork's being prepared and made.
-        if !signal::pending(guest) || processor::here().shared_child.get() || hub.in_section() {
+        if !is_called_back(guest) {
             return;
         }
         let began = hub.claim_shim();
         // SAFETY: as above.
         leaves = unsafe { look_again(guest, frame, began) };
     }
+}
+
+/// Whether something came at the last steps of our code, which have just been made. What
+/// arrives after this look finds the guest's own code. Nothing must come between a vfork's
+/// being prepared and made.
+#[inline(always)] // into what must not unwind
+fn is_called_back(guest: &Guest) -> bool {
+    let hub = guest.hub();
+    (signal::pending(guest) || hub.is_to_give_way())
+        && !processor::here().shared_child.get()
+        && !hub.in_section()
+}
+
+/// Does what [`is_called_back`] found. True: the handlers of signals are to run at `frame`.
+fn answer(guest: &'static Guest, frame: &mut Frame) -> bool {
+    let hub = guest.hub();
+    if hub.take_preemption() {
+        hub.give_way(guest);
+    }
+    signal::deliver(guest, frame)
 }
 
 /// The call of a kernel thread that is no guest, by its word.
@@ -252,13 +270,13 @@ unsafe extern "C" fn guest_call(guest: &'static Guest, frame: &mut Frame, began:
     true
 }
 
-/// A signal has arrived before the guest's own code goes on at `frame`. Our code has been
+/// Something came before the guest's own code goes on at `frame`. Our code has been
 /// claimed. As [`guest_call`].
 #[inline(never)]
 unsafe extern "C" fn look_again(guest: &'static Guest, frame: &mut Frame, began: bool) -> bool {
     let hub = guest.hub();
     hub.claimed_shim(began);
-    if signal::deliver(guest, frame) {
+    if answer(guest, frame) {
         // Every signal is blocked.
         hub.leave_shim();
         return false;
@@ -269,15 +287,15 @@ unsafe extern "C" fn look_again(guest: &'static Guest, frame: &mut Frame, began:
 
 /// The guest's own code goes on at `frame`: handlers of what arrived meanwhile
 /// run first. For the begin of a thread, on top of which nothing unwinds.
-pub fn leave(guest: &Guest, frame: &mut Frame) {
+pub fn leave(guest: &'static Guest, frame: &mut Frame) {
     let hub = guest.hub();
     loop {
         hub.leave_shim();
-        if !signal::pending(guest) || processor::here().shared_child.get() || hub.in_section() {
+        if !is_called_back(guest) {
             return;
         }
         hub.enter_shim();
-        if signal::deliver(guest, frame) {
+        if answer(guest, frame) {
             hub.leave_shim();
             return;
         }

@@ -323,6 +323,15 @@ impl Hub {
         processor::here().preemption.load(Ordering::Relaxed)
     }
 
+    /// Whether it is to let others run before its own code goes on: who asked that may have
+    /// found our code at its last steps, and does not ask again.
+    #[inline(always)] // into what must not unwind
+    pub fn is_to_give_way(&self) -> bool {
+        let here = processor::here();
+        here.preemption.load(Ordering::Relaxed)
+            && (!self.chaos.is_on() || !here.own.is_empty() && self.has_sleeper())
+    }
+
     /// Whether that was asked for since the last call.
     #[inline]
     pub fn take_preemption(&self) -> bool {

@@ -301,10 +301,16 @@ unsafe extern "C" fn go_on_after_handler(
         return ptr::null_mut();
     }
     // SAFETY: handlers run on guests; their TCB's word is their record.
-    let guest = unsafe { &*(word as *const Guest) };
+    let guest: &'static Guest = unsafe { &*(word as *const Guest) };
     let hub = hub();
     hub.claimed_shim(began);
     mask::set_kernel_mask(u64::MAX);
+    // Who asked for it at the end of `preempted` does not ask again.
+    while hub.is_to_give_way() && hub.take_preemption() {
+        mask::resync();
+        hub.give_way(guest);
+        mask::set_kernel_mask(u64::MAX);
+    }
     mask::hold();
     mask::change(guest, frame.uc.mask, false);
     if frame.handler == monitor::preempted as *const () as u64 {
