@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use super::action::{Disposition, disposition};
 use super::queue::{self, Queue};
 use super::thread::Arrived;
-use super::{Info, arrival, bit, children, mask, read, signals, wait};
+use super::{Info, LAST, arrival, bit, children, mask, read, signals, wait};
 use crate::arch::{syscall0, syscall3};
 use crate::guest::{Guest, Reason, State};
 use crate::hub::{Hub, hub, processor};
@@ -23,6 +23,8 @@ struct Process {
     queue: Queue,
     /// Where the search for a guest begins: the one that it found last. Null: the initial one.
     target: Cell<*const Guest>,
+    /// Who was told of a signal last, or null.
+    told: [Cell<*const Guest>; LAST as usize],
 }
 
 // SAFETY: see Synchronization.
@@ -31,6 +33,7 @@ unsafe impl Sync for Process {}
 static PROCESS: Process = Process {
     queue: Queue::new(),
     target: Cell::new(ptr::null()),
+    told: [const { Cell::new(ptr::null()) }; LAST as usize],
 };
 
 /// Called by the handler that interrupted our code. True: everything must be
@@ -148,7 +151,37 @@ fn round(hub: &Hub, first: &'static Guest) -> impl Iterator<Item = &'static Gues
 /// A guest is to look for signals of the process.
 fn tell(hub: &Hub, guest: &'static Guest, set: u64) {
     guest.signal.told.fetch_or(set, Ordering::Relaxed);
+    for signal in signals(set) {
+        PROCESS.told[signal as usize - 1].set(guest);
+    }
     notice(hub, guest);
+}
+
+/// What the process has for other guests, who were told and have not looked yet. A thread that
+/// was told looks at once; a guest, when its turn comes, and must not find that one which the
+/// signal is not for has taken it before.
+fn for_others(guest: &Guest) -> u64 {
+    signals(PROCESS.queue.bits())
+        .filter(|&signal| {
+            // SAFETY: null, or a record, which stays where it is; one of who has ended, or of
+            // another since then, was told of nothing.
+            let told = unsafe { PROCESS.told[signal as usize - 1].get().as_ref() };
+            told.is_some_and(|told| {
+                !ptr::eq(told, guest)
+                    && told.state.get() != State::Dead
+                    && told.signal.told.load(Ordering::Relaxed) & told.signal.open() & bit(signal)
+                        != 0
+            })
+        })
+        .fold(0, |set, signal| set | bit(signal))
+}
+
+/// The signals of the process that `guest` may take.
+pub(super) fn for_guest(guest: &Guest) -> u64 {
+    match PROCESS.queue.bits() {
+        0 => 0,
+        bits => bits & !for_others(guest),
+    }
 }
 
 /// Adds a signal to a guest's own and wakes it. False: no room.
@@ -303,7 +336,7 @@ pub(super) fn of_process() -> &'static Queue {
 /// blocks, because it does not wait for it any more, is for others.
 pub(super) fn look_again(guest: &Guest) {
     pass_on(guest, guest.signal.mask.get());
-    let open = PROCESS.queue.bits() & !guest.signal.mask.get();
+    let open = for_guest(guest) & !guest.signal.mask.get();
     guest.signal.told.store(open, Ordering::Relaxed);
 }
 
@@ -317,7 +350,7 @@ pub(super) fn found_nothing(guest: &Guest) {
 /// A guest's mask has let signals through: some may have waited for that.
 pub(super) fn mask_was_opened(guest: &Guest, mask: u64) {
     settle_job_control(guest.hub());
-    let open = PROCESS.queue.bits() & !mask;
+    let open = for_guest(guest) & !mask;
     if open != 0 {
         guest.signal.told.fetch_or(open, Ordering::Relaxed);
     }
@@ -367,6 +400,7 @@ pub fn forget(guest: &Guest) {
 pub(super) fn clear(hub: &Hub) {
     PROCESS.queue.clear();
     PROCESS.target.set(ptr::null());
+    PROCESS.told.iter().for_each(|told| told.set(ptr::null()));
     read::clear();
     for guest in hub.guests() {
         guest.signal.queue.clear();

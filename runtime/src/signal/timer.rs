@@ -12,8 +12,8 @@
 //!
 //! # Synchronization
 //! As [`super`]. The signal handler reads the table while our code may be writing it: an
-//! entry's guest is written before its timer, and an entry that moves is in its new place
-//! before it leaves the old one.
+//! entry's guest is written before its timer, an entry that moves is in its new place before
+//! it leaves the old one, and one that is deleted is among [`DELETED`] before it is gone.
 
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
@@ -38,6 +38,13 @@ struct Table {
     overrun: [AtomicI32; ENTRIES],
     used: AtomicUsize,
 }
+
+/// Timers of guests that were deleted last, by their keys: a signal of one of them may be on
+/// its way.
+static DELETED: [AtomicU32; 1024] = [const { AtomicU32::new(FREE) }; 1024];
+static DELETIONS: AtomicUsize = AtomicUsize::new(0);
+/// No guest's id: whom the signal of such a timer is for.
+const NOBODY: i32 = -1;
 
 static TABLE: Table = Table {
     timer: [const { AtomicU32::new(FREE) }; ENTRIES],
@@ -117,6 +124,10 @@ pub fn remove_timer(timer: i32) {
     }
     let at = TABLE.seek(key(timer));
     if TABLE.key_at(at) != FREE {
+        if TABLE.guest[at].load(Ordering::Relaxed) != 0 {
+            let n = DELETIONS.fetch_add(1, Ordering::Relaxed) % DELETED.len();
+            DELETED[n].store(key(timer), Ordering::Release);
+        }
         TABLE.remove(at);
         TABLE.used.store(used - 1, Ordering::Release);
     }
@@ -131,9 +142,14 @@ fn place(timer: i32) -> Option<usize> {
     (TABLE.key_at(at) != FREE).then_some(at)
 }
 
-/// Id of the guest that a timer signals; 0 for the process.
+/// Id of the guest that a timer signals, or signalled before it was deleted; 0 for the process.
 pub(super) fn owner(timer: i32) -> Option<i32> {
-    place(timer).map(|at| TABLE.guest[at].load(Ordering::Acquire))
+    if let Some(at) = place(timer) {
+        return Some(TABLE.guest[at].load(Ordering::Acquire));
+    }
+    let key = key(timer);
+    let mut deleted = DELETED.iter().map(|of| of.load(Ordering::Acquire));
+    (key != FREE && deleted.any(|of| of == key)).then_some(NOBODY)
 }
 
 /// A signal is delivered, or taken by who waits for it.
@@ -153,6 +169,11 @@ pub fn overrun_of(timer: i32) -> Option<i32> {
 
 /// In a forked child, which inherits no timers.
 pub(super) fn clear() {
+    if DELETIONS.swap(0, Ordering::Relaxed) != 0 {
+        DELETED
+            .iter()
+            .for_each(|of| of.store(FREE, Ordering::Relaxed));
+    }
     if TABLE.used.swap(0, Ordering::Relaxed) != 0 {
         for timer in &TABLE.timer {
             timer.store(FREE, Ordering::Relaxed);
@@ -176,7 +197,8 @@ mod tests {
         for gone in [1, 0, 3] {
             remove_timer(timers[gone]);
             remove_timer(timers[gone]);
-            assert_eq!(owner(timers[gone]), None);
+            let deleted = (timers[gone] != 7).then_some(NOBODY);
+            assert_eq!(owner(timers[gone]), deleted);
         }
         for left in [2, 4, 5] {
             assert_eq!(owner(timers[left]), Some(left as i32));

@@ -68,12 +68,12 @@ pub(super) fn clear() {
 
 /// Takes one of `set`, the guest's own first.
 pub fn take(guest: &Guest, set: u64) -> Option<(i32, Info)> {
-    let taken = [&guest.signal.queue, route::of_process()]
-        .into_iter()
-        .find_map(|queue| {
-            let signal = queue.first(set)?;
-            Some((signal, queue.take(signal)?))
-        });
+    let own = (&guest.signal.queue, set);
+    let of_process = (route::of_process(), set & route::for_guest(guest));
+    let taken = [own, of_process].into_iter().find_map(|(queue, set)| {
+        let signal = queue.first(set)?;
+        Some((signal, queue.take(signal)?))
+    });
     route::look_again(guest);
     timer::was_taken(&taken?.1);
     taken
