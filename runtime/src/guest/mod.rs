@@ -166,6 +166,12 @@ impl Guest {
         processor::each().get(usize::from(self.home.get()).wrapping_sub(1))
     }
 
+    /// Whether it runs on any. Does not unwind.
+    #[inline(always)]
+    pub fn is_rover(&self) -> bool {
+        self.home.get() == 0
+    }
+
     /// It runs on this processor alone from now on.
     pub fn stay_on(&self, processor: &Processor) {
         self.home.set(processor.index() as u8 + 1);

@@ -328,8 +328,14 @@ impl Hub {
     #[inline(always)] // into what must not unwind
     pub fn is_to_give_way(&self) -> bool {
         let here = processor::here();
-        here.preemption.load(Ordering::Relaxed)
-            && (!self.chaos.is_on() || !here.own.is_empty() && self.has_sleeper())
+        here.preemption.load(Ordering::Relaxed) && (!self.chaos.is_on() || self.is_in_the_way(here))
+    }
+
+    /// Whether who runs here may as well run where one sleeps, and let those run that run here
+    /// alone.
+    #[inline(always)] // as above
+    fn is_in_the_way(&self, here: &Processor) -> bool {
+        here.runs_a_rover() && !here.own.is_empty() && self.has_sleeper()
     }
 
     /// Whether that was asked for since the last call.
@@ -350,7 +356,7 @@ impl Hub {
         if self.chaos.is_on() {
             // It is asked for all the time, and chance decides; but not that somebody waits
             // for this processor for ever.
-            return self.chaos.gives_way() || !here.own.is_empty() && self.has_sleeper();
+            return self.chaos.gives_way() || self.is_in_the_way(here);
         }
         here.preemption.swap(false, Ordering::Relaxed)
     }

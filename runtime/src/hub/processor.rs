@@ -264,9 +264,10 @@ impl Processor {
     }
 
     /// Whether a guest is on the CPU that may as well run elsewhere. In our code.
+    #[inline]
     pub(super) fn runs_a_rover(&self) -> bool {
         // SAFETY: null, or a live record.
-        unsafe { self.current.get().as_ref() }.is_some_and(|guest| guest.home().is_none())
+        unsafe { self.current.get().as_ref() }.is_some_and(Guest::is_rover)
     }
 
     // --- preemption ----------------------------------------------------------------
