@@ -18,14 +18,13 @@
 //! - *Arrival* ([`arrival`]). If a guest's code was interrupted, the signal is
 //!   routed then and there. If our code was, it is recorded, and routed when our
 //!   code is at a place to do it.
-//! - *Routing* ([`mod@route`]). A signal of the process waits for whoever takes it first, and
-//!   one guest is told of it, chosen as the kernel chooses a thread: the one that the sender
-//!   named (the initial one, for a process; for SIGCHLD the one that made the child
-//!   ([`children`])) if it wants the signal, else the next in the
-//!   order of their creation, from the one that was found last. One wants it that does not
-//!   block it, or waits for it with sigwait, and runs or has nothing else to handle. If
-//!   nobody does, it waits for who unblocks it or is next to look. A guest that is parked is
-//!   woken.
+//! - *Routing* ([`mod@route`]). One guest is told of a signal of the process, chosen as the
+//!   kernel chooses a thread: the one that the sender named (the initial one, for a process;
+//!   for SIGCHLD the one that made the child, [`children`]) if it wants the signal, else the
+//!   next in the order of their creation, from the one that was found last. One wants it that
+//!   does not block it, or waits for it with sigwait, and runs or has nothing else to handle.
+//!   A guest that is parked is woken; the others leave the signal to it until it has looked.
+//!   If nobody wants it, it waits for who unblocks it or is next to look.
 //! - *Reading* ([`read`]). What everybody blocks and a descriptor is for goes to the kernel.
 //! - *Delivery* ([`mod@deliver`]). A frame like the kernel's is built on the guest's stack
 //!   and the handler runs there: right away if the guest was interrupted in its

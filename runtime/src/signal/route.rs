@@ -19,7 +19,8 @@ use crate::interrupt;
 use crate::raw::err;
 
 struct Process {
-    /// Signals that wait for any guest. Whoever takes signals takes these too, told or not.
+    /// Signals that wait for any guest. Whoever takes signals takes these too, but for those
+    /// that another was told of.
     queue: Queue,
     /// Where the search for a guest begins: the one that it found last. Null: the initial one.
     target: Cell<*const Guest>,
