@@ -3,8 +3,7 @@
 //!
 //! A child has its place by its id. Another with the same place takes it away, and then the
 //! initial guest is asked first, as for a child that was made before there were guests, or one
-//! of vfork(2) that makes no call but _exit(2). The
-//! memory is not touched before it is used.
+//! of vfork(2) that makes no call but _exit(2). The memory is not touched before it is used.
 //!
 //! # Synchronization
 //! One word for each place, written by whoever makes a child, or by the child of a vfork on
