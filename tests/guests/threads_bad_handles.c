@@ -66,7 +66,8 @@ int main(void)
 	CHECK(value == &tid);
 
 	IS(pthread_join(pthread_self(), NULL), EDEADLK);
-	sem_t go_on;
+	/* The thread may wake after main has returned. */
+	static sem_t go_on;
 	IS(sem_init(&go_on, 0, 0), 0);
 	thread = start(waits, &go_on);
 	OK(pthread_detach(thread));
