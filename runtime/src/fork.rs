@@ -17,7 +17,7 @@ use crate::heir;
 use crate::hub::processor;
 use crate::monitor;
 use crate::offload;
-use crate::ops::Call;
+use crate::ops::{Call, rseq};
 use crate::owned_lock::Sleep;
 use crate::private;
 use crate::proc_files;
@@ -204,6 +204,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     signal::become_bare(c.guest);
     if !c.guest.is_initial() {
         become_kernel_thread(c.guest);
+        rseq::give_to_child(c.guest, processor::here());
     }
     catch::reset_after_fork();
     arch::set_current_word(0);

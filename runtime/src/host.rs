@@ -26,6 +26,7 @@ use crate::frame::Frame;
 use crate::guest::life::{self, ThreadArgs};
 use crate::hub::{hub, processor};
 use crate::libc_threads;
+use crate::ops::rseq;
 use crate::private;
 use crate::raw;
 use crate::signal;
@@ -63,6 +64,7 @@ pub fn start(kernel_tid: i32) -> Result<(), &'static str> {
     if !can_open(DESCRIPTORS) {
         return Err("no descriptors are left for the hub");
     }
+    rseq::find();
     let segv = action(libc::SIGSEGV);
     let bus = action(libc::SIGBUS);
     MAKING.store(0, Ordering::Relaxed);

@@ -17,7 +17,8 @@ use crate::wanted;
 /// and offset in bytes.
 type Description = [u32; 3];
 
-fn symbol(name: &CStr) -> Option<*mut libc::c_void> {
+/// What libc has under this name, if it has. Start-up only: the look-up takes the loader's lock.
+pub fn symbol(name: &CStr) -> Option<*mut libc::c_void> {
     // SAFETY: a look-up by name in the global scope.
     let p = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!p.is_null()).then_some(p)

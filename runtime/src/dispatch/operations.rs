@@ -90,7 +90,7 @@ pub(crate) fn operation_of(row: &syscalls::Syscall) -> Option<Operation> {
 fn operation(op: Op) -> Operation {
     use ops::{
         aio, connect, cpu_clock, fd, futex, identity, ipc, lock, memory, net, offloaded, pages,
-        poll, process, sched, send, signal, splice, thread, time, uring,
+        poll, process, rseq, sched, send, signal, splice, thread, time, uring,
     };
     match op {
         Op::Read => fd::read,
@@ -172,7 +172,7 @@ fn operation(op: Op) -> Operation {
         Op::SetTidAddress => thread::set_tid_address,
         Op::SetRobustList => thread::set_robust_list,
         Op::GetRobustList => thread::get_robust_list,
-        Op::Rseq => thread::rseq,
+        Op::Rseq => rseq::rseq,
         Op::Prctl => thread::prctl,
         Op::Setuid
         | Op::Setgid

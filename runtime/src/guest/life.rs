@@ -10,6 +10,7 @@ use crate::arch::{self, fs_base, prepare_call, resume_frame, set_word_of, syscal
 use crate::dispatch;
 use crate::frame::{Frame, RED_ZONE};
 use crate::hub::{Hub, processor};
+use crate::ops::rseq;
 use crate::parking;
 use crate::probes;
 use crate::raw::err;
@@ -234,6 +235,7 @@ pub fn adopt(hub: &'static Hub, tid: i32) -> Option<&'static Guest> {
     hub.initial.set(guest);
     processor::first().current.set(guest);
     guest.stay_on(processor::first());
+    rseq::begin();
     arch::set_current_word(guest as *const Guest as usize);
     Some(guest)
 }

@@ -29,6 +29,7 @@ use crate::guest::overtaken::Overtaken;
 use crate::guest::sched::Scheduling;
 use crate::hub::{Hub, Processor, processor};
 use crate::interrupt::Interruption;
+use crate::ops::rseq::Registered;
 use crate::signal::SignalState;
 use crate::timer::TimerNode;
 
@@ -103,6 +104,8 @@ pub struct Guest {
     pub clear_child_tid: Cell<*mut u32>,
     /// Head of the list of robust futexes it holds (get_robust_list(2)).
     pub robust_list: Cell<usize>,
+    /// The area for restartable sequences that libc registered for it.
+    pub rseq: Registered,
     /// The stack libc made for it, guard included; both 0 if that is not known.
     pub stack: Cell<(u64, u64)>,
     /// What prctl(PR_SET_PDEATHSIG) asked for.

@@ -20,6 +20,7 @@ pub mod owner;
 pub mod pages;
 pub mod poll;
 pub mod process;
+pub mod rseq;
 pub mod sched;
 pub mod send;
 pub mod signal;

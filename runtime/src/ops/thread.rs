@@ -155,27 +155,6 @@ pub unsafe fn get_robust_list(c: &mut Call<'_>) -> Outcome {
     })
 }
 
-/// Bytes from the thread pointer up, among which is libc's own rseq area (`__rseq_offset`),
-/// and none of the program's thread-local storage.
-const OF_LIBC: u64 = 4096;
-
-/// rseq(2): the kernel knows one area a kernel thread, and that is the initial
-/// thread's. libc takes an error for a broken kernel and aborts, so the answer for its own is
-/// success; the area's cpu id stays "not registered", and libc asks the kernel. Others would
-/// trust it: for them there are no such sequences.
-///
-/// # Safety
-/// As [`clone`].
-pub unsafe fn rseq(c: &mut Call<'_>) -> Outcome {
-    if c.guest.is_initial() {
-        Outcome::Native
-    } else if c.a[0].wrapping_sub(arch::fs_base()) < OF_LIBC {
-        Outcome::Done(0)
-    } else {
-        Outcome::Done(err(libc::ENOSYS))
-    }
-}
-
 /// The signal that this kernel thread gets when its parent ends, or 0. The kernel forgets it
 /// where the process gets other credentials.
 fn kernel_death_signal() -> u64 {
