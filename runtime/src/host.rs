@@ -18,7 +18,7 @@
 //! generator installs handlers for SIGSEGV and SIGBUS; they are put back.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use crate::arch::{self, syscall2, syscall4};
 use crate::catch;
@@ -40,8 +40,10 @@ pub const POOL_WORD: usize = 2;
 /// Stack of the hub's coroutine in words.
 const HUB_STACK: usize = 64 << 10;
 
-/// Which of may's threads is being made: 1 the timer, 2 the worker.
-static MAKING: AtomicU8 = AtomicU8::new(0);
+/// Thread pointer of may's timer thread; 0 before libc asks for that thread. The kernel may
+/// refuse `clone3` with ENOSYS, as it does under the seccomp profiles of container engines: libc
+/// then asks by `clone` for the same thread, which has the same thread pointer.
+static TIMER: AtomicU64 = AtomicU64::new(0);
 /// Kernel thread that starts may; 0 when nobody does.
 static STARTER: AtomicI32 = AtomicI32::new(0);
 
@@ -67,7 +69,7 @@ pub fn start(kernel_tid: i32) -> Result<(), &'static str> {
     rseq::find();
     let segv = action(libc::SIGSEGV);
     let bus = action(libc::SIGBUS);
-    MAKING.store(0, Ordering::Relaxed);
+    TIMER.store(0, Ordering::Relaxed);
     STARTER.store(kernel_tid, Ordering::Relaxed);
     let spawned = spawn_hub();
     STARTER.store(0, Ordering::Relaxed);
@@ -146,7 +148,9 @@ fn spawn_hub() -> bool {
 /// # Safety
 /// `frame` and `args` must be of the present clone call of the starting thread.
 pub unsafe fn catch(frame: &mut Frame, args: &ThreadArgs, kernel_tid: i32) {
-    if MAKING.fetch_add(1, Ordering::Relaxed) != 1 {
+    let timer = TIMER.load(Ordering::Relaxed);
+    if timer == 0 || timer == args.tls {
+        TIMER.store(args.tls, Ordering::Relaxed);
         frame.run_native();
         return;
     }
