@@ -10,7 +10,7 @@
 //! Form of a file, little-endian: `MAGIC`; count of windows (4 bytes); count
 //! of refusals (4 bytes); for each window its begin (8 bytes), the offset of the
 //! site in it (1), its length (1) and its bytes; for each refusal the address
-//! (8 bytes) and which it is (1).
+//! (8 bytes) and which it is (1); the [`checksum`] of all that (8 bytes).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,11 +20,11 @@ use rustix::fs::{AtFlags, Mode, OFlags, fstat, mkdir, openat, renameat, unlinkat
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::plan::{Plan, Window};
+use crate::plan::{HOP_LEN, JUMP_LEN, Plan, Room, Window};
 use crate::scan::{Refusal, Wanted};
 
 /// First bytes of a file; changes with the planner's rules.
-const MAGIC: &[u8; 16] = b"gevent-shim pln1";
+const MAGIC: &[u8; 16] = b"gevent-shim pln2";
 /// Longest file that is read, in bytes.
 const SIZE_MAX: usize = 1 << 20;
 
@@ -48,16 +48,31 @@ pub fn encode(plan: &Plan) -> Option<Vec<u8>> {
         out.push(u8::try_from(w.site - w.start).ok()?);
         out.push(u8::try_from(w.bytes.len()).ok()?);
         out.extend(&w.bytes);
+        if w.bytes.len() as u64 == HOP_LEN {
+            let room = w.room.as_ref()?;
+            out.extend(room.start.to_le_bytes());
+            out.extend(room.bytes);
+        }
     }
     for (addr, refusal) in &plan.refused {
         out.extend(addr.to_le_bytes());
         out.push(REFUSALS.iter().position(|r| r == refusal)? as u8);
     }
+    out.extend(checksum(&out).to_le_bytes());
     Some(out)
+}
+
+/// FNV-1a: damage is to be seen, not forgery.
+pub fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Reads what [`encode`] wrote. `None` for anything else.
 pub fn decode(bytes: &[u8]) -> Option<Plan> {
+    let (bytes, sum) = bytes.split_last_chunk()?;
+    (u64::from_le_bytes(*sum) == checksum(bytes)).then_some(())?;
     let mut rest = bytes.strip_prefix(MAGIC)?;
     let mut take = |n: usize| {
         let (head, tail) = rest.split_at_checked(n)?;
@@ -71,11 +86,20 @@ pub fn decode(bytes: &[u8]) -> Option<Plan> {
         let start = int(take(8)?);
         let (site, len) = (int(take(1)?), int(take(1)?));
         let bytes = take(len as usize)?.to_vec();
+        let room = if len == HOP_LEN {
+            Some(Room {
+                start: int(take(8)?),
+                bytes: *take(JUMP_LEN as usize)?.first_chunk()?,
+            })
+        } else {
+            None
+        };
         plan.windows.push(Window {
             start,
             site: start.checked_add(site)?,
             end: start.checked_add(len)?,
             bytes,
+            room,
         });
     }
     for _ in 0..refused {
@@ -101,6 +125,31 @@ pub fn fits<'a>(
             .windows
             .iter()
             .all(|w| bytes(w.start, w.end - w.start) == Some(&w.bytes[..]) && w.is_well_formed())
+        && rooms_fit(plan, bytes)
+}
+
+/// Whether the rooms are as they were, and neither in each other nor in a window but behind
+/// its jump.
+fn rooms_fit<'a>(plan: &Plan, bytes: impl Fn(u64, u64) -> Option<&'a [u8]>) -> bool {
+    let mut rooms: Vec<&Room> = plan
+        .windows
+        .iter()
+        .filter_map(|w| w.room.as_ref())
+        .collect();
+    rooms.sort_unstable_by_key(|room| room.start);
+    let outside = |room: &Room| {
+        plan.windows.iter().all(|w| {
+            room.start >= w.end
+                || w.start
+                    .checked_sub(room.start)
+                    .is_some_and(|gap| gap >= JUMP_LEN)
+                || w.room.is_none() && w.start + JUMP_LEN <= room.start && room.end() <= w.end
+        })
+    };
+    rooms.windows(2).all(|pair| pair[0].end() <= pair[1].start)
+        && rooms
+            .iter()
+            .all(|room| bytes(room.start, JUMP_LEN) == Some(&room.bytes[..]) && outside(room))
 }
 
 /// The user's directory of plans.

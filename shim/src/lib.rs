@@ -21,7 +21,7 @@
 //! |---|---|---|
 //! | find | [`maps`], [`image`] | what is mapped, and its bytes |
 //! | scan | [`scan`], [`unwind`] | sites and boundaries; pure |
-//! | plan | [`plan`], [`cache`] | windows or typed refusals; pure, kept between runs |
+//! | plan | [`plan`], [`cache`] | windows, rooms for their jumps, or typed refusals; pure, kept between runs |
 //! | stub | [`trampoline`], [`cfi`] | code and unwind tables; pure |
 //! | write | [`engine`], [`patch`] | the only file that writes code |
 //! | stop | [`others`] | threads that were there already, while it is written |

@@ -1,84 +1,13 @@
-//! Decides which bytes around a site are overwritten. Pure.
+//! Decides which bytes around each site are overwritten. Pure.
 //!
-//! A *window* is a run of whole instructions of at least five bytes with the
-//! site in it and no boundary inside. Its instructions move to the stub: those
-//! before the site run before the entry, those after it when the call is done.
-//! Windows that begin at the site are preferred, since then the guest's
-//! registers and the unwinder's view at the entry are those of the site itself.
+//! Every site gets a [window](crate::scan::window). One that has none of its own gets a room for
+//! its jump: padding that the scan found, or what another window leaves free behind its jump.
 
-use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, OpAccess, OpKind, Register,
-};
+use crate::scan::window::HOP_REACH;
+use crate::scan::{Body, Refusal, Scan};
 
-use crate::scan::{Boundaries, Refusal, Scan, ends_flow};
-
-/// Bytes of `jmp rel32`.
-pub const JUMP_LEN: u64 = 5;
-/// Most instructions taken from one side of a site.
-const SIDE_MAX: usize = 4;
-/// Number of the call that returns from a signal handler.
-const RT_SIGRETURN: u64 = 15;
-
-/// The bytes that one patch overwrites, by link-time addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Window {
-    /// Where the jump is written.
-    pub start: u64,
-    /// The `syscall`.
-    pub site: u64,
-    /// Where the stub jumps back to.
-    pub end: u64,
-    /// What was there: `end - start` bytes.
-    pub bytes: Vec<u8>,
-}
-
-impl Window {
-    /// The address after the `syscall`.
-    pub fn ra(&self) -> u64 {
-        self.site + 2
-    }
-
-    /// Whether its bytes are what the planner would move: whole instructions
-    /// that may move, with one `syscall`, at the site.
-    pub fn is_well_formed(&self) -> bool {
-        let len = self.end.wrapping_sub(self.start);
-        if len < JUMP_LEN || self.bytes.len() as u64 != len {
-            return false;
-        }
-        if let [0x0f, 0x05, after @ ..] = &self.bytes[..]
-            && is_comparison(after)
-        {
-            return self.site == self.start;
-        }
-        let decoder = Decoder::with_ip(64, &self.bytes, self.start, DecoderOptions::NONE);
-        let mut found = false;
-        for i in decoder {
-            let fine = if i.ip() == self.site {
-                found = true;
-                i.code() == Code::Syscall
-            } else if found {
-                may_follow(&i)
-            } else {
-                may_precede(&i)
-            };
-            if !fine {
-                return false;
-            }
-        }
-        found
-    }
-}
-
-/// Whether the bytes are the one instruction that stands behind most sites:
-/// `cmp rax, imm32`, `cmp eax, imm32` or `test rax, rax`. It means the same at
-/// any address. Known by its bytes, since building the tables of the decoder
-/// takes several times as long as all else that a kept plan needs at start-up.
-pub(crate) fn is_comparison(bytes: &[u8]) -> bool {
-    matches!(
-        bytes,
-        [0x48, 0x3d, _, _, _, _] | [0x3d, _, _, _, _] | [0x48, 0x85, 0xc0]
-    )
-}
+pub(crate) use crate::scan::window::is_comparison;
+pub use crate::scan::window::{HOP_LEN, JUMP_LEN, Room, Window, hop};
 
 /// What to do with an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,125 +32,146 @@ pub fn plan<'a>(scan: &Scan, bytes: impl Fn(u64, u64) -> Option<&'a [u8]>) -> Pl
         refused: scan.refused.clone(),
         ..Plan::default()
     };
+    let mut found = Vec::new();
+    // Sites without a window of their own.
+    let mut bare = Vec::new();
     let mut free_from = 0;
     for body in &scan.bodies {
         for &site in &body.sites {
-            let found = window(&body.instructions, site, &scan.boundaries, free_from);
-            let found = found.and_then(|(start, end)| {
-                let bytes = bytes(start, end).ok_or(Refusal::NoFunction)?;
-                Ok(Window {
-                    start,
-                    site: body.instructions[site].ip(),
-                    end,
-                    bytes: bytes.to_vec(),
-                })
-            });
-            match found {
-                Ok(window) => {
-                    free_from = window.end;
-                    plan.windows.push(window);
+            match body.window(site, &scan.boundaries, free_from, JUMP_LEN) {
+                Ok((_, end)) if bytes(body.addr(site), end).is_none() => {
+                    plan.refused.push((body.addr(site), Refusal::NoFunction));
                 }
-                Err(refusal) => plan.refused.push((body.instructions[site].ip(), refusal)),
+                Ok((start, end)) => {
+                    free_from = end;
+                    found.push(Placed {
+                        body,
+                        site,
+                        start,
+                        end,
+                    });
+                }
+                Err(Refusal::SignalReturn) => {
+                    plan.refused.push((body.addr(site), Refusal::SignalReturn));
+                }
+                Err(refusal) => bare.push((body.addr(site), refusal)),
             }
         }
     }
+    let mut rooms = Rooms {
+        scan,
+        found,
+        taken: Vec::new(),
+    };
+    for (site, refusal) in bare {
+        let room = rooms.near(site).and_then(|start| {
+            let bytes = bytes(start, start + JUMP_LEN)?.first_chunk()?;
+            rooms.taken.push(start);
+            Some(Room {
+                start,
+                bytes: *bytes,
+            })
+        });
+        match room {
+            Some(room) => plan.windows.push(Window::with_room(site, room)),
+            None => plan.refused.push((site, refusal)),
+        }
+    }
+    for placed in rooms.found {
+        match bytes(placed.start, placed.end) {
+            Some(bytes) => plan.windows.push(Window {
+                start: placed.start,
+                site: placed.body.addr(placed.site),
+                end: placed.end,
+                bytes: bytes.to_vec(),
+                room: None,
+            }),
+            None => {
+                let site = placed.body.addr(placed.site);
+                plan.refused.push((site, Refusal::NoFunction));
+            }
+        }
+    }
+    plan.windows.sort_unstable_by_key(|window| window.start);
     plan
 }
 
-/// The window of the site at index `site`: its first address and the one after
-/// its last, none of them below `free_from`.
-fn window(
-    code: &[Instruction],
+/// A window that has been found.
+struct Placed<'s> {
+    body: &'s Body,
+    /// Its site's index.
     site: usize,
-    boundaries: &Boundaries,
-    free_from: u64,
-) -> Result<(u64, u64), Refusal> {
-    if loaded_number(code, site) == Some(RT_SIGRETURN) {
-        return Err(Refusal::SignalReturn);
+    start: u64,
+    end: u64,
+}
+
+/// Where a jump to a stub can be written beside the windows.
+struct Rooms<'s> {
+    scan: &'s Scan,
+    /// Ascending.
+    found: Vec<Placed<'s>>,
+    /// Begins of those that are used.
+    taken: Vec<u64>,
+}
+
+impl Rooms<'_> {
+    /// A free one that a jump of two bytes at `site` reaches.
+    fn near(&mut self, site: u64) -> Option<u64> {
+        if self.scan.boundaries.inside(site, site + HOP_LEN) {
+            return None;
+        }
+        self.padding(site).or_else(|| self.behind_a_jump(site))
     }
-    for before in 0..=SIDE_MAX.min(site) {
-        if before > 0 && !may_precede(&code[site - before]) {
-            break;
-        }
-        let start = code[site - before].ip();
-        if start < free_from {
-            break;
-        }
-        let mut end = code[site].next_ip();
-        for next in code[site + 1..].iter().take(SIDE_MAX) {
-            if end - start >= JUMP_LEN || !may_follow(next) {
-                break;
-            }
-            end = next.next_ip();
-            if ends_flow(next) {
-                break;
-            }
-        }
-        if end - start >= JUMP_LEN && !boundaries.inside(start, end) {
-            return Ok((start, end));
-        }
+
+    fn is_free(&self, start: u64) -> bool {
+        let overlaps = |&other: &u64| start < other + JUMP_LEN && other < start + JUMP_LEN;
+        !self.taken.iter().any(overlaps)
     }
-    Err(Refusal::NoWindow)
-}
 
-/// The constant that the instructions right before the site load into rax.
-fn loaded_number(code: &[Instruction], site: usize) -> Option<u64> {
-    for i in code[..site].iter().rev().take(8) {
-        let to_rax = i.op_count() > 0
-            && i.op0_kind() == OpKind::Register
-            && i.op0_register().full_register() == Register::RAX;
-        match i.code() {
-            Code::Mov_r32_imm32 | Code::Mov_rm64_imm32 | Code::Mov_r64_imm64 if to_rax => {
-                return Some(i.immediate(1));
-            }
-            _ if to_rax || i.flow_control() != FlowControl::Next => return None,
-            _ => {}
-        }
+    fn padding(&self, site: u64) -> Option<u64> {
+        let gaps = self.scan.padding.iter();
+        let near = gaps.filter(|gap| gap.start < site + HOP_REACH && site < gap.end + HOP_REACH);
+        let starts = near.flat_map(|gap| gap.start..gap.end.saturating_sub(JUMP_LEN - 1));
+        let reached = |end: u64| self.scan.boundaries.inside(end - JUMP_LEN - 1, end);
+        let covered = |start: u64| {
+            let after = self.found.partition_point(|w| w.start < start + JUMP_LEN);
+            after > 0 && start < self.found[after - 1].end
+        };
+        let mut fits = starts.filter(|&start| {
+            hop(site, start).is_some()
+                && !reached(start + JUMP_LEN)
+                && !covered(start)
+                && self.is_free(start)
+        });
+        fits.next()
     }
-    None
-}
 
-/// Whether the instruction means the same in a stub, at another address.
-fn may_move(i: &Instruction) -> bool {
-    !i.is_invalid()
-        && !matches!(
-            i.flow_control(),
-            FlowControl::Call
-                | FlowControl::IndirectCall
-                | FlowControl::Interrupt
-                | FlowControl::Exception
-                | FlowControl::XbeginXabortXend
-        )
-        && !i.is_loop()
-        && !i.is_loopcc()
-        && !i.is_jcx_short()
-}
-
-/// Before the site: straight code only. It may move the stack pointer, since
-/// all of it has run when the entry looks at the stack, as it has at the site.
-fn may_precede(i: &Instruction) -> bool {
-    may_move(i) && i.flow_control() == FlowControl::Next
-}
-
-/// After the site: branches too, but nothing that changes where the unwinder
-/// finds the frame, whose rules are those of the site.
-fn may_follow(i: &Instruction) -> bool {
-    may_move(i) && (i.flow_control() == FlowControl::Return || !changes_frame(i))
-}
-
-fn changes_frame(i: &Instruction) -> bool {
-    let mut info = iced_x86::InstructionInfoFactory::new();
-    i.is_stack_instruction()
-        || info.info(i).used_registers().iter().any(|used| {
-            matches!(
-                used.register().full_register(),
-                Register::RSP | Register::RBP
-            ) && matches!(
-                used.access(),
-                OpAccess::Write
-                    | OpAccess::CondWrite
-                    | OpAccess::ReadWrite
-                    | OpAccess::ReadCondWrite
-            )
-        })
+    /// What another window has behind its jump, once it is long enough.
+    fn behind_a_jump(&mut self, site: u64) -> Option<u64> {
+        let near = |w: &Placed<'_>| w.start < site + HOP_REACH && site < w.end + HOP_REACH;
+        for at in (0..self.found.len()).filter(|&at| near(&self.found[at])) {
+            let placed = &self.found[at];
+            let room = placed.start + JUMP_LEN;
+            if room + JUMP_LEN <= placed.end && hop(site, room).is_some() && self.is_free(room) {
+                return Some(room);
+            }
+            let free_from = at.checked_sub(1).map_or(0, |before| self.found[before].end);
+            let least = 2 * JUMP_LEN;
+            let boundaries = &self.scan.boundaries;
+            let longer = placed
+                .body
+                .window(placed.site, boundaries, free_from, least);
+            let Ok((start, end)) = longer else {
+                continue;
+            };
+            let next = self.found.get(at + 1).map_or(u64::MAX, |next| next.start);
+            let used = |&room: &u64| room < end && start < room + JUMP_LEN;
+            if end <= next && !self.taken.iter().any(used) && hop(site, start + JUMP_LEN).is_some()
+            {
+                (self.found[at].start, self.found[at].end) = (start, end);
+                return Some(start + JUMP_LEN);
+            }
+        }
+        None
+    }
 }

@@ -14,13 +14,16 @@
 //!          jmp   [entry]
 //! ```
 //!
+//! A window that is the `syscall` alone jumps to its room, and that to the stub, in which
+//! nothing is displaced.
+//!
 //! rcx and the flags are free: the instruction destroys rcx, and no compiler
 //! keeps flags over inline assembly. The stack is not touched, so the red zone
 //! and the unwinder's view are those of the site.
 
 use iced_x86::{BlockEncoder, BlockEncoderOptions, Decoder, DecoderOptions, InstructionBlock};
 
-use crate::plan::{JUMP_LEN, Window, is_comparison};
+use crate::plan::{JUMP_LEN, Room, Window, hop, is_comparison};
 use crate::scan::Refusal;
 
 /// Addresses at run time that a stub refers to.
@@ -105,16 +108,32 @@ pub fn encode(window: &Window, bias: u64, at: u64, targets: &Targets) -> Result<
 }
 
 /// The bytes that replace the window: a jump to its stub, and `int3` up to the
-/// end, which no path reaches.
+/// end, which no path reaches; or a jump to its room.
 ///
 /// # Errors
 /// [`Refusal::Relocation`] if the stub is further than 2 GiB away.
 pub fn patch(window: &Window, bias: u64, stub: u64) -> Result<Vec<u8>, Refusal> {
-    let from = window.start.wrapping_add(bias).wrapping_add(JUMP_LEN);
-    let mut bytes = vec![0xe9];
-    bytes.extend(displacement(from, stub)?);
+    if let Some(room) = &window.room {
+        let reach = hop(window.site, room.start).ok_or(Refusal::Relocation)?;
+        return Ok(vec![0xeb, reach as u8]);
+    }
+    let mut bytes = jump(window.start.wrapping_add(bias), stub)?.to_vec();
     bytes.resize(window.bytes.len(), 0xcc);
     Ok(bytes)
+}
+
+/// The bytes that are written in a room: the jump to its window's stub.
+///
+/// # Errors
+/// As [`patch`].
+pub fn fill(room: &Room, bias: u64, stub: u64) -> Result<[u8; JUMP_LEN as usize], Refusal> {
+    jump(room.start.wrapping_add(bias), stub)
+}
+
+/// `jmp rel32` at `from` to `to`.
+fn jump(from: u64, to: u64) -> Result<[u8; JUMP_LEN as usize], Refusal> {
+    let [a, b, c, d] = displacement(from.wrapping_add(JUMP_LEN), to)?;
+    Ok([0xe9, a, b, c, d])
 }
 
 fn displacement(from: u64, to: u64) -> Result<[u8; 4], Refusal> {

@@ -314,3 +314,234 @@ fn two_sites_too_close_to_each_other() {
     assert_eq!(plan.windows, []);
     assert_eq!(plan.missed().count(), 2);
 }
+
+/// jne syscall; je behind; mov eax, 0; syscall; cmp; ret: no window.
+const CLOSED: &[&[u8]] = &[&[0x75, 7, 0x74, 7], MOV_READ, SYSCALL, CMP, RET];
+
+/// The window of a plan of one site, which is the site alone, and its room.
+fn room(plan: &Plan) -> (u64, u64) {
+    let [window] = &plan.windows[..] else {
+        panic!("{plan:?}");
+    };
+    assert!(window.is_well_formed() && window.start == window.site);
+    assert_eq!((window.end - window.start, &window.bytes[..]), (2, SYSCALL));
+    (
+        window.site - TEXT,
+        window.room.as_ref().unwrap().start - TEXT,
+    )
+}
+
+/// Two functions with `gap` between them.
+fn apart(first: &[&[u8]], gap: &[u8], second: &[&[u8]]) -> Object {
+    let (first, second) = (code(first), code(second));
+    let (len, second_len) = (first.len() as u32, second.len() as u32);
+    Object::new(&[([&first[..], gap].concat(), len), (second, second_len)])
+}
+
+#[test]
+fn padding_between_functions_takes_the_jump() {
+    for gap in [
+        &[0x90; 5][..],
+        &[0xcc; 9],
+        &[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0],
+        &[0x0f, 0x1f, 0x44, 0, 0],
+        &[0x66, 0x90, 0x0f, 0x1f, 0x00],
+    ] {
+        let object = apart(CLOSED, gap, &[RET]);
+        assert_eq!(room(&object.plan(&[])), (9, 18), "{gap:x?}");
+        let object = apart(&[RET], gap, CLOSED);
+        assert_eq!(room(&object.plan(&[])), (gap.len() as u64 + 10, 1));
+    }
+}
+
+#[test]
+fn padding_that_may_be_reached_is_left_alone() {
+    let refused = |object: &Object| assert_eq!(refusal(&object.plan(&[])), Refusal::NoWindow);
+    let nops = &[0x90; 6][..];
+    // Too short; not only padding; the function before it falls into it.
+    refused(&apart(CLOSED, &nops[..4], &[RET]));
+    refused(&apart(
+        CLOSED,
+        &[0x90, 0x90, 0x90, 0x90, 0x50, 0x90, 0x90],
+        &[RET],
+    ));
+    refused(&apart(&[CLOSED, &[&[0x90]]].concat(), nops, &[RET]));
+    // A call that does not return, for all that is known.
+    refused(&apart(
+        &[CLOSED, &[&[0xe8, 0, 0, 0, 0]]].concat(),
+        nops,
+        &[RET],
+    ));
+    // The next function jumps to its third byte, or to its first of five.
+    refused(&apart(CLOSED, nops, &[&[0xeb, (-6i8) as u8]]));
+    refused(&apart(CLOSED, &nops[..5], &[&[0xeb, (-7i8) as u8]]));
+    // A function far away does.
+    let far = [&[0xcc; 400][..], &[0xe9], &i32::to_le_bytes(-(400 + 5 + 4))].concat();
+    refused(&apart(CLOSED, nops, &[RET, &far]));
+    // Out of reach.
+    refused(&apart(
+        &[CLOSED, &[&[0x50; 130], RET]].concat(),
+        nops,
+        &[RET],
+    ));
+}
+
+#[test]
+fn the_part_of_the_padding_that_nothing_reaches_is_used() {
+    // The next function jumps to the second byte of twelve.
+    let object = apart(CLOSED, &[0x90; 12], &[&[0xeb, (-13i8) as u8]]);
+    assert_eq!(room(&object.plan(&[])), (9, 20));
+    let object = apart(CLOSED, &[0x90; 12], &[&[0xeb, (-6i8) as u8]]);
+    assert_eq!(room(&object.plan(&[])), (9, 18));
+}
+
+#[test]
+fn padding_inside_a_function_takes_the_jump() {
+    let nop: &[u8] = &[0x0f, 0x1f, 0x44, 0, 0];
+    let plan_of = |end: &[&[u8]]| plan(&[CLOSED, end].concat());
+    assert_eq!(room(&plan_of(&[nop, &[0x50], RET])), (9, 18));
+    // It is jumped to.
+    let refused = plan_of(&[nop, &[0xeb, (-7i8) as u8]]);
+    assert_eq!(refusal(&refused), Refusal::NoWindow);
+}
+
+#[test]
+fn sites_share_no_room() {
+    let both = [CLOSED, CLOSED].concat();
+    let starts = |gap: usize| {
+        let plan = apart(&both, &vec![0x90; gap], &[RET]).plan(&[]);
+        let rooms = plan.windows.iter().filter_map(|w| w.room.as_ref());
+        let starts: Vec<_> = rooms.map(|room| room.start - TEXT).collect();
+        (starts, plan.missed().count())
+    };
+    assert_eq!(starts(9), (vec![36], 1));
+    assert_eq!(starts(10), (vec![36, 41], 0));
+}
+
+#[test]
+fn what_another_window_leaves_free_takes_the_jump() {
+    // A window of five bytes is made longer: mov eax, 0; syscall; neg eax; neg eax; …
+    let neg: &[u8] = &[0xf7, 0xd8];
+    let other = [&[MOV_READ, SYSCALL][..], &[neg; 4], &[RET]].concat();
+    let plan = plan(&[CLOSED, &other].concat());
+    let [closed, open] = &plan.windows[..] else {
+        panic!("{plan:?}");
+    };
+    assert_eq!((open.start - TEXT, open.end - TEXT), (23, 33));
+    let room = closed.room.as_ref().unwrap();
+    assert_eq!(room.start - TEXT, 28);
+    assert_eq!(room.bytes, [0xd8, 0xf7, 0xd8, 0xf7, 0xd8]);
+    // Nor is it where somebody may arrive.
+    let open = [&[&[0x75, 9][..], MOV_READ, SYSCALL][..], &[neg; 4], &[RET]].concat();
+    let object = one(code(&[CLOSED, &open].concat()));
+    let plan = object.plan(&[]);
+    assert_eq!((plan.windows.len(), plan.missed().count()), (1, 1));
+}
+
+#[test]
+fn a_room_has_the_jump_to_the_stub() {
+    let plan = apart(CLOSED, &[0xcc; 9], &[RET]).plan(&[]);
+    let window = &plan.windows[0];
+    let at = TEXT + 0x10100;
+    // 9 + 2 + 7 is 18.
+    assert_eq!(trampoline::patch(window, 0, at), Ok(vec![0xeb, 7]));
+    let filled = trampoline::fill(window.room.as_ref().unwrap(), 0, at).unwrap();
+    assert_eq!(filled[0], 0xe9);
+    let reach = i32::from_le_bytes(filled[1..].try_into().unwrap());
+    assert_eq!((TEXT + 18 + 5).wrapping_add_signed(reach.into()), at);
+    let targets = Targets {
+        table: 0,
+        entry_slot: TEXT + 0x10000,
+        record: TEXT + 0x10010,
+    };
+    let stub = trampoline::encode(window, 0, at, &targets).unwrap();
+    assert_eq!((stub.test, stub.resume), (0, 26));
+    assert_eq!(stub.moved, [(0, 0)]);
+    // jmp back, behind the site.
+    assert_eq!(stub.code[stub.resume], 0xe9);
+    let back = i32::from_le_bytes(stub.code[stub.resume + 1..][..4].try_into().unwrap());
+    let from = at + stub.resume as u64 + 5;
+    assert_eq!(from.wrapping_add_signed(back.into()), window.ra());
+}
+
+#[test]
+fn a_site_among_unknown_jumps_needs_a_room_only() {
+    let head = dispatch_on(synthetic::DATA);
+    let mut object = apart(&[&head, MOV_READ, SYSCALL, CMP, RET], &[0x90; 7], &[RET]);
+    object.data = vec![0x7f; 16];
+    let site = head.len() as u64 + 5;
+    assert_eq!(room(&object.plan(&[])), (site, site + 9));
+    // Bytes that are no instruction stay.
+    let no_site: &[u8] = &[0xb8, 0x0f, 0x05, 0x05, 0x00];
+    let mut object = apart(&[&head, no_site, RET], &[0x90; 7], &[RET]);
+    object.data = vec![0x7f; 16];
+    assert_eq!(refusal(&object.plan(&[])), Refusal::NotAnInstruction);
+}
+
+#[test]
+fn a_table_may_have_distances_from_a_label() {
+    // lea rdx, [table]; movsxd rax, [rdx + rax*4]; lea rcx, [label]; add rax, rcx; jmp rax;
+    // label: ...; mov eax, 0; syscall; cmp; ret
+    let table = synthetic::DATA;
+    let lea = (table.wrapping_sub(TEXT + 7) as i32).to_le_bytes();
+    let label: &[u8] = &[0x48, 0x8d, 0x0d, 5, 0, 0, 0];
+    let head = code(&[
+        &[0x48, 0x8d, 0x15],
+        &lea,
+        &[0x48, 0x63, 0x04, 0x82],
+        label,
+        &[0x48, 0x01, 0xc8],
+        &[0xff, 0xe0],
+    ]);
+    let at = head.len() as u64;
+    let mut object = one(code(&[&head, MOV_READ, SYSCALL, CMP, RET]));
+    object.data = [0i32, 7].map(i32::to_le_bytes).concat();
+    assert_eq!(window(&object.plan(&[])), (at, at + 7));
+}
+
+#[test]
+fn a_pointer_that_no_index_chose_is_no_jump_table() {
+    // mov rcx, [rdi + rsi*8]; mov rax, [rip + hook]; test rax, rax; jne tail;
+    // mov eax, 0; syscall; cmp; ret; tail: pop rbx; jmp rax
+    let array: &[u8] = &[0x48, 0x8b, 0x0c, 0xf7];
+    let hook: &[u8] = &[0x48, 0x8b, 0x05, 0, 0, 0x10, 0];
+    let test: &[u8] = &[0x48, 0x85, 0xc0, 0x75, 14];
+    let tail: &[u8] = &[0x5b, 0xff, 0xe0];
+    let of = |load: &[u8]| plan(&[array, load, test, MOV_READ, SYSCALL, CMP, RET, tail]);
+    assert_eq!(window(&of(hook)), (21, 29));
+    // Through the hook's address; as an argument; mangled.
+    assert_eq!(window(&of(&[hook, &[0x48, 0x8b, 0x00]].concat())), (24, 32));
+    assert_eq!(window(&of(&[0x48, 0x89, 0xd0])), (17, 25));
+    let mangled = [
+        hook,
+        &[0x48, 0xc1, 0xc8, 0x11],
+        &[0x64, 0x48, 0x33, 0x04, 0x25, 0x30, 0, 0, 0],
+    ];
+    assert_eq!(window(&of(&mangled.concat())), (34, 42));
+    // Chosen by the index, computed, or from the stack.
+    for load in [
+        &[0x48, 0x89, 0xc8][..],
+        &[0x48, 0x8b, 0x04, 0xf7],
+        &[0x48, 0x8b, 0x01],
+        &[0x48, 0x01, 0xc8],
+        &[0x48, 0x8b, 0x44, 0x24, 8],
+    ] {
+        assert_eq!(refusal(&of(load)), Refusal::IndirectJump, "{load:x?}");
+    }
+}
+
+#[test]
+fn bytes_that_only_look_like_a_jump_keep_nothing_from_moving() {
+    // call [rbx + 0x40]; add rax, r13; jmp …: e8 e9 … reads as a call to behind the site.
+    let mut first = code(&[&[0x74, 7], MOV_READ, SYSCALL, CMP, RET]);
+    first.resize(0x40, 0xcc);
+    let end = 0x40 + 6;
+    let call = [&[0x4c, 0x01][..], &[0xe8]].concat();
+    let disp = i32::to_le_bytes(9 + 1 - (end + 1));
+    // The displacement's first byte has to be the opcode of the jump.
+    let bytes = [&call[..], &disp].concat();
+    let object = Object::new(&[(first.clone(), 16), ([&bytes[..], RET].concat(), 8)]);
+    let by_jump = object.plan(&[]);
+    // Decoded, it is `add rax, r13` and no call, unless it begins there.
+    assert_eq!(by_jump.missed().count(), 0, "{by_jump:?}");
+}

@@ -3,10 +3,10 @@
 mod synthetic;
 
 use gevent_shim::image::{Image, Layout};
-use gevent_shim::plan::{JUMP_LEN, plan};
+use gevent_shim::plan::{HOP_LEN, JUMP_LEN, Room, plan};
 use gevent_shim::scan::{Wanted, candidates, scan};
 use gevent_shim::trampoline::{self, STUB_MAX, Targets};
-use iced_x86::{Code, Decoder, DecoderOptions, OpKind};
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Mnemonic, OpKind};
 use proptest::prelude::*;
 use synthetic::{Object, TEXT};
 
@@ -28,6 +28,9 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         2 => any::<i8>().prop_map(|d| vec![0x75, d as u8]),
         1 => (-64i32..64).prop_map(|d| [&[0x0f, 0x84][..], &d.to_le_bytes()].concat()),
         1 => proptest::collection::vec(any::<u8>(), 1..6),
+        1 => fixed(&[0x0f, 0x1f, 0x44, 0, 0]),
+        1 => fixed(&[0x90; 7]),
+        1 => fixed(&[0xf7, 0xd8, 0xf7, 0xd8, 0xf7, 0xd8, 0xf7, 0xd8]),
     ]
 }
 
@@ -50,8 +53,10 @@ proptest! {
         let image = object.image();
         let mut free_from = 0;
         for w in &plan.windows {
-            // Whole, long enough, in order, never overlapping.
-            prop_assert!(w.start >= free_from && w.end - w.start >= JUMP_LEN);
+            // Whole, long enough or with a room, in order, never overlapping.
+            let least = if w.room.is_some() { HOP_LEN } else { JUMP_LEN };
+            prop_assert!(w.start >= free_from && w.end - w.start >= least);
+            prop_assert!(w.is_well_formed());
             prop_assert!(w.start <= w.site && w.site + 2 <= w.end);
             prop_assert_eq!(&w.bytes[..], image.get(w.start, w.end - w.start).unwrap());
             free_from = w.end;
@@ -71,7 +76,21 @@ proptest! {
             }
             prop_assert_eq!(trampoline::patch(w, 0, at).unwrap().len(), w.bytes.len());
         }
-        // No jump that any function's linear decoding shows leads inside one.
+        // Rooms are in no other one, and in no window but behind its jump.
+        let rooms: Vec<&Room> = plan.windows.iter().filter_map(|w| w.room.as_ref()).collect();
+        for (i, room) in rooms.iter().enumerate() {
+            prop_assert_eq!(Some(&room.bytes[..]), image.get(room.start, JUMP_LEN));
+            prop_assert!(rooms[..i].iter().all(|r| r.end() <= room.start || room.end() <= r.start));
+            prop_assert!(!live.iter().any(|&a| room.start <= a && a < room.end()));
+            for w in &plan.windows {
+                let behind = w.room.is_none() && w.start + JUMP_LEN <= room.start && room.end() <= w.end;
+                prop_assert!(behind || w.end <= room.start || room.end() <= w.start);
+            }
+        }
+        let in_window = |a: u64| plan.windows.iter().any(|w| w.start <= a && a < w.end);
+        let in_room = |a: u64| !in_window(a) && rooms.iter().any(|r| r.start <= a && a < r.end());
+        // No jump that any function's linear decoding shows leads inside one, and no
+        // instruction goes on in a room.
         let mut start = TEXT;
         for (code, len) in &functions {
             let bytes = &code[..(*len as usize).min(code.len())];
@@ -82,7 +101,17 @@ proptest! {
                 if i.op_count() > 0 && i.op0_kind() == OpKind::NearBranch64 {
                     let t = i.near_branch_target();
                     prop_assert!(!plan.windows.iter().any(|w| w.start < t && t < w.end));
+                    prop_assert!(!in_room(t));
                 }
+                let goes_on = !matches!(
+                    i.flow_control(),
+                    FlowControl::Return
+                        | FlowControl::UnconditionalBranch
+                        | FlowControl::IndirectBranch
+                        | FlowControl::Exception
+                );
+                let is_filler = i.code() == Code::Int3 || i.mnemonic() == Mnemonic::Nop;
+                prop_assert!(!goes_on || is_filler || !in_room(i.next_ip()));
             }
             start += code.len() as u64;
         }

@@ -6,7 +6,7 @@
 mod synthetic;
 
 use gevent_shim::image::{Image, Layout};
-use gevent_shim::plan::{JUMP_LEN, Plan, plan};
+use gevent_shim::plan::{HOP_LEN, JUMP_LEN, Plan, plan};
 use gevent_shim::scan::{Wanted, candidates, scan};
 use gevent_shim::{cache, trampoline};
 use libfuzzer_sys::fuzz_target;
@@ -15,7 +15,8 @@ use synthetic::{Object, TEXT};
 fn check(plan: &Plan, live: &[u64]) {
     let mut free_from = 0;
     for w in &plan.windows {
-        assert!(w.start >= free_from && w.end - w.start >= JUMP_LEN && w.is_well_formed());
+        let least = if w.room.is_some() { HOP_LEN } else { JUMP_LEN };
+        assert!(w.start >= free_from && w.end - w.start >= least && w.is_well_formed());
         assert!(!live.iter().any(|&a| w.start < a && a < w.end));
         free_from = w.end;
         let targets = trampoline::Targets {

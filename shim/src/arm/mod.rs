@@ -176,7 +176,7 @@ pub fn patch_all() -> PatchOutcome {
     match patch_everything(&mut state, &mut outcome) {
         Ok(()) => {
             outcome.libc_complete = true;
-            outcome.sites = state.installed.iter().map(|i| i.undo.len() as u32).sum();
+            outcome.sites = state.installed.iter().map(|i| i.sites as u32).sum();
             events::DidPatchAll {
                 objects: state.installed.len(),
                 sites: outcome.sites as usize,

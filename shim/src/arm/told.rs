@@ -76,7 +76,10 @@ impl Told {
                 object: &self.path,
                 address: Address(address),
                 symbol: self.symbol(window.site),
-                mechanism: "jump to a stub",
+                mechanism: match window.room {
+                    None => "jump to a stub",
+                    Some(_) => "short jump to a jump to a stub",
+                },
             });
         }
         let missed = self.plan.missed().count();

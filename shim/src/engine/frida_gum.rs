@@ -37,11 +37,19 @@ impl Engine for FridaGum {
         windows: &[Window],
         mappings: &[Mapping],
     ) -> Result<Installed, InstallError> {
+        // Gum writes no jump shorter than its own.
+        let by_gum = windows.iter().all(|window| window.room.is_none());
+        let write: relocate::WriteJumps = if by_gum { replace } else { relocate::write };
         // SAFETY: the caller's contract is that of `install_with`.
-        unsafe { relocate::install_with(target, windows, mappings, replace) }
+        unsafe { relocate::install_with(target, windows, mappings, write) }
     }
 
     unsafe fn remove(&self, installed: &Installed) -> Result<(), WriteError> {
+        if installed.eh_frames.len() > 1 {
+            // It has rooms.
+            // SAFETY: the caller's contract.
+            return unsafe { relocate::Relocate.remove(installed) };
+        }
         let mut interceptor = Interceptor::obtain(&Gum::obtain());
         interceptor.begin_transaction();
         for edit in &installed.undo {
@@ -56,7 +64,11 @@ impl Engine for FridaGum {
 ///
 /// # Safety
 /// As [`Engine::install`].
-unsafe fn replace(_text: &Target, jumps: &[(Edit, u64)]) -> Result<(), WriteError> {
+unsafe fn replace(
+    _text: &Target,
+    _rooms: &[Edit],
+    jumps: &[(Edit, u64)],
+) -> Result<(), WriteError> {
     let mut interceptor = Interceptor::obtain(&Gum::obtain());
     interceptor.begin_transaction();
     let failed = jumps.iter().position(|(edit, stub)| {

@@ -31,18 +31,20 @@ pub struct Installed {
     pub text: Range<u64>,
     /// Pages of the stubs.
     pub region: Region,
-    /// Address of the stubs' unwind table.
-    pub eh_frame: u64,
-    /// How to put everything back.
+    /// Number of its sites.
+    pub sites: usize,
+    /// Addresses of unwind tables: the stubs', and one for each room.
+    pub eh_frames: Vec<u64>,
+    /// How to put everything back, in that order: jumps, then the rooms they may lead to.
     pub undo: Vec<crate::patch::Edit>,
     /// Instructions that are in a stub: where they were and where they are.
     pub moved: Vec<(u64, u64)>,
 }
 
 impl Installed {
-    /// What has to be written for the stubs to be used.
+    /// What has to be written for the stubs to be used, in that order.
     pub fn edits(&self) -> Vec<crate::patch::Edit> {
-        let undo = self.undo.iter();
+        let undo = self.undo.iter().rev();
         undo.map(|edit| crate::patch::Edit {
             addr: edit.addr,
             old: edit.new.clone(),

@@ -7,8 +7,12 @@
 //! 8 bytes      unused
 //! 16 bytes a site   its record
 //! stubs, each at a multiple of 16
-//! unwind table
+//! unwind table of the stubs
+//! unwind table of each room
 //! ```
+//!
+//! A room has a table of its own: unwinders keep one range of addresses for each, and
+//! everything between its first and last entry would be in it.
 #![allow(unsafe_code)]
 
 use gevent_runtime::frame::SiteRecord;
@@ -60,12 +64,17 @@ impl Engine for Relocate {
     }
 }
 
-/// Writes the jumps of `(edit, stub)` pairs, all or none.
+/// Fills `rooms` and writes the jumps of `(edit, stub)` pairs, all or none.
 ///
 /// # Safety
 /// As [`patch::write`].
-unsafe fn write(target: &Target, jumps: &[(Edit, u64)]) -> Result<(), WriteError> {
-    let edits: Vec<Edit> = jumps.iter().map(|(edit, _)| edit.clone()).collect();
+pub(super) unsafe fn write(
+    target: &Target,
+    rooms: &[Edit],
+    jumps: &[(Edit, u64)],
+) -> Result<(), WriteError> {
+    let jumps = jumps.iter().map(|(edit, _)| edit);
+    let edits: Vec<Edit> = rooms.iter().chain(jumps).cloned().collect();
     // SAFETY: the caller's contract.
     unsafe { patch::write(target.text.clone(), &edits) }
 }
@@ -74,12 +83,12 @@ unsafe fn write(target: &Target, jumps: &[(Edit, u64)]) -> Result<(), WriteError
 ///
 /// # Safety
 /// None is needed.
-unsafe fn leave(_: &Target, _: &[(Edit, u64)]) -> Result<(), WriteError> {
+unsafe fn leave(_: &Target, _: &[Edit], _: &[(Edit, u64)]) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Writes the jumps of `(edit, stub)` pairs in the target's text, all or none.
-pub(super) type WriteJumps = unsafe fn(&Target, &[(Edit, u64)]) -> Result<(), WriteError>;
+/// Fills rooms and writes the jumps of `(edit, stub)` pairs in the target's text, all or none.
+pub(super) type WriteJumps = unsafe fn(&Target, &[Edit], &[(Edit, u64)]) -> Result<(), WriteError>;
 
 /// Makes the stubs, lets `write` lead their windows to them, and registers their
 /// unwind table.
@@ -92,14 +101,19 @@ pub(super) unsafe fn install_with(
     mappings: &[Mapping],
     write: WriteJumps,
 ) -> Result<Installed, InstallError> {
-    let most = HEADER + windows.len() * (RECORD + STUB_MAX) + cfi::size(windows.len()) + 64;
+    let rooms = windows.iter().filter(|w| w.room.is_some()).count();
+    let most = HEADER
+        + windows.len() * (RECORD + STUB_MAX)
+        + cfi::size(windows.len())
+        + rooms * cfi::size(1)
+        + 64;
     let text = target.text.clone();
     let mut region = Region::near(text.start, text.end, most as u64, mappings)
         .map_err(InstallError::NoMemory)?;
     let built = build(target, windows, region.addr()).and_then(|built| {
         region.seal(&built.bytes).map_err(InstallError::NoMemory)?;
         // SAFETY: the caller's contract; the stubs are executable by now.
-        unsafe { write(target, &built.jumps)? };
+        unsafe { write(target, &built.rooms, &built.jumps)? };
         Ok(built)
     });
     let built = match built {
@@ -110,9 +124,12 @@ pub(super) unsafe fn install_with(
             return Err(error);
         }
     };
-    // SAFETY: a well-formed section, which stays mapped while registered.
-    unsafe { __register_frame(built.eh_frame as *const u8) };
-    let undo = built.jumps.into_iter().map(|(edit, _)| Edit {
+    for &eh_frame in &built.eh_frames {
+        // SAFETY: a well-formed section, which stays mapped while registered.
+        unsafe { __register_frame(eh_frame as *const u8) };
+    }
+    let jumps = built.jumps.into_iter().map(|(edit, _)| edit);
+    let undo = jumps.chain(built.rooms).map(|edit| Edit {
         addr: edit.addr,
         old: edit.new,
         new: edit.old,
@@ -120,7 +137,8 @@ pub(super) unsafe fn install_with(
     Ok(Installed {
         text,
         region,
-        eh_frame: built.eh_frame,
+        sites: windows.len(),
+        eh_frames: built.eh_frames,
         undo: undo.collect(),
         moved: built.moved,
     })
@@ -129,8 +147,10 @@ pub(super) unsafe fn install_with(
 struct Built {
     bytes: Vec<u8>,
     jumps: Vec<(Edit, u64)>,
+    /// What is written where no window is.
+    rooms: Vec<Edit>,
     moved: Vec<(u64, u64)>,
-    eh_frame: u64,
+    eh_frames: Vec<u64>,
 }
 
 /// Encodes a region that will lie at `base`, and the jumps to it.
@@ -172,25 +192,57 @@ fn build(target: &Target, windows: &[Window], base: u64) -> Result<Built, Instal
         bytes.extend(stub.code);
         bytes.resize(bytes.len().next_multiple_of(16), 0xcc);
     }
-    let eh_frame = base + bytes.len() as u64;
-    let section = cfi::eh_frame(eh_frame, &entries).ok_or(InstallError::Relocation(base))?;
-    bytes.extend(section);
+    let mut sections = vec![entries];
+    let mut rooms = Vec::new();
+    for (i, window) in windows.iter().enumerate() {
+        let Some(room) = &window.room else {
+            continue;
+        };
+        let failed = |_| InstallError::Relocation(window.site);
+        let new = trampoline::fill(room, target.bias, jumps[i].1).map_err(failed)?;
+        let holds = |w: &Window| w.start <= room.start && room.end() <= w.end;
+        if let Some(at) = windows.iter().position(holds) {
+            let offset = (room.start - windows[at].start) as usize;
+            jumps[at].0.new[offset..][..new.len()].copy_from_slice(&new);
+        } else {
+            rooms.push(Edit {
+                addr: room.start.wrapping_add(target.bias),
+                old: room.bytes.to_vec(),
+                new: new.to_vec(),
+            });
+        }
+        // The jump is at no other place of the stack than the site.
+        sections.push(vec![cfi::Entry {
+            start: room.start.wrapping_add(target.bias),
+            len: new.len() as u32,
+            ra: window.ra().wrapping_add(target.bias),
+        }]);
+    }
+    let mut eh_frames = Vec::with_capacity(sections.len());
+    for entries in sections {
+        let at = base + bytes.len() as u64;
+        bytes.extend(cfi::eh_frame(at, &entries).ok_or(InstallError::Relocation(base))?);
+        eh_frames.push(at);
+    }
     Ok(Built {
         bytes,
         jumps,
+        rooms,
         moved,
-        eh_frame,
+        eh_frames,
     })
 }
 
-/// Takes the unwind table of stubs that are about to be unmapped out of use.
+/// Takes the unwind tables of stubs that are about to be unmapped out of use.
 ///
 /// # Safety
 /// As [`Region::free`]; `installed` came from this engine.
 pub unsafe fn forget(installed: Installed) {
     // SAFETY: registered by `install` and not taken out since.
     unsafe {
-        __deregister_frame(installed.eh_frame as *const u8);
+        for &eh_frame in &installed.eh_frames {
+            __deregister_frame(eh_frame as *const u8);
+        }
         installed.region.free();
     }
 }
@@ -202,11 +254,11 @@ pub fn site_of(installed: &Installed, resume: u64) -> Option<u64> {
     if !(base..base + installed.region.len()).contains(&resume) {
         return None;
     }
-    // SAFETY: the region begins with a header and a record for each edit, which stay as
+    // SAFETY: the region begins with a header and a record for each site, which stay as
     // they are for as long as it is installed.
     let records = unsafe {
         let first = std::ptr::with_exposed_provenance::<SiteRecord>(base as usize + HEADER);
-        std::slice::from_raw_parts(first, installed.undo.len())
+        std::slice::from_raw_parts(first, installed.sites)
     };
     let record = records.iter().find(|record| record.resume == resume);
     record.map(|record| record.ra)

@@ -20,23 +20,29 @@
 //! - entries of jump tables, landing pads, begins of functions;
 //! - what the caller adds: addresses found on a live stack.
 
-use std::collections::HashSet;
+mod boundaries;
+mod far;
+mod rooms;
+mod tables;
+pub mod window;
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+use std::collections::HashSet;
+use std::ops::Range;
+
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
 use memchr::memmem;
 
-use crate::arch;
 use crate::image::{Image, Segment};
 use crate::unwind::{Function, Unwind, landing_pads};
 
-/// Bytes before a site that a window can reach.
-const REACH_BEFORE: u64 = 40;
-/// Bytes after a site's begin that a window can reach.
-const REACH_AFTER: u64 = 40;
+pub use boundaries::Boundaries;
+use far::{Hit, Sources};
+use tables::jump_tables;
+
+/// How far from a site a window can reach, in bytes.
+const REACH: u64 = 40;
 /// How far a short jump reaches, with its own length.
 const SHORT_JUMP: u64 = 130;
-/// Longest jump table that is followed.
-const TABLE_MAX: usize = 1024;
 
 /// Why a site stays as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -80,24 +86,38 @@ pub struct Body {
     pub instructions: Vec<Instruction>,
     /// Indices of its `syscall` instructions.
     pub sites: Vec<usize>,
+    /// Why nothing but a `syscall` itself can be replaced in it, if so.
+    pub unknown: Option<Refusal>,
 }
 
-/// Sorted addresses where execution may arrive.
-#[derive(Debug, Clone, Default)]
-pub struct Boundaries(Vec<u64>);
-
-impl Boundaries {
-    /// Of a list in any order.
-    pub fn new(mut addrs: Vec<u64>) -> Self {
-        addrs.sort_unstable();
-        addrs.dedup();
-        Self(addrs)
+impl Body {
+    /// The addresses of its sites.
+    fn addrs(&self) -> impl Iterator<Item = u64> {
+        self.sites.iter().map(|&site| self.addr(site))
     }
 
-    /// Whether one lies strictly between `start` and `end`.
-    pub fn inside(&self, start: u64, end: u64) -> bool {
-        let first = self.0.partition_point(|&a| a <= start);
-        self.0.get(first).is_some_and(|&a| a < end)
+    /// The address of the site at an index.
+    pub fn addr(&self, site: usize) -> u64 {
+        self.instructions[site].ip()
+    }
+
+    /// The window of the site at an index, of `least` bytes or more: its first address and
+    /// the one after its last, none of them below `free_from`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn window(
+        &self,
+        site: usize,
+        boundaries: &Boundaries,
+        free_from: u64,
+        least: u64,
+    ) -> Result<(u64, u64), Refusal> {
+        let found = window::find(&self.instructions, site, boundaries, free_from, least);
+        match self.unknown {
+            Some(refusal) if found != Err(Refusal::SignalReturn) => Err(refusal),
+            _ => found,
+        }
     }
 }
 
@@ -108,6 +128,9 @@ pub struct Scan {
     pub bodies: Vec<Body>,
     /// Where windows may not reach over.
     pub boundaries: Boundaries,
+    /// Bytes near sites without a window that no path reaches, but from a boundary among
+    /// them.
+    pub padding: Vec<Range<u64>>,
     /// Candidates that are not sites, or not usable.
     pub refused: Vec<(u64, Refusal)>,
 }
@@ -171,16 +194,29 @@ pub fn scan(image: &Image<'_>, candidates: &[u64], live: &[u64]) -> Scan {
         let taken = scanner.function_with(first, rest);
         rest = &rest[taken..];
     }
-    let Scanner {
-        mut out,
-        mut bounds,
-        ..
-    } = scanner;
+    let mut hits = Vec::new();
     for text in image.texts() {
-        far_targets(&text, &out.bodies, &mut bounds);
+        let sites = scanner.out.bodies.iter().flat_map(Body::addrs);
+        far::hits(&text, sites.map(|site| around(site, REACH)), &mut hits);
     }
-    out.boundaries = Boundaries::new(bounds);
-    out
+    scanner.bound(&hits);
+    let without = scanner.without_window();
+    if !without.is_empty() {
+        scanner.disprove(&without, REACH, &mut hits);
+        scanner.bound(&hits);
+        let without = scanner.without_window();
+        if !without.is_empty() {
+            scanner.find_rooms(&without, &mut hits);
+            scanner.disprove(&without, window::HOP_REACH, &mut hits);
+            scanner.bound(&hits);
+        }
+    }
+    scanner.out
+}
+
+/// The addresses no further than `reach` from a site.
+fn around(site: u64, reach: u64) -> Range<u64> {
+    site.saturating_sub(reach)..site + reach
 }
 
 struct Scanner<'s, 'a> {
@@ -235,14 +271,9 @@ impl<'a> Scanner<'_, 'a> {
         if let Ok((pads, tables)) = &known {
             self.bounds.extend(pads.iter().chain(tables));
         }
-        if let Err(refusal) = known {
-            let refused = sites.iter().map(|&i| (instructions[i].ip(), refusal));
-            self.out.refused.extend(refused);
-            return count;
-        }
         self.seen.insert(function.start);
         near_targets(&instructions, &mut self.bounds);
-        if instructions[sites[0]].ip() - function.start < REACH_BEFORE + SHORT_JUMP {
+        if instructions[sites[0]].ip() - function.start < REACH + SHORT_JUMP {
             self.neighbours(
                 &text,
                 function.start.saturating_sub(SHORT_JUMP),
@@ -250,12 +281,13 @@ impl<'a> Scanner<'_, 'a> {
             );
         }
         let last = instructions[sites[sites.len() - 1]].ip();
-        if end - last < REACH_AFTER + SHORT_JUMP {
+        if end - last < REACH + SHORT_JUMP {
             self.neighbours(&text, end, end + SHORT_JUMP);
         }
         self.out.bodies.push(Body {
             instructions,
             sites,
+            unknown: known.err(),
         });
         count
     }
@@ -276,6 +308,73 @@ impl<'a> Scanner<'_, 'a> {
             next
         };
         (addr < end).then_some((function, text, end))
+    }
+
+    /// Takes what was collected, with `hits`, for the boundaries.
+    fn bound(&mut self, hits: &[Hit]) {
+        let targets = hits.iter().map(|hit| hit.target);
+        let all = self.bounds.iter().copied().chain(targets);
+        self.out.boundaries = Boundaries::new(all.collect());
+    }
+
+    /// Takes the hits near `sites` away that are shown to lead nowhere.
+    fn disprove(&self, sites: &[u64], reach: u64, hits: &mut Vec<Hit>) {
+        let near = |hit: &Hit| {
+            sites
+                .iter()
+                .any(|&s| around(s, reach).contains(&hit.target))
+        };
+        for text in self.image.texts() {
+            let mut sources = Sources::new(text, self.unwind);
+            hits.retain(|hit| !(sources.holds(hit) && near(hit) && sources.disprove(hit)));
+        }
+    }
+
+    /// The sites that have no window between the boundaries.
+    fn without_window(&self) -> Vec<u64> {
+        let mut free_from = 0;
+        let mut without = Vec::new();
+        for body in &self.out.bodies {
+            for &site in &body.sites {
+                match body.window(site, &self.out.boundaries, free_from, window::JUMP_LEN) {
+                    Ok((_, end)) => free_from = end,
+                    Err(Refusal::SignalReturn) => {}
+                    Err(_) => without.push(body.addr(site)),
+                }
+            }
+        }
+        without
+    }
+
+    /// Collects the padding that jumps of two bytes at `sites` reach, and what may lead
+    /// into it.
+    fn find_rooms(&mut self, sites: &[u64], hits: &mut Vec<Hit>) {
+        let reach = |&site: &u64| around(site, window::HOP_REACH);
+        for near in sites.iter().map(reach) {
+            let Some(text) = self.image.text_at(near.start + window::HOP_REACH) else {
+                continue;
+            };
+            rooms::between_functions(&text, self.unwind, near.clone(), &mut self.out.padding);
+            self.neighbours(
+                &text,
+                near.start.saturating_sub(SHORT_JUMP),
+                near.end + SHORT_JUMP,
+            );
+            let known = self.out.bodies.iter().filter(|body| body.unknown.is_none());
+            let overlap = |body: &&Body| {
+                let (first, last) = (body.instructions.first(), body.instructions.last());
+                first.is_some_and(|i| i.ip() < near.end)
+                    && last.is_some_and(|i| i.next_ip() > near.start)
+            };
+            for body in known.filter(overlap) {
+                rooms::inside(&body.instructions, near.clone(), &mut self.out.padding);
+            }
+        }
+        self.out.padding.sort_unstable_by_key(|gap| gap.start);
+        self.out.padding.dedup();
+        for text in self.image.texts() {
+            far::hits(&text, sites.iter().map(reach), hits);
+        }
     }
 
     /// Collects the jump targets of the functions that overlap `from..to`.
@@ -346,7 +445,6 @@ pub(crate) fn ends_flow(i: &Instruction) -> bool {
             | FlowControl::UnconditionalBranch
             | FlowControl::IndirectBranch
             | FlowControl::Exception
-            | FlowControl::Interrupt
     )
 }
 
@@ -369,129 +467,3 @@ fn near_targets(instructions: &[Instruction], bounds: &mut Vec<u64>) {
         }
     }
 }
-
-/// Finds the targets of the function's indirect jumps.
-///
-/// Compilers load an offset or an address from a table whose address the
-/// function takes, or that is an operand. Every such address is read as a table
-/// of both forms: what is read too much only adds boundaries. A jump through a
-/// register or a pointer with no sign of a table is a tail call.
-fn jump_tables(
-    image: &Image<'_>,
-    instructions: &[Instruction],
-    function: std::ops::Range<u64>,
-) -> Result<Vec<u64>, Refusal> {
-    let mut bounds = Vec::new();
-    let indexed = |i: &Instruction| i.memory_index() != Register::None;
-    let jumps = || {
-        instructions
-            .iter()
-            .filter(|i| i.flow_control() == FlowControl::IndirectBranch)
-    };
-    let by_register = jumps().any(|i| i.op0_kind() == OpKind::Register);
-    let by_table = jumps().any(|i| i.op0_kind() == OpKind::Memory && indexed(i));
-    let loads_entry = instructions.iter().any(|i| {
-        i.op_count() == 2
-            && i.op1_kind() == OpKind::Memory
-            && indexed(i)
-            && match i.memory_index_scale() {
-                4 => i.code() == Code::Movsxd_r64_rm32,
-                8 => i.code() == Code::Mov_r64_rm64,
-                _ => false,
-            }
-    });
-    if !(by_table || by_register && loads_entry) {
-        return Ok(bounds);
-    }
-    let mut found = false;
-    for i in instructions {
-        let table = if i.is_ip_rel_memory_operand() && i.code() == Code::Lea_r64_m {
-            i.ip_rel_memory_address()
-        } else if indexed(i) && i.memory_displacement64() != 0 && image.fixed {
-            i.memory_displacement64()
-        } else {
-            continue;
-        };
-        let Some(bytes) = image.from(table).filter(|_| image.text_at(table).is_none()) else {
-            continue;
-        };
-        // The last case may jump to the function's end in its cold part.
-        let in_text = |a: &u64| image.text_at(*a).is_some();
-        let offsets = bytes.chunks_exact(4).map(|c| {
-            table.wrapping_add(i32::from_le_bytes([c[0], c[1], c[2], c[3]]) as i64 as u64)
-        });
-        for target in offsets.take(TABLE_MAX).take_while(in_text) {
-            found |= function.contains(&target);
-            bounds.push(target);
-        }
-        let addresses = bytes
-            .chunks_exact(8)
-            .map(|c| u64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]));
-        for target in addresses.take(TABLE_MAX).take_while(in_text) {
-            found |= function.contains(&target);
-            bounds.push(target);
-        }
-    }
-    if found {
-        Ok(bounds)
-    } else {
-        Err(Refusal::IndirectJump)
-    }
-}
-
-/// Collects what may be a 4-byte jump, call or `lea` from anywhere in `text` to
-/// the neighbourhood of a site.
-fn far_targets(text: &Segment<'_>, bodies: &[Body], bounds: &mut Vec<u64>) {
-    let sites = bodies
-        .iter()
-        .flat_map(|b| b.sites.iter().map(|&i| b.instructions[i].ip()))
-        .filter(|addr| (text.addr..text.end()).contains(addr));
-    // One bit for each granule that a window may touch.
-    let mut near = vec![0u64; text.bytes.len() / GRANULE / 64 + 1];
-    let mut any = false;
-    for site in sites {
-        any = true;
-        let at = (site - text.addr) as usize;
-        let first = at.saturating_sub(REACH_BEFORE as usize) / GRANULE;
-        let last = (at + REACH_AFTER as usize).min(text.bytes.len() - 1) / GRANULE;
-        for granule in first..=last {
-            near[granule / 64] |= 1 << (granule % 64);
-        }
-    }
-    if !any {
-        return;
-    }
-    let mut check = |at: usize| {
-        let opcode = if text.bytes[at] & 0xfe == 0xe8 { 1 } else { 2 };
-        let word = text.bytes.get(at + opcode..).and_then(<[u8]>::first_chunk);
-        let Some(word) = word else {
-            return;
-        };
-        // In 32 bits a negative target wraps around to beyond any text.
-        let end = (at + opcode + 4) as u32;
-        let target = u32::from_le_bytes(*word).wrapping_add(end) as usize;
-        if target < text.bytes.len()
-            && near[target / GRANULE / 64] & 1 << (target / GRANULE % 64) != 0
-        {
-            bounds.push(text.addr + target as u64);
-        }
-    };
-    let mut at = 0;
-    while at < text.bytes.len() {
-        let rest = &text.bytes[at..];
-        let mut last = [0; arch::BLOCK + 1];
-        let block = rest.first_chunk().unwrap_or_else(|| {
-            last[..rest.len()].copy_from_slice(rest);
-            &last
-        });
-        let mut found = arch::displacement_opcodes(block);
-        while found != 0 {
-            check(at + found.trailing_zeros() as usize);
-            found &= found - 1;
-        }
-        at += arch::BLOCK;
-    }
-}
-
-/// Bytes of text that one bit stands for.
-const GRANULE: usize = 64;
