@@ -75,6 +75,7 @@
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
 //! | [`control`] | answers for who asks from outside |
 //! | [`debugger`] | what gdb is told |
+//! | [`executable`] | programs and objects that cannot be served |
 //! | [`config`], [`raw`], [`errno`], [`libc_threads`] | settings; words for the kernel; glibc's thread list |
 
 pub mod api;
@@ -88,6 +89,7 @@ pub mod deadline;
 pub mod debugger;
 pub mod dispatch;
 pub mod errno;
+pub mod executable;
 pub mod fdinfo;
 pub mod foreign;
 pub mod fork;

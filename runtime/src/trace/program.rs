@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -19,6 +20,7 @@ use patch_events::{WORDS, events};
 use super::{PROGRAMS, on, push};
 use crate::arch::syscall;
 use crate::config;
+use crate::executable::{self, Source, Why};
 use crate::frame::Frame;
 use crate::raw;
 
@@ -33,27 +35,6 @@ type Table = [AtomicU64; 64];
 
 /// The table, which forked children share: it is mostly they who exec.
 static TOLD: AtomicPtr<Table> = AtomicPtr::new(ptr::null_mut());
-
-/// Why no library is loaded beside a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Why {
-    Static,
-    Go,
-    Foreign,
-}
-
-impl Why {
-    const ALL: [Why; 3] = [Why::Static, Why::Go, Why::Foreign];
-
-    fn in_words(self) -> &'static str {
-        match self {
-            Why::Static => "is statically linked: no dynamic linker loads a library beside it",
-            Why::Go => "is a Go program: its runtime makes its system calls itself, without libc",
-            Why::Foreign => "is not for 64-bit x86",
-        }
-    }
-}
 
 /// Start-up: makes the table. Without it nothing is told.
 pub fn init() {
@@ -144,10 +125,10 @@ fn is_first(path: &[u8]) -> bool {
     false
 }
 
-/// Why no library is loaded beside the program at `path`, or beside the interpreter of the
-/// script there, in words that fit behind "it". `None` as well if that can't be told.
-pub fn why_no_library(path: &CStr) -> Option<&'static str> {
-    why_not(libc::AT_FDCWD as i64 as u64, path.as_ptr() as u64).map(Why::in_words)
+/// Why the dynamic linker distrusts the environment of the program at `path` (secure
+/// execution). `None` as well if that can't be told.
+pub fn why_distrusted(path: &CStr) -> Option<Why> {
+    Open::at(libc::AT_FDCWD as i64 as u64, path.as_ptr() as u64)?.why_distrusted()
 }
 
 /// Reads up to `into`'s length at an address that may be bad. How much there was.
@@ -229,15 +210,46 @@ impl Open {
         (fd >= 0).then_some(Open(fd as i32))
     }
 
-    fn read<const N: usize>(&self, offset: u64) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
+    /// Why the dynamic linker distrusts the environment of a program made from the file (secure
+    /// execution).
+    fn why_distrusted(&self) -> Option<Why> {
+        let fd = self.0 as u64;
+        let mut stat = MaybeUninit::<libc::stat>::zeroed();
+        // SAFETY: our own structure, of which all zero is a value; the other two have no
+        // arguments.
+        let (stat, uid, gid) = unsafe {
+            let a = [fd, stat.as_mut_ptr() as u64, 0, 0, 0, 0];
+            if syscall(libc::SYS_fstat as u64, a) != 0 {
+                return None;
+            }
+            (
+                stat.assume_init(),
+                syscall(libc::SYS_getuid as u64, [0; 6]) as u32,
+                syscall(libc::SYS_getgid as u64, [0; 6]) as u32,
+            )
+        };
+        if stat.st_mode & libc::S_ISUID != 0 && stat.st_uid != uid
+            || stat.st_mode & libc::S_ISGID != 0 && stat.st_gid != gid
+        {
+            return Some(Why::OtherUser);
+        }
+        let name = c"security.capability".as_ptr() as u64;
+        // SAFETY: a C string, and no buffer: the size alone is asked for.
+        let size = unsafe { syscall(libc::SYS_fgetxattr as u64, [fd, name, 0, 0, 0, 0]) };
+        // Root has every capability already.
+        (size > 0 && uid != 0).then_some(Why::Capabilities)
+    }
+}
+
+impl Source for Open {
+    fn fill(&self, at: u64, into: &mut [u8]) -> bool {
         // SAFETY: our own buffer.
         let got = unsafe {
-            let to = bytes.as_mut_ptr() as u64;
-            let a = [self.0 as u64, to, N as u64, offset, 0, 0];
+            let (to, len) = (into.as_mut_ptr() as u64, into.len() as u64);
+            let a = [self.0 as u64, to, len, at, 0, 0];
             syscall(libc::SYS_pread64 as u64, a)
         };
-        (got == N as i64).then_some(bytes)
+        got == into.len() as i64
     }
 }
 
@@ -251,13 +263,13 @@ impl Drop for Open {
 /// `None` as well if that can't be told.
 fn why_not(directory: u64, path: u64) -> Option<Why> {
     let file = Open::at(directory, path)?;
-    if file.read::<2>(0)? != *b"#!" {
-        return why_not_elf(&file);
+    if file.bytes::<2>(0)? != *b"#!" {
+        return why_not_file(&file);
     }
     let mut line: [u8; 128] = [0; 128];
     // A script may be shorter.
     for (i, byte) in line.iter_mut().enumerate().take(127) {
-        match file.read::<1>(2 + i as u64) {
+        match file.bytes::<1>(2 + i as u64) {
             Some([b'\n']) | None => break,
             Some([read]) => *byte = read,
         }
@@ -267,60 +279,13 @@ fn why_not(directory: u64, path: u64) -> Option<Why> {
         .iter()
         .position(|byte| b" \t\0".contains(byte))?;
     line[start + len] = 0;
-    let interpreter = Open::at(directory, line[start..].as_ptr() as u64)?;
-    why_not_elf(&interpreter)
+    let here = libc::AT_FDCWD as i64 as u64;
+    let interpreter = Open::at(here, line[start..].as_ptr() as u64)?;
+    why_not_file(&interpreter)
 }
 
-/// By the file's header and its program headers, elf(5).
-fn why_not_elf(file: &Open) -> Option<Why> {
-    let header: [u8; 64] = file.read(0)?;
-    let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    if !header.starts_with(b"\x7fELF") {
-        return None;
-    }
-    if header[4..6] != [2, 1] || half(18) != 62 {
-        return Some(Why::Foreign);
-    }
-    let word = |bytes: &[u8], at: usize| {
-        let word = bytes.get(at..at + 8)?.first_chunk()?;
-        Some(u64::from_le_bytes(*word))
-    };
-    let (table, size, count) = (word(&header, 32)?, u64::from(half(54)), half(56));
-    let mut is_static = true;
-    for i in 0..u64::from(count) {
-        let entry: [u8; 56] = file.read(table.checked_add(i * size)?)?;
-        match u32::from_le_bytes(*entry.first_chunk()?) {
-            libc::PT_INTERP => is_static = false,
-            libc::PT_NOTE if has_note_of_go(file, word(&entry, 8)?, word(&entry, 32)?) => {
-                return Some(Why::Go);
-            }
-            _ => {}
-        }
-    }
-    is_static.then_some(Why::Static)
-}
-
-/// Most notes that are looked at.
-const NOTES: usize = 16;
-
-/// Whether one of the notes in a part of a file is the id of a build of Go's.
-fn has_note_of_go(file: &Open, offset: u64, size: u64) -> bool {
-    let mut at = 0;
-    for _ in 0..NOTES {
-        let note = offset.checked_add(at).and_then(|at| file.read::<16>(at));
-        let Some(note) = note.filter(|_| at < size) else {
-            return false;
-        };
-        if note[12..] == *b"Go\0\0" {
-            return true;
-        }
-        let length = |i: usize| {
-            let bytes = [note[i], note[i + 1], note[i + 2], note[i + 3]];
-            u64::from(u32::from_le_bytes(bytes)).next_multiple_of(4)
-        };
-        at += 12 + length(0) + length(4);
-    }
-    false
+fn why_not_file(file: &Open) -> Option<Why> {
+    executable::why_not(file).or_else(|| file.why_distrusted())
 }
 
 #[cfg(test)]

@@ -15,10 +15,7 @@ use gevent_runtime::reactor::Reactor;
 
 use crate::{Ending, Failure, library, print};
 use objects::Finding;
-use program::Found;
-
-/// Scripts that are each other's interpreter end somewhere.
-const MOST_SCRIPTS: usize = 4;
+use program::{Found, MOST_SCRIPTS};
 
 /// Looks at this machine, and at a program if one is named.
 ///

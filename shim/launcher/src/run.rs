@@ -7,10 +7,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use gevent_runtime::config;
+use gevent_runtime::executable::Why;
 use gevent_runtime::group::Group;
-use gevent_runtime::trace::program::why_no_library;
 
-use crate::doctor::program;
+use crate::doctor::program::{self, Obstacle};
 use crate::{Ending, Failure, library};
 
 /// Exit statuses of env(1), nohup(1) and their like.
@@ -42,10 +42,20 @@ pub struct Wish {
 pub fn run(wish: &Wish) -> Ending {
     let library =
         library::find(wish.library.as_ref()).map_err(|line| Failure::with_status(line, FAILED))?;
-    let environment = environment(wish, &library, std::env::vars_os());
+    let mut environment = environment(wish, &library, std::env::vars_os());
     let (config, errors) = config::check(&environment);
     if let Some(error) = errors.first() {
         return Err(Failure::with_status(error, FAILED));
+    }
+    let program = &wish.command[0];
+    if let Some(obstacle) = program::obstacle(program).filter(|_| !config.disable) {
+        warn(program, &obstacle);
+        if is_refused_aloud(&obstacle) {
+            match std::env::var_os(PRELOAD) {
+                Some(inherited) => environment.insert(PRELOAD.into(), inherited),
+                None => environment.remove(OsStr::new(PRELOAD)),
+            };
+        }
     }
     let words: Result<Vec<CString>, _> = wish
         .command
@@ -60,41 +70,39 @@ pub fn run(wish: &Wish) -> Ending {
         // The kernel gave both as C strings.
         return Err(Failure::with_status("a word with a NUL byte", FAILED));
     };
-    if !config.disable {
-        warn_if_beyond_reach(&wish.command[0]);
-    }
     let error = exec(&words, &pairs);
     let status = match error.kind() {
         std::io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,
     };
-    let program = wish.command[0].as_bytes().escape_ascii();
+    let program = program.as_bytes().escape_ascii();
     Err(Failure::with_status(
         format_args!("cannot run {program}: {error}"),
         status,
     ))
 }
 
-/// Says on standard error if no library can be loaded beside the program, which runs as it
-/// is then.
-fn warn_if_beyond_reach(program: &OsStr) {
-    // What can't be found or read, exec says better.
-    let Ok(path) = program::locate(program) else {
-        return;
+/// Says on standard error that the library can't serve the program, and why. What can't be
+/// found or read, exec says better.
+fn warn(program: &OsStr, obstacle: &Obstacle) {
+    let program = program.as_bytes().escape_ascii();
+    let children = if is_refused_aloud(obstacle) {
+        "; what it starts does so, too"
+    } else {
+        ""
     };
-    let why = CString::new(path.as_os_str().as_bytes())
-        .ok()
-        .and_then(|path| why_no_library(&path))
-        .map(str::to_owned)
-        .or_else(|| program::privileged(&path, &std::fs::metadata(&path).ok()?));
-    if let Some(why) = why {
-        let program = program.as_bytes().escape_ascii();
-        // Nobody is left to tell if that fails.
-        let _ = writeln!(
-            std::io::stderr(),
-            "gevent-shim: {program} runs as it is: it {why}"
-        );
-    }
+    // Nobody is left to tell if that fails.
+    let _ = writeln!(
+        std::io::stderr(),
+        "gevent-shim: {program} runs as it is: it {}{children}",
+        obstacle.words
+    );
+}
+
+/// Whether the program has a dynamic linker that would say on standard error that it can't load
+/// the library.
+fn is_refused_aloud(obstacle: &Obstacle) -> bool {
+    matches!(obstacle.kind, Some(Why::OtherClass | Why::Foreign))
 }
 
 /// The environment of the program.

@@ -1,14 +1,17 @@
 //! What a file is, and whether the dynamic linker will load a library beside it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use object::elf::{EM_X86_64, FileHeader64, PT_INTERP};
-use object::read::elf::{FileHeader, ProgramHeader};
+use gevent_runtime::executable::{self, INTERPRETER_MAX, Why};
+use gevent_runtime::trace;
 use object::{LittleEndian as LE, Object, ObjectSection};
+
+/// Scripts that are each other's interpreter end somewhere.
+pub const MOST_SCRIPTS: usize = 4;
 
 /// What a file is.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +29,24 @@ pub enum Found {
 pub struct Looked {
     pub found: Found,
     pub troubles: Vec<String>,
+}
+
+/// Why the library can't serve a program.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// `None`: it is no program.
+    pub kind: Option<Why>,
+    /// In words that fit behind "it".
+    pub words: String,
+}
+
+/// A file as far as it decides that.
+struct File {
+    mode: u32,
+    is_elf: bool,
+    /// What runs it, if it is a script.
+    interpreter: Option<OsString>,
+    obstacle: Option<Obstacle>,
 }
 
 /// The path of a program as execvp(3) finds it.
@@ -59,29 +80,47 @@ pub fn locate(program: &OsStr) -> Result<PathBuf, String> {
 /// # Errors
 /// When it can't be read.
 pub fn look(path: &Path) -> std::io::Result<Looked> {
-    let mut bytes = Vec::new();
-    let mut file = std::fs::File::open(path)?;
-    let metadata = file.metadata()?;
+    let file = read(path)?;
     let mut troubles = Vec::new();
-    if metadata.mode() & 0o111 == 0 {
+    if file.mode & 0o111 == 0 {
         troubles.push("has no permission to be executed".to_owned());
     }
-    file.by_ref().take(256).read_to_end(&mut bytes)?;
-    if let Some(interpreter) = interpreter_of_script(&bytes) {
-        let found = Found::Script(interpreter);
-        return Ok(Looked { found, troubles });
-    }
-    if let Some(why) = privileged(path, &metadata) {
-        troubles.push(why);
-    }
-    file.read_to_end(&mut bytes)?;
-    let why = why_not(&bytes);
-    let found = match why {
-        None => Found::Dynamic,
-        Some(_) => Found::Impossible,
+    let found = match (file.interpreter, &file.obstacle) {
+        (Some(interpreter), _) => Found::Script(interpreter),
+        (None, None) => Found::Dynamic,
+        (None, Some(_)) => Found::Impossible,
     };
-    troubles.extend(why);
+    troubles.extend(file.obstacle.map(|obstacle| obstacle.words));
     Ok(Looked { found, troubles })
+}
+
+fn read(path: &Path) -> std::io::Result<File> {
+    let mut bytes = Vec::new();
+    let mut file = std::fs::File::open(path)?;
+    let mode = file.metadata()?.mode();
+    file.by_ref().take(256).read_to_end(&mut bytes)?;
+    let interpreter = interpreter_of_script(&bytes);
+    let mut obstacle = None;
+    if interpreter.is_none() {
+        file.read_to_end(&mut bytes)?;
+        obstacle = why_not(&bytes).or_else(|| distrusted(path));
+    }
+    Ok(File {
+        mode,
+        is_elf: bytes.starts_with(b"\x7fELF"),
+        interpreter,
+        obstacle,
+    })
+}
+
+/// Why the dynamic linker distrusts this program's environment.
+fn distrusted(path: &Path) -> Option<Obstacle> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let kind = trace::program::why_distrusted(&path)?;
+    Some(Obstacle {
+        kind: Some(kind),
+        words: kind.in_words().to_owned(),
+    })
 }
 
 /// The program that runs a script; the one that env(1) would look for if that is it.
@@ -101,79 +140,57 @@ fn interpreter_of_script(start: &[u8]) -> Option<OsString> {
     Some(OsString::from_vec(interpreter.to_vec()))
 }
 
-/// Why the dynamic linker distrusts this program's environment (secure execution).
-pub fn privileged(path: &Path, metadata: &std::fs::Metadata) -> Option<String> {
-    // SAFETY: neither has preconditions.
-    let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
-    let mode = metadata.mode();
-    if mode & libc::S_ISUID != 0 && metadata.uid() != uid {
-        return Some("is set-user-ID: the dynamic linker ignores LD_PRELOAD".to_owned());
+/// What keeps the library from serving the program that is run under this name: its own
+/// kind, or that of what runs it, if it is a script. `None` as well for what can't be found
+/// or read, and for what the kernel or a shell knows how to run.
+pub fn obstacle(program: &OsStr) -> Option<Obstacle> {
+    let mut path = locate(program).ok()?;
+    for _ in 0..MOST_SCRIPTS {
+        let file = read(&path).ok()?;
+        match file.interpreter {
+            Some(interpreter) => path = locate(&interpreter).ok()?,
+            None => return file.obstacle.filter(|_| file.is_elf),
+        }
     }
-    if mode & libc::S_ISGID != 0 && metadata.gid() != gid {
-        return Some("is set-group-ID: the dynamic linker ignores LD_PRELOAD".to_owned());
-    }
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
-    // SAFETY: two C strings, and no buffer: the size alone is asked for.
-    let size = unsafe {
-        libc::getxattr(
-            path.as_ptr(),
-            c"security.capability".as_ptr(),
-            std::ptr::null_mut(),
-            0,
-        )
-    };
-    // Root has every capability already.
-    (size > 0 && uid != 0)
-        .then(|| "has file capabilities: the dynamic linker ignores LD_PRELOAD".to_owned())
+    None
 }
 
-/// Why no library can be loaded beside this executable.
-fn why_not(bytes: &[u8]) -> Option<String> {
-    const ELF64_LITTLE: &[u8] = b"\x7fELF\x02\x01";
+/// Why no library can be loaded beside an executable, or why it would be of no use there.
+fn why_not(bytes: &[u8]) -> Option<Obstacle> {
     if !bytes.starts_with(b"\x7fELF") {
-        return Some("is neither an ELF executable nor a script".to_owned());
+        return Some(Obstacle {
+            kind: None,
+            words: "is neither an ELF executable nor a script".to_owned(),
+        });
     }
-    let Ok(header) = FileHeader64::<LE>::parse(bytes) else {
-        let class = if bytes.starts_with(ELF64_LITTLE) {
-            "damaged"
-        } else {
-            "32-bit or big-endian"
-        };
-        return Some(format!("is {class}: the library is for 64-bit x86"));
+    let kind = if is_go(bytes) {
+        Why::Go
+    } else {
+        executable::why_not(&bytes)?
     };
-    if header.e_machine(LE) != EM_X86_64 {
-        return Some("is for another processor: the library is for 64-bit x86".to_owned());
-    }
-    let Ok(file) = object::read::elf::ElfFile64::<LE>::parse(bytes) else {
-        return Some("is a damaged ELF file".to_owned());
+    let words = if kind == Why::OtherLinker
+        && let mut parts = executable::parts(&bytes, 0)
+        && let Some(part) = parts.find(|part| part.kind == libc::PT_INTERP)
+        && let Some(path) = executable::interpreter(&bytes, part, &mut [0; INTERPRETER_MAX])
+    {
+        let path = path.escape_ascii();
+        format!("is loaded by {path}, not by glibc's dynamic linker")
+    } else {
+        kind.in_words().to_owned()
     };
-    let is_go = [".go.buildinfo", ".note.go.buildid"]
-        .iter()
-        .any(|name| file.section_by_name(name).is_some_and(|s| s.size() > 0));
-    if is_go {
-        return Some(
-            "is a Go program: its runtime makes its system calls itself, without libc".to_owned(),
-        );
-    }
-    let interpreter = header.program_headers(LE, bytes).ok().and_then(|headers| {
-        let interp = headers
-            .iter()
-            .find(|header| header.p_type(LE) == PT_INTERP)?;
-        interp.data(LE, bytes).ok()
-    });
-    let Some(interpreter) = interpreter else {
-        return Some(
-            "is statically linked: no dynamic linker loads a library beside it".to_owned(),
-        );
-    };
-    let interpreter = interpreter.strip_suffix(b"\0").unwrap_or(interpreter);
-    let name = interpreter.rsplit(|&byte| byte == b'/').next();
-    (name != Some(b"ld-linux-x86-64.so.2")).then(|| {
-        format!(
-            "is loaded by {}, not by glibc's dynamic linker",
-            interpreter.escape_ascii()
-        )
-    })
+    let kind = Some(kind);
+    Some(Obstacle { kind, words })
+}
+
+/// Whether a file holds Go's runtime, also where the program headers do not say so.
+fn is_go(bytes: &[u8]) -> bool {
+    const SECTIONS: [&str; 2] = [".go.buildinfo", ".note.go.buildid"];
+    executable::holds_go(bytes)
+        || object::read::elf::ElfFile64::<LE>::parse(bytes).is_ok_and(|file| {
+            SECTIONS
+                .iter()
+                .any(|name| file.section_by_name(name).is_some_and(|s| s.size() > 0))
+        })
 }
 
 #[cfg(test)]
@@ -194,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_is_no_program_is_told() {
-        let why = |bytes: &[u8]| why_not(bytes).unwrap();
+        let why = |bytes: &[u8]| why_not(bytes).unwrap().words;
         assert!(why(b"").contains("neither"));
         assert!(why(b"\x7fELF\x01\x01\x01").contains("32-bit"));
         assert!(why(b"\x7fELF\x02\x01\x01").contains("damaged"));
