@@ -115,6 +115,10 @@ fn emit_warnings() {
         reason: "is statically linked",
     }
     .emit();
+    ThreadsStayKernels {
+        object: "/lib/plugin.so",
+    }
+    .emit();
     SitesRefused {
         object: LIBC,
         count: 1,
@@ -239,6 +243,7 @@ const GOLDEN: &[&str] = &[
      every thread",
     "WARN  gevent::patch: close stays patched: threads cannot be cooperative without it",
     "WARN  gevent::patch: /bin/tool runs as it is: it is statically linked",
+    "WARN  gevent::patch: new threads are not cooperative: /lib/plugin.so holds the runtime of Go",
     "WARN  gevent::patch: 1 site of /usr/lib/x86_64-linux-gnu/libc.so.6 cannot be patched: what \
      blocks there stops every thread",
     "INFO  gevent::hub: armed: the hub starts with the first thread",

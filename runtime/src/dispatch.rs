@@ -327,7 +327,11 @@ unsafe fn bare_call(frame: &mut Frame) {
             // SAFETY: the present call.
             unsafe { ops::futex::foreign(frame) };
         }
-        libc::SYS_clone | libc::SYS_clone3 if phase() == Phase::Bare && start::may_start_here() => {
+        libc::SYS_clone | libc::SYS_clone3
+            if phase() == Phase::Bare
+                && start::may_start_here()
+                && !foreign::objects::are_there() =>
+        {
             // SAFETY: the present call.
             match unsafe { life::thread_args(frame) } {
                 // SAFETY: as above.

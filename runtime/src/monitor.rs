@@ -43,7 +43,7 @@ use std::os::unix::thread::JoinHandleExt;
 
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
-use crate::foreign::FOREIGN_WORD;
+use crate::foreign::{FOREIGN_WORD, objects};
 use crate::guest::Guest;
 use crate::heap_lock;
 use crate::heir;
@@ -261,6 +261,10 @@ impl Leading {
     }
 }
 
+/// How long a guest may wait in the code of certain [`objects`], in nanoseconds, before it is
+/// preempted there: it may wait for another guest.
+const LONG: u64 = 200_000_000;
+
 /// When the running guest was last looked at, and is looked at next.
 struct Preemption {
     processor: &'static Processor,
@@ -272,6 +276,8 @@ struct Preemption {
     /// The switches of the last look, and when that was.
     before: u64,
     at: u64,
+    /// The first look that has seen no other switches.
+    since: u64,
 }
 
 impl Preemption {
@@ -286,7 +292,14 @@ impl Preemption {
             quiet: 0,
             before: processor.switches(),
             at: raw::now(),
+            since: raw::now(),
         }
+    }
+
+    /// Whether the guest waits in a call of its own, for longer than what is not a guest takes
+    /// to answer, in code that expects to be interrupted. Any other call is not cut short.
+    fn waits_for_long(&self) -> bool {
+        objects::are_there() && self.at - self.since > LONG
     }
 
     /// The processor has slept.
@@ -301,6 +314,9 @@ impl Preemption {
         }
         let before = self.before;
         self.begin();
+        if self.before != before {
+            self.since = self.at;
+        }
         let processor = self.processor;
         let stays = self.before == before
             && hub.count() > 1
@@ -314,7 +330,7 @@ impl Preemption {
             }
             return;
         }
-        if in_the_way && self.preempts && is_running(processor) {
+        if in_the_way && self.preempts && (is_running(processor) || self.waits_for_long()) {
             processor.preempt_between_calls();
             self.interval = (self.interval / 4).max(SHORTEST.min(self.quantum));
             self.quiet = 0;

@@ -22,7 +22,7 @@ use crate::arm;
 use crate::backtrace;
 use crate::others;
 use crate::plugin;
-use crate::program;
+use crate::program::{self, Executable};
 use crate::symbols;
 
 /// Whether this process may be patched at all. A set-user-ID or otherwise
@@ -35,28 +35,7 @@ pub(crate) fn allowed() -> bool {
 /// Whether this code is part of the executable: a program that links the crate
 /// asks for what it wants by name.
 fn is_linked_in() -> bool {
-    let here = load as *const () as u64;
-    // SAFETY: getauxval has no preconditions; the kernel gives the address and number
-    // of the executable's program headers, which stay mapped.
-    let headers = unsafe {
-        let first = libc::getauxval(libc::AT_PHDR) as *const libc::Elf64_Phdr;
-        if first.is_null() {
-            return false;
-        }
-        std::slice::from_raw_parts(first, libc::getauxval(libc::AT_PHNUM) as usize)
-    };
-    // Where the headers say they are tells where the executable was put.
-    let Some(own) = headers.iter().find(|h| h.p_type == libc::PT_PHDR) else {
-        return false;
-    };
-    let bias = (headers.as_ptr() as u64).wrapping_sub(own.p_vaddr);
-    headers
-        .iter()
-        .filter(|h| h.p_type == libc::PT_LOAD)
-        .any(|h| {
-            let start = bias.wrapping_add(h.p_vaddr);
-            (start..start.wrapping_add(h.p_memsz)).contains(&here)
-        })
+    Executable::get().is_some_and(|own| own.holds(load as *const () as u64, 1))
 }
 
 /// Address space that loading takes, with much to spare: without it the program is to fail in
@@ -153,7 +132,7 @@ fn prepare(config: &Config) -> bool {
         events::ThreadGroupOff { groups: &groups }.emit();
         return false;
     }
-    if let Some(reason) = program::checked_by() {
+    if let Some(reason) = program::kind_not_served().or_else(program::checked_by) {
         events::NotPatched { reason }.emit();
         return false;
     }

@@ -3,8 +3,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr, OsString, c_char};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use gevent_runtime::executable::{Source, has_note_of_go};
 
 /// The file names the program goes by: of the executable, and of the script that it runs,
 /// if it was started as one.
@@ -21,6 +24,86 @@ pub fn file_names() -> Vec<OsString> {
     paths
         .filter_map(|path| Some(path.file_name()?.to_owned()))
         .collect()
+}
+
+/// The executable's image, as its program headers describe it.
+#[derive(Debug)]
+pub struct Executable {
+    headers: &'static [libc::Elf64_Phdr],
+    /// What is added to link-time addresses.
+    bias: u64,
+}
+
+impl Executable {
+    /// `None`: the kernel does not say where its headers are, or they don't.
+    pub fn get() -> Option<Executable> {
+        // SAFETY: getauxval has no preconditions; the kernel gives the address and number
+        // of the executable's program headers, which stay mapped.
+        let headers = unsafe {
+            let first = libc::getauxval(libc::AT_PHDR) as *const libc::Elf64_Phdr;
+            if first.is_null() {
+                return None;
+            }
+            std::slice::from_raw_parts(first, libc::getauxval(libc::AT_PHNUM) as usize)
+        };
+        // Where the headers say they are tells where the executable was put.
+        let own = headers.iter().find(|h| h.p_type == libc::PT_PHDR)?;
+        let bias = (headers.as_ptr() as u64).wrapping_sub(own.p_vaddr);
+        Some(Executable { headers, bias })
+    }
+
+    /// Whether `len` bytes at an address are a part of one of its segments.
+    pub fn holds(&self, at: u64, len: u64) -> bool {
+        self.segments(|h| h.p_memsz).any(|s| covers(&s, at, len))
+    }
+
+    /// The addresses of what is loaded, with the size that `size` gives.
+    fn segments(
+        &self,
+        size: impl Fn(&libc::Elf64_Phdr) -> u64,
+    ) -> impl Iterator<Item = Range<u64>> {
+        let loaded = self.headers.iter().filter(|h| h.p_type == libc::PT_LOAD);
+        loaded.map(move |h| {
+            let start = self.bias.wrapping_add(h.p_vaddr);
+            start..start.saturating_add(size(h))
+        })
+    }
+}
+
+fn covers(range: &Range<u64>, at: u64, len: u64) -> bool {
+    range.start <= at && at.checked_add(len).is_some_and(|end| end <= range.end)
+}
+
+impl Source for Executable {
+    fn fill(&self, at: u64, into: &mut [u8]) -> bool {
+        let mut segments = self.segments(|h| match h.p_flags & libc::PF_R {
+            0 => 0,
+            _ => h.p_filesz,
+        });
+        let is_there = segments.any(|s| covers(&s, at, into.len() as u64));
+        if is_there {
+            let from = std::ptr::with_exposed_provenance::<u8>(at as usize);
+            // SAFETY: the file's part of a readable segment, which the kernel mapped and
+            // the dynamic linker has read.
+            unsafe { from.copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
+        }
+        is_there
+    }
+}
+
+/// What the executable is, if it is nothing that can be served although it was loaded
+/// beside this library.
+pub fn kind_not_served() -> Option<&'static str> {
+    let executable = Executable::get()?;
+    let is_go = executable
+        .headers
+        .iter()
+        .filter(|h| h.p_type == libc::PT_NOTE)
+        .any(|h| {
+            let at = executable.bias.wrapping_add(h.p_vaddr);
+            has_note_of_go(&executable, at, h.p_filesz)
+        });
+    is_go.then_some("the program is a Go program, whose runtime makes its system calls itself")
 }
 
 /// Functions of the run-time libraries that keep a record of each thread of their own, with

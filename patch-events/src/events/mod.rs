@@ -14,8 +14,8 @@ pub use hub::{
 };
 pub use patch::{
     DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict, LoadedLate,
-    NotPatched, ProgramNotPatched, Refused, SitesRefused, StaysPatched, ThreadGroupOff, Vetoed,
-    WillPatchAll, WillPatchGroup, WillPatchObject,
+    NotPatched, ProgramNotPatched, Refused, SitesRefused, StaysPatched, ThreadGroupOff,
+    ThreadsStayKernels, Vetoed, WillPatchAll, WillPatchGroup, WillPatchObject,
 };
 
 use crate::declare::Declaration;

@@ -140,6 +140,13 @@ events! {
         reason: &'a str,
     } => "{program} runs as it is: it {reason}";
 
+    /// An object was opened whose code needs kernel threads: those that are made from now on
+    /// are.
+    PATCH WARN ThreadsStayKernels<'a> {
+        /// Path of the object.
+        object: &'a str,
+    } => "new threads are not cooperative: {object} holds the runtime of Go";
+
     /// Sites of an object stay as they are: calls made there stop every thread.
     PATCH WARN SitesRefused<'a> {
         /// Path of the object.

@@ -58,6 +58,7 @@ pub const FOREIGN_WORD: usize = 3;
 const PATIENCE: u64 = 2_000_000;
 
 mod errand;
+pub mod objects;
 mod sync {
     pub(super) use core::sync::atomic::AtomicPtr;
 }

@@ -381,6 +381,11 @@ impl Hub {
         self.foreign.get()
     }
 
+    /// Kernel threads of the program's own run besides the hub from now on. Guest mode.
+    pub fn take_foreign(&self) {
+        self.foreign.set(true);
+    }
+
     /// The live guest with that id.
     pub fn find(&self, tid: i32) -> Option<&'static Guest> {
         match self.slab.find(tid) {

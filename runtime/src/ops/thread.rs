@@ -5,7 +5,9 @@ use super::{Call, Outcome, sched};
 use crate::arch;
 use crate::catch;
 use crate::control;
+use crate::foreign::{FOREIGN_WORD, objects};
 use crate::fork;
+use crate::guest::life::ThreadArgs;
 use crate::guest::{State, life};
 use crate::hub::{everywhere, processor};
 use crate::mounts;
@@ -24,6 +26,10 @@ use crate::trace;
 pub unsafe fn clone(c: &mut Call<'_>) -> Outcome {
     // SAFETY: the guest's present call.
     if let Some(args) = unsafe { life::thread_args(c.frame) } {
+        if objects::are_there() {
+            // SAFETY: as above.
+            return unsafe { kernel_thread(c, &args) };
+        }
         // SAFETY: as above.
         return Outcome::Done(unsafe { life::create(c.guest, c.frame, &args) });
     }
@@ -36,6 +42,24 @@ pub unsafe fn clone(c: &mut Call<'_>) -> Outcome {
     }
     // SAFETY: as above.
     Outcome::Done(unsafe { fork::fork(c) })
+}
+
+/// A thread that is no guest.
+///
+/// # Safety
+/// `args` must be of the present call.
+#[cold]
+unsafe fn kernel_thread(c: &mut Call<'_>, args: &ThreadArgs) -> Outcome {
+    let here = processor::here();
+    // As in `vfork`: the thread inherits the caller's mask, and the caller's next call
+    // restores the kernel thread's.
+    here.shared_child.set(true);
+    c.guest.stay_on(here);
+    signal::show_kernel_mask_of(c.guest);
+    c.hub.take_foreign();
+    // SAFETY: the TCB that libc made for the new thread.
+    unsafe { arch::set_word_of(args.tls, FOREIGN_WORD) };
+    Outcome::Native
 }
 
 /// A child that shares our memory, perhaps until it execs or ends alone: everything it does

@@ -8,7 +8,7 @@ use super::{Action, FAULTS, Info, always, bit, deliver, io_owner, mask, timer};
 use crate::arch::{self, Ucontext, syscall0, syscall3};
 use crate::catch;
 use crate::control::on_signal;
-use crate::foreign::FOREIGN_WORD;
+use crate::foreign::{FOREIGN_WORD, objects};
 use crate::guest::Guest;
 use crate::host::{HOST_WORD, POOL_WORD};
 use crate::hub::{Hub, Processor, everywhere, hub, processor};
@@ -81,7 +81,9 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     }
     // SAFETY: the word of a guest's TCB points to its record while it lives.
     let guest = unsafe { &*(word as *const Guest) };
-    if (!action::on_own_stack() || here.shared_child.get()) && !fault {
+    let nothing_here =
+        !action::on_own_stack() || here.shared_child.get() || objects::is_on_their_stack(guest, uc);
+    if nothing_here && !fault {
         // We are on the program's own stack, and nothing may be built there now; or
         // the guest is at its vfork, which a handler's calls must not get between.
         if route::record(hub, arrived(hub, info)) {
@@ -107,7 +109,7 @@ unsafe fn asked_to_look(
     info: &Info,
     uc: &mut Ucontext,
 ) {
-    if !action::on_own_stack() || here.shared_child.get() {
+    if !action::on_own_stack() || here.shared_child.get() || !objects::may_be_preempted(guest, uc) {
         return;
     }
     // Several may have queued up: one is enough, and a guest that is giving way already is

@@ -23,6 +23,9 @@ pub enum ArmError {
     /// No libc among the mappings.
     #[error("no libc is mapped")]
     NoLibc,
+    /// An object holds the runtime of Go.
+    #[error("{0} holds the runtime of Go, which makes its system calls itself")]
+    Go(String),
     /// Not the layout of an ELF object.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -41,6 +44,9 @@ pub enum ArmError {
     /// Its file can't be read.
     #[error("its file can't be read: {0}")]
     File(Errno),
+    /// What is mapped is another text than its file's.
+    #[error("its file has been replaced")]
+    Replaced,
     /// The process has other threads, which can't be stopped.
     #[error(transparent)]
     NotStopped(#[from] NotStopped),

@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+mod go;
 mod live;
 mod loaded;
 mod threads;
@@ -16,6 +17,8 @@ use std::time::Instant;
 
 use gevent_runtime::arch;
 use gevent_runtime::dispatch;
+use gevent_runtime::executable;
+use gevent_runtime::foreign;
 use gevent_runtime::wanted::PatchOutcome;
 use patch_events::{events, target};
 
@@ -222,6 +225,9 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
     if !objects.iter().any(|o| o.kind == Kind::Libc) {
         return Err(ArmError::NoLibc);
     }
+    if let Some(object) = objects.iter().find(|o| go::is_in(o)) {
+        return Err(ArmError::Go(object.path.to_string_lossy().into_owned()));
+    }
     let mut told_later = Vec::new();
     for object in &objects {
         let done = Loaded::new(object).and_then(|loaded| {
@@ -327,6 +333,13 @@ fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<(), ArmError> 
         .find(|m| m.start <= mapped.start && mapped.start < m.end && m.exec && m.file.1 != 0)
         .ok_or(ArmError::Unmapped)?;
     let file = File::map(&mapping.path).map_err(ArmError::File)?;
+    if executable::holds_go(file.bytes()) {
+        // Its code waits in the kernel for what its threads do.
+        foreign::objects::note(mapped.clone());
+        let object = mapping.path.to_string_lossy().into_owned();
+        events::ThreadsStayKernels { object: &object }.emit();
+        return Err(ArmError::Go(object));
+    }
     let layout = Layout::parse(file.bytes())?;
     let offset = mapping.offset + (mapped.start - mapping.start);
     let load = layout

@@ -1,0 +1,266 @@
+//! Programs that the dynamic linker of the preloaded ones does not load, or with little to go by.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::support::{
+    as_bare, bounded, c, directory, launcher, preloaded, said, told_by_the_launcher, try_c,
+};
+
+/// Prints what it was given, and exits with 5.
+const PROGRAM: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv)
+{
+	printf("%d", argc);
+	for (int i = 1; i < argc; i++)
+		printf(" [%s]", argv[i]);
+	printf(" %s\n", getenv("PRESENT") ? "present" : "absent");
+	fputs("told\n", stderr);
+	return 5;
+}
+"#;
+
+/// It runs as bare, however it is started.
+#[track_caller]
+fn runs_as_bare(path: &Path) {
+    let bare = as_bare(&[path.to_str().unwrap(), "a b", ""]);
+    assert_eq!(bare.out, "3 [a b] [] absent\n", "{bare:?}");
+    assert_eq!((bare.status, &*bare.err), (Some(5), "told\n"), "{bare:?}");
+}
+
+#[test]
+fn static_programs() {
+    for (name, argument) in [("static", "-static"), ("static_pie", "-static-pie")] {
+        let path = c(name, PROGRAM, &[argument]);
+        runs_as_bare(&path);
+        told_by_the_launcher(&[path.to_str().unwrap()], "is statically linked");
+    }
+}
+
+#[test]
+fn programs_of_32_bits() {
+    for (name, arguments) in [
+        ("small", &["-m32"][..]),
+        ("small_static", &["-m32", "-static"]),
+    ] {
+        let path = match try_c(name, PROGRAM, arguments) {
+            Ok(path) => path,
+            Err(error) => return println!("NOT TESTED: no gcc-multilib: {error}"),
+        };
+        runs_as_bare(&path);
+        // Its dynamic linker is told of no library, so it has nothing to say.
+        told_by_the_launcher(&[path.to_str().unwrap()], "is 32-bit");
+        let script = directory().join(format!("{name}_script"));
+        std::fs::write(&script, format!("#!{}\n", path.display())).unwrap();
+        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+        told_by_the_launcher(&[script.to_str().unwrap()], "is 32-bit");
+    }
+}
+
+#[test]
+fn a_program_that_env_finds_for_a_script_is_told_of() {
+    let fixed = c("static", PROGRAM, &["-static"]);
+    let script = directory().join("found_script");
+    std::fs::write(&script, "#!/usr/bin/env static\n").unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let mut command = bounded(&[launcher(), "run".into(), script]);
+    command.env(
+        "PATH",
+        format!("{}:{path}", fixed.parent().unwrap().display()),
+    );
+    let said = said(&mut command);
+    assert_eq!(said.status, Some(5), "{said:?}");
+    assert!(said.err.contains("is statically linked"), "{said:?}");
+}
+
+#[test]
+fn set_user_id_programs() {
+    // Root's own are not privileged for root.
+    let copy = directory().join("privileged");
+    std::fs::copy("/usr/bin/id", &copy).unwrap();
+    if std::os::unix::fs::chown(&copy, Some(65534), None).is_err() {
+        return println!("NOT TESTED: only root can make a set-user-ID program of another user's");
+    }
+    std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o4755)).unwrap();
+    let bare = as_bare(&[copy.to_str().unwrap()]);
+    assert!(bare.out.contains("65534"), "{bare:?}");
+    told_by_the_launcher(&[copy.to_str().unwrap()], "is set-user-ID");
+}
+
+#[test]
+fn a_libc_of_its_own() {
+    // As Nix, Snap and AppImage bring it: the linker is named by the program, or on the command line.
+    let linker = Path::new("/lib64/ld-linux-x86-64.so.2");
+    let libc = Path::new("/lib/x86_64-linux-gnu/libc.so.6");
+    if !libc.exists() {
+        return println!("NOT TESTED: no {}", libc.display());
+    }
+    let bundle = directory().join("bundle");
+    std::fs::create_dir_all(&bundle).unwrap();
+    for file in [linker, libc] {
+        let to = bundle.join(file.file_name().unwrap());
+        std::fs::copy(file, &to).unwrap();
+        std::fs::set_permissions(&to, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let own = bundle.join("ld-linux-x86-64.so.2");
+    let (own, place) = (own.to_str().unwrap(), bundle.to_str().unwrap());
+    let named = [
+        &format!("-Wl,--dynamic-linker={own}")[..],
+        &format!("-Wl,-rpath,{place}"),
+    ];
+    let threads = c("own_libc_threads", THREADS, &named);
+    let threads = threads.to_str().unwrap();
+    let plain = c("own_libc", PROGRAM, &named);
+    runs_as_bare(&plain);
+    let usual = c("usual", PROGRAM, &[]);
+    let bare = as_bare(&[own, "--library-path", place, usual.to_str().unwrap()]);
+    assert_eq!(bare.status, Some(5), "{bare:?}");
+    assert_eq!(as_bare(&[threads]).out, "40\n");
+    let copied = c("usual_threads", THREADS, &[]);
+    let words = [own, "--library-path", place, copied.to_str().unwrap()];
+    assert_eq!(as_bare(&words).out, "40\n");
+}
+
+/// Four threads add to a number in turn.
+const THREADS: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
+static int sum;
+static void *add(void *own)
+{
+	for (int i = 0; i < 10; i++) {
+		pthread_mutex_lock(&lock);
+		while (sum % 4 != (long)own)
+			pthread_cond_wait(&turn, &lock);
+		sum++;
+		pthread_cond_broadcast(&turn);
+		pthread_mutex_unlock(&lock);
+	}
+	return 0;
+}
+int main(void)
+{
+	pthread_t threads[4];
+	for (long i = 0; i < 4; i++)
+		pthread_create(&threads[i], 0, add, (void *)i);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], 0);
+	printf("%d\n", sum);
+	return 0;
+}
+"#;
+
+/// Opens a second libc in a namespace of its own, with threads before and after.
+const NAMESPACE: &str = r#"
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+static int fds[2];
+static void *give(void *a) { usleep(1000); write(fds[1], "x", 1); return a; }
+static void pass(void)
+{
+	pthread_t thread;
+	char byte = 0;
+	pthread_create(&thread, 0, give, 0);
+	read(fds[0], &byte, 1);
+	pthread_join(thread, 0);
+	printf("%c\n", byte);
+}
+int main(void)
+{
+	void *handle;
+	pid_t (*own)(void);
+	pipe(fds);
+	pass();
+	if (!(handle = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW))) {
+		puts(dlerror());
+		return 1;
+	}
+	own = (pid_t (*)(void))dlsym(handle, "getppid");
+	printf("%d\n", own && own() == getppid());
+	pass();
+	dlclose(handle);
+	pass();
+	return 0;
+}
+"#;
+
+#[test]
+fn a_second_libc_in_the_same_process() {
+    let path = c("namespace", NAMESPACE, &["-D_GNU_SOURCE", "-ldl"]);
+    let bare = as_bare(&[path.to_str().unwrap()]);
+    assert_eq!(bare.out, "x\n1\nx\nx\n", "{bare:?}");
+}
+
+/// Becomes its second argument with no environment, with one that is a null pointer, without
+/// arguments, or with closed standard descriptors.
+const BECOMES: &str = r#"
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+	char *none[] = { 0 };
+	(void)argc;
+	if (!strcmp(argv[1], "empty"))
+		execve(argv[2], argv + 2, none);
+	else if (!strcmp(argv[1], "null"))
+		execve(argv[2], argv + 2, 0);
+	else if (!strcmp(argv[1], "no-words"))
+		execve(argv[2], none, environ);
+	else if (!strcmp(argv[1], "nothing"))
+		execve(argv[2], 0, 0);
+	close(0), close(1), close(2);
+	execv(argv[2], argv + 2);
+	return 127;
+}
+"#;
+
+/// Exits with the number of its arguments, and 100 more if a thread was one of the kernel's;
+/// 200 if a descriptor below 3 is open that was closed.
+const CLOSED: &str = r#"
+#include <fcntl.h>
+#include <pthread.h>
+static void *body(void *a) { return a; }
+int main(int argc, char **argv)
+{
+	pthread_t thread;
+	void *result;
+	int open = (fcntl(0, F_GETFD) >= 0) + (fcntl(1, F_GETFD) >= 0) + (fcntl(2, F_GETFD) >= 0);
+	(void)argv;
+	if (pthread_create(&thread, 0, body, 0) || pthread_join(thread, &result))
+		return 99;
+	int after = (fcntl(0, F_GETFD) >= 0) + (fcntl(1, F_GETFD) >= 0) + (fcntl(2, F_GETFD) >= 0);
+	return argc + 10 * open + 40 * (after - open);
+}
+"#;
+
+#[test]
+fn little_to_go_by() {
+    let becomes = c("becomes", BECOMES, &["-D_GNU_SOURCE", "-w"]);
+    let closed = c("closed", CLOSED, &[]);
+    let fixed = c("closed_static", CLOSED, &["-static"]);
+    let becomes = becomes.to_str().unwrap();
+    for how in ["empty", "null", "no-words", "nothing", "closed"] {
+        for path in [&closed, &fixed] {
+            let bare = as_bare(&[becomes, how, path.to_str().unwrap()]);
+            assert!(
+                bare.status.is_some_and(|status| status < 90),
+                "{how}: {bare:?}"
+            );
+        }
+    }
+    // The same with the library in it.
+    for (setting, value) in [("GEVENT_SHIM_EVENTS", "off"), ("GEVENT_SHIM_LOOP", "epoll")] {
+        let script = format!("exec {} <&- >&- 2>&-", closed.display());
+        let bare = said(&mut bounded(&["sh", "-c", &script]));
+        let mut words = preloaded(&[(setting, value)]);
+        words.extend(["sh", "-c", &script].map(str::to_owned));
+        assert_eq!(said(&mut bounded(&words)), bare);
+    }
+}
