@@ -64,6 +64,7 @@
 //! | [`lookup`] | the calls inside a look-up of a name |
 //! | [`guest`], [`hub`], [`host`], [`monitor`] | records, stacks, life; scheduling; may; preemption |
 //! | [`futex`], [`heir`], [`parking`] | the futex table; robust locks of a killed process; who sleeps on it |
+//! | [`sharing`] | words that other processes, or the kernel, wake |
 //! | [`timer`], [`deadline`] | pending deadlines; clocks that may be set |
 //! | [`reactor`], [`offload`], [`ground`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest, and what they stand on; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
@@ -119,6 +120,7 @@ pub mod raw;
 pub mod reactor;
 pub mod selection;
 pub mod sharers;
+pub mod sharing;
 pub mod signal;
 pub mod syscalls;
 pub mod timer;

@@ -215,6 +215,7 @@ fn operation(op: Op) -> Operation {
         Op::Mmap => memory::mmap,
         Op::Mprotect => memory::mprotect,
         Op::Munmap => memory::munmap,
+        Op::Mremap => memory::mremap,
         Op::RtSigaction => signal::rt_sigaction,
         Op::RtSigprocmask => signal::rt_sigprocmask,
         Op::RtSigpending => signal::rt_sigpending,
@@ -230,5 +231,6 @@ fn operation(op: Op) -> Operation {
         Op::Tgkill => signal::tgkill,
         Op::RtTgsigqueueinfo => signal::rt_tgsigqueueinfo,
         Op::Shmat => memory::shmat,
+        Op::Shmdt => memory::shmdt,
     }
 }

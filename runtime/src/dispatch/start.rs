@@ -15,13 +15,13 @@ use crate::guest::life;
 use crate::host;
 use crate::hub::{hub, processor, recruit};
 use crate::monitor;
-use crate::ops;
 use crate::patching;
 use crate::proc_files;
 use crate::raw;
 use crate::reactor::Reactor;
 use crate::reactor::fds;
 use crate::selection;
+use crate::sharing;
 use crate::signal;
 use crate::trace;
 use crate::wanted;
@@ -140,7 +140,6 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         if !hub.slab.init() || !fds::table().init() {
             return Err("no address space for the hub".into());
         }
-        ops::memory::note_present_mappings();
         wanted::want(libc::SYS_epoll_create1 as usize, true);
         wanted::want(libc::SYS_eventfd2 as usize, true);
         let started = host::start(tid);
@@ -153,6 +152,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         // SAFETY: no guest runs yet.
         unsafe { operations::begin() };
     }
+    sharing::begin();
     let hubs = hubs(config);
     match Reactor::open(config.loop_kind, hubs > 1) {
         Ok(reactor) => {

@@ -47,6 +47,7 @@ use crate::ops::{self, Outcome};
 use crate::parking::{self, Sleeper};
 use crate::raw;
 use crate::reactor::fds;
+use crate::sharing;
 use crate::signal;
 use crate::trace;
 use crate::wanted;
@@ -237,7 +238,14 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
         }
         libc::SYS_munmap | libc::SYS_mprotect => {
             if !hub().stacks.may_hold(a[0] as usize) {
-                return None;
+                let (addr, len) = (a[0] as usize, a[1] as usize);
+                if nr == libc::SYS_mprotect || !ops::memory::concerns(addr, len) {
+                    return None;
+                }
+                ask(|_| ops::memory::begin_unmap(addr, len));
+                let ret = native();
+                ask(|_| ops::memory::end_unmap(ret));
+                return Some(ret);
             }
             ask(|hub| match nr {
                 libc::SYS_munmap => hub.stacks.unmap(a[0] as usize, a[1] as usize),
@@ -250,7 +258,7 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
             let maps = ops::memory::Mapped::of(a);
             let addr = native();
             if !(-4095..0).contains(&addr) {
-                if maps.shared {
+                if maps.concerns(addr as usize) {
                     ask(|_| maps.note(addr as usize));
                 }
                 if maps.code {
@@ -266,12 +274,33 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
             }
             Some(addr)
         }
+        libc::SYS_shmdt => {
+            ask(|_| sharing::detaching(a[0] as usize));
+            None
+        }
+        libc::SYS_mremap => {
+            let moved = ops::memory::Moved::of(a);
+            if !moved.concerns() {
+                return None;
+            }
+            ask(|_| moved.begin());
+            let ret = native();
+            ask(|_| moved.end(ret));
+            Some(ret)
+        }
         libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork
             if (life::clone_flags(frame) & libc::CLONE_VM as u64 == 0 || nr == libc::SYS_fork)
                 && !fork::gives_stack(nr as u64, a) =>
         {
             ask(|_| fds::table().are_shared());
             Some(fork::fork_foreign(native))
+        }
+        libc::SYS_clone | libc::SYS_clone3
+            if life::clone_flags(frame) & libc::CLONE_CHILD_CLEARTID as u64 != 0 =>
+        {
+            let word = life::child_tid(frame);
+            ask(|_| sharing::cleared_by_kernel(word));
+            None
         }
         libc::SYS_exit => {
             release_locks();

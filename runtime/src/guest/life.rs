@@ -14,6 +14,8 @@ use crate::ops::rseq;
 use crate::parking;
 use crate::probes;
 use crate::raw::err;
+use crate::sharers;
+use crate::sharing;
 use crate::signal;
 use crate::trace;
 
@@ -100,6 +102,18 @@ pub fn clone_flags(frame: &Frame) -> u64 {
     } else {
         frame.rdi
     }
+}
+
+/// The address that clone(2) or clone3(2) is given for the child's id.
+pub fn child_tid(frame: &Frame) -> usize {
+    let address = if frame.rax as i64 == libc::SYS_clone3 {
+        let field = core::mem::offset_of!(CloneArgs, child_tid) as u64;
+        // SAFETY: a word of clone_args, which the kernel reads too.
+        unsafe { arch::read_word(frame.rdi.wrapping_add(field)) }.unwrap_or(0)
+    } else {
+        frame.r10
+    };
+    address as usize
 }
 
 /// Copies `frame` to the new stack as the child sees it: result 0.
@@ -266,5 +280,10 @@ pub fn bury(hub: &'static Hub, guest: &'static Guest) {
         // reads zero there.
         unsafe { AtomicU32::from_ptr(clear).store(0, Ordering::Release) };
         parking::wake(clear as usize, 1);
+        if sharing::is_shared(clear as usize) || hub.has_foreign() || sharers::any() {
+            // A wait for it may have gone to the kernel.
+            // SAFETY: a wake needs a valid address only.
+            unsafe { syscall3(libc::SYS_futex, clear as u64, libc::FUTEX_WAKE as u64, 1) };
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! futex(2) and futex_waitv(2) on the table, for guests and foreign threads.
 //!
 //! A futex without FUTEX_PRIVATE_FLAG may be waited for by another process, if
-//! its word lies in memory that is mapped shared. Those go to the kernel, through
+//! its word lies in memory that is mapped shared ([`sharing`]). Those go to the kernel, through
 //! the offload pool; all others are the table's. (libc's join waits on the
 //! thread's id without the flag, in private memory.)
 #![allow(unsafe_code)]
@@ -19,6 +19,8 @@ use crate::hub::{hub, processor};
 use crate::offload;
 use crate::parking::{self, Sleeper};
 use crate::raw::{self, ERESTARTSYS, err};
+use crate::sharers;
+use crate::sharing;
 
 /// Who makes the call.
 #[derive(Clone, Copy)]
@@ -76,9 +78,11 @@ fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
     let [address, op, value, timeout, address2, value3] = a;
     let address = address as usize;
     let command = op as i32 & COMMAND;
-    if op as i32 & libc::FUTEX_PRIVATE_FLAG == 0
-        && (super::memory::is_shared(address) || is_for_end_of_foreign(caller, command, a[2]))
-    {
+    let in_kernel = op as i32 & libc::FUTEX_PRIVATE_FLAG == 0
+        && (sharing::is_shared(address)
+            || sharing::is_cleared_by_kernel(address)
+            || is_for_end_of_foreign(caller, command, a[2]));
+    if in_kernel && !matches!(command, libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET) {
         return shared(caller, family, command, a);
     }
     if op as i32 & UNLOCKS != 0 {
@@ -118,8 +122,8 @@ fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
             }
             return Outcome::Done(wait(caller, family, mem, address, value, bitset, deadline));
         }
-        libc::FUTEX_WAKE => wake_here_and_there(mem, a, MATCH_ANY, wake),
-        libc::FUTEX_WAKE_BITSET => wake_here_and_there(mem, a, value3 as u32, wake),
+        libc::FUTEX_WAKE => wake_here_and_there(mem, a, MATCH_ANY, in_kernel, wake),
+        libc::FUTEX_WAKE_BITSET => wake_here_and_there(mem, a, value3 as u32, in_kernel, wake),
         libc::FUTEX_REQUEUE => TABLE.requeue(
             &mem,
             address,
@@ -213,7 +217,7 @@ fn run(caller: Caller, family: Family, a: [u64; 6]) -> Outcome {
 fn is_for_end_of_foreign(caller: Caller, command: i32, tid: u64) -> bool {
     let hub = hub();
     if !matches!(command, libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET)
-        || matches!(caller, Caller::Guest(_)) && !hub.has_foreign()
+        || matches!(caller, Caller::Guest(_)) && !hub.has_foreign() && !sharers::any()
         || tid == 0
         || tid as i32 == processor::first().kernel_tid()
     {
@@ -232,17 +236,19 @@ fn takes_clock(command: i32) -> bool {
     )
 }
 
-/// A wake of the table's waiters and, where kernel threads of the program were
-/// there before the hub, of those that went to sleep in the kernel before it.
+/// A wake of the table's waiters and, where the word is one that is waited for in the
+/// kernel, or kernel threads of the program were there before the hub, of those that sleep
+/// there.
 fn wake_here_and_there(
     mem: Direct,
     a: [u64; 6],
     bitset: u32,
+    in_kernel: bool,
     wake: impl FnMut(*mut ()),
 ) -> Result<u32, Errno> {
     let count = a[2] as u32;
     let woken = TABLE.wake(&mem, a[0] as usize, count, bitset, wake)?;
-    if !hub().has_foreign() || woken >= count {
+    if !in_kernel && !hub().has_foreign() || woken >= count {
         return Ok(woken);
     }
     let rest = [a[0], a[1], (count - woken) as u64, 0, 0, a[5]];
@@ -639,7 +645,9 @@ fn memory_of(entry: &WaitEntry) -> &'static Direct {
 
 /// Whether another process may wake the word.
 fn is_shared(entry: &WaitEntry) -> bool {
-    entry.flags & WaitEntry::PRIVATE == 0 && super::memory::is_shared(entry.uaddr as usize)
+    let word = entry.uaddr as usize;
+    entry.flags & WaitEntry::PRIVATE == 0
+        && (sharing::is_shared(word) || sharing::is_cleared_by_kernel(word))
 }
 
 /// Waits for each of the words, with a waiter of the guest's for each.

@@ -1,88 +1,13 @@
-//! mmap, mprotect, munmap: thread stacks, shared memory, new code.
+//! mmap, mprotect, munmap, mremap, shmat, shmdt: thread stacks, shared memory, new code.
 #![allow(unsafe_code)]
 
-use core::cell::{Cell, UnsafeCell};
+use core::ops::Range;
 
 use super::{Call, Outcome};
 use crate::arch;
 use crate::heir;
 use crate::offload;
-
-/// Ranges that are mapped shared, for futexes that other processes may wake.
-///
-/// # Synchronization
-/// Written on the hub's kernel thread; a foreign thread's futex call may read an
-/// old state, and then takes a word that was mapped shared a moment ago for a
-/// private one.
-struct Shared {
-    ranges: UnsafeCell<[(usize, usize); 64]>,
-    count: Cell<usize>,
-    overflow: Cell<bool>,
-}
-
-// SAFETY: see Synchronization.
-unsafe impl Sync for Shared {}
-
-static SHARED: Shared = Shared {
-    ranges: UnsafeCell::new([(0, 0); 64]),
-    count: Cell::new(0),
-    overflow: Cell::new(false),
-};
-
-/// Remembers that a range is mapped shared. Ranges are never forgotten: a private
-/// word taken for a shared one is only slower.
-pub fn note_shared(start: usize, end: usize) {
-    let n = SHARED.count.get();
-    // SAFETY: one writer.
-    let ranges = unsafe { &mut *SHARED.ranges.get() };
-    if ranges[..n].iter().any(|&(s, e)| s <= start && end <= e) {
-        return;
-    }
-    match ranges.get_mut(n) {
-        Some(slot) => {
-            *slot = (start, end);
-            SHARED.count.set(n + 1);
-        }
-        None => SHARED.overflow.set(true),
-    }
-}
-
-/// Start-up: notes what is mapped shared already.
-pub fn note_present_mappings() {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
-        // Not readable: every futex may be another process's.
-        SHARED.overflow.set(true);
-        return;
-    };
-    for line in maps.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let (Some(range), Some(access)) = (words.next(), words.next()) else {
-            continue;
-        };
-        if access.ends_with('s')
-            && let Some((start, end)) = range.split_once('-')
-            && let (Ok(start), Ok(end)) = (
-                usize::from_str_radix(start, 16),
-                usize::from_str_radix(end, 16),
-            )
-        {
-            note_shared(start, end);
-            if access.contains('w') {
-                heir::memory_is_shared();
-            }
-        }
-    }
-}
-
-/// Whether a word may be in memory that another process maps too.
-pub fn is_shared(address: usize) -> bool {
-    // SAFETY: see Synchronization.
-    let ranges = unsafe { &*SHARED.ranges.get() };
-    SHARED.overflow.get()
-        || ranges[..SHARED.count.get()]
-            .iter()
-            .any(|&(s, e)| s <= address && address < e)
-}
+use crate::sharing;
 
 const MAP_STACK_PRIVATE: u64 = (libc::MAP_STACK | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
 const MAP_NORESERVE: u64 = libc::MAP_NORESERVE as u64;
@@ -108,15 +33,38 @@ impl Mapped {
         }
     }
 
+    /// Whether [`note`](Self::note) has something to do once the memory is at `addr`.
+    pub fn concerns(&self, addr: usize) -> bool {
+        self.shared || sharing::concerns(range(addr, self.len))
+    }
+
     /// It was made, and is at `addr`.
     pub fn note(&self, addr: usize) {
-        if self.shared {
-            note_shared(addr, addr + self.len);
-            if self.writable {
-                heir::memory_is_shared();
-            }
+        let range = range(addr, self.len);
+        if !self.shared {
+            sharing::unmapped(range);
+            return;
+        }
+        sharing::mapped(range);
+        if self.writable {
+            heir::memory_is_shared();
         }
     }
+}
+
+/// The pages that `len` bytes from `addr` on are in.
+fn range(addr: usize, len: usize) -> Range<usize> {
+    addr..addr
+        .saturating_add(len)
+        .checked_next_multiple_of(PAGE)
+        .unwrap_or(usize::MAX)
+}
+
+const PAGE: usize = 4096;
+
+/// Whether a call that returns an address failed.
+fn failed(ret: i64) -> bool {
+    (-4095..0).contains(&ret)
 }
 
 /// mmap(2).
@@ -133,7 +81,7 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
     }
     let maps = Mapped::of(c.a);
     let reads = flags & (libc::MAP_POPULATE | libc::MAP_LOCKED) as u64 != 0;
-    if !maps.shared && !maps.code && !reads {
+    if !maps.shared && !maps.code && !reads && !sharing::any() {
         return Outcome::Native;
     }
     let addr = if reads {
@@ -142,7 +90,7 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
         // SAFETY: the guest's own call, unchanged.
         unsafe { arch::syscall(c.frame.rax, c.a) }
     };
-    if !(-4095..0).contains(&addr) {
+    if !failed(addr) {
         maps.note(addr as usize);
         if maps.code {
             offload::patch(c.guest, addr as usize, len as usize);
@@ -158,7 +106,7 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
 pub unsafe fn shmat(c: &mut Call<'_>) -> Outcome {
     // SAFETY: the guest's own call, unchanged.
     let addr = unsafe { arch::syscall(c.frame.rax, c.a) };
-    if !(-4095..0).contains(&addr) {
+    if !failed(addr) {
         note_segment(c.a[0], addr as usize);
     }
     Outcome::Done(addr)
@@ -177,8 +125,88 @@ pub fn note_segment(id: u64, addr: usize) {
         );
         info.assume_init().shm_segsz
     };
-    note_shared(addr, addr + size.max(4096));
+    let pages = range(addr, size.max(1));
+    sharing::attached(pages.start, pages.len());
     heir::memory_is_shared();
+}
+
+/// shmdt(2).
+///
+/// # Safety
+/// As [`mmap`].
+pub unsafe fn shmdt(c: &mut Call<'_>) -> Outcome {
+    sharing::detaching(c.a[0] as usize);
+    Outcome::Native
+}
+
+/// mremap(2).
+///
+/// # Safety
+/// As [`mmap`].
+pub unsafe fn mremap(c: &mut Call<'_>) -> Outcome {
+    let moved = Moved::of(c.a);
+    if !moved.concerns() {
+        return Outcome::Native;
+    }
+    moved.begin();
+    // SAFETY: the guest's own call, unchanged.
+    let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
+    moved.end(ret);
+    Outcome::Done(ret)
+}
+
+/// What a call of mremap(2) does to what is known of the memory.
+#[derive(Debug)]
+pub struct Moved {
+    old: Range<usize>,
+    /// Where the caller wants it, if it says so.
+    to: Option<Range<usize>>,
+    len: usize,
+    shared: bool,
+    /// The old place stays mapped.
+    stays: bool,
+}
+
+impl Moved {
+    /// Of a call with these arguments.
+    pub fn of([addr, old_len, len, flags, to, _]: [u64; 6]) -> Self {
+        let flags = flags as i32;
+        let to = (flags & libc::MREMAP_FIXED != 0).then(|| range(to as usize, len as usize));
+        Moved {
+            old: range(addr as usize, old_len as usize),
+            to,
+            len: len as usize,
+            shared: sharing::is_known(addr as usize),
+            stays: old_len == 0 || flags & libc::MREMAP_DONTUNMAP != 0,
+        }
+    }
+
+    /// Whether anything that is known changes.
+    pub fn concerns(&self) -> bool {
+        self.shared
+            || sharing::concerns(self.old.clone())
+            || self.to.clone().is_some_and(sharing::concerns)
+    }
+
+    /// The call is about to be made.
+    pub fn begin(&self) {
+        if !self.stays {
+            sharing::unmapped(self.old.clone());
+        }
+        if let Some(to) = self.to.clone() {
+            sharing::unmapped(to);
+        }
+    }
+
+    /// It was made, with this result.
+    pub fn end(&self, ret: i64) {
+        if failed(ret) {
+            // What of it is still mapped is not known.
+            sharing::lost();
+        } else if self.shared {
+            sharing::mapped(range(ret as usize, self.len));
+        }
+    }
 }
 
 /// mprotect(2).
@@ -201,8 +229,35 @@ pub unsafe fn mprotect(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`mmap`].
 pub unsafe fn munmap(c: &mut Call<'_>) -> Outcome {
-    match c.hub.stacks.unmap(c.a[0] as usize, c.a[1] as usize) {
-        Some(ret) => Outcome::Done(ret),
-        None => Outcome::Native,
+    let (addr, len) = (c.a[0] as usize, c.a[1] as usize);
+    if let Some(ret) = c.hub.stacks.unmap(addr, len) {
+        return Outcome::Done(ret);
     }
+    if !sharing::concerns(range(addr, len)) {
+        return Outcome::Native;
+    }
+    begin_unmap(addr, len);
+    // SAFETY: the guest's own call, unchanged.
+    let ret = unsafe { arch::syscall(c.frame.rax, c.a) };
+    end_unmap(ret);
+    Outcome::Done(ret)
+}
+
+/// The kernel is about to be asked to unmap what is known of.
+pub fn begin_unmap(addr: usize, len: usize) {
+    if addr.is_multiple_of(PAGE) {
+        sharing::unmapped(range(addr, len));
+    }
+}
+
+/// It was asked, with this result.
+pub fn end_unmap(ret: i64) {
+    if failed(ret) {
+        sharing::lost();
+    }
+}
+
+/// Whether unmapping `len` bytes at `addr` concerns what is known.
+pub fn concerns(addr: usize, len: usize) -> bool {
+    sharing::concerns(range(addr, len))
 }

@@ -16,6 +16,7 @@ use crate::probes;
 use crate::raw::{self, err};
 use crate::reactor::fds;
 use crate::sharers;
+use crate::sharing;
 use crate::signal;
 use crate::trace;
 
@@ -37,6 +38,9 @@ pub unsafe fn clone(c: &mut Call<'_>) -> Outcome {
     if flags & libc::CLONE_VM as u64 != 0 {
         if flags & libc::CLONE_VFORK as u64 == 0 {
             sharers::begin();
+        }
+        if flags & libc::CLONE_CHILD_CLEARTID as u64 != 0 {
+            sharing::cleared_by_kernel(life::child_tid(c.frame));
         }
         return vfork(c);
     }

@@ -117,7 +117,7 @@ table! {
     22 pipe Os Native Uninterrupted "";
     23 select Select Virtual(Select, parks) NoHandler "";
     24 sched_yield Thread Virtual(SchedYield, parks) Uninterrupted "";
-    25 mremap Sys Native Uninterrupted "";
+    25 mremap Sys Virtual(Mremap) Uninterrupted "";
     26 msync File Offloaded(Msync) Uninterrupted "";
     27 mincore Sys Native Uninterrupted "";
     28 madvise Sys Offloaded(Madvise) Uninterrupted ADVICE;
@@ -160,7 +160,7 @@ table! {
     64 semget Queue Native Uninterrupted "";
     65 semop Queue Offloaded(Semop) Never "";
     66 semctl Queue Native Uninterrupted "";
-    67 shmdt Sys Native Uninterrupted "";
+    67 shmdt Sys Virtual(Shmdt) Uninterrupted "";
     68 msgget Queue Native Uninterrupted "";
     69 msgsnd Queue Offloaded(Msgsnd) NoHandler "";
     70 msgrcv Queue Offloaded(Msgrcv) NoHandler "";

@@ -12,7 +12,7 @@ use patch_events::events;
 use super::{sample, watch};
 use crate::guest::{Guest, State};
 use crate::hub::Hub;
-use crate::ops;
+use crate::sharing;
 
 /// Synchronization: set by the monitor, cleared by the hub, on its next turn; each
 /// question is answered from what the hub then sees.
@@ -93,8 +93,7 @@ fn edge(hub: &Hub, guest: &Guest) -> Option<Edge> {
         });
     }
     if frame.rax as i64 != libc::SYS_futex
-        || args[1] as i32 & libc::FUTEX_PRIVATE_FLAG == 0
-            && ops::memory::is_shared(address as usize)
+        || args[1] as i32 & libc::FUTEX_PRIVATE_FLAG == 0 && sharing::is_shared(address as usize)
     {
         return None;
     }
