@@ -17,7 +17,7 @@ use crate::heir;
 use crate::hub::processor;
 use crate::monitor;
 use crate::offload;
-use crate::ops::{Call, rseq};
+use crate::ops::{Call, rseq, setxid};
 use crate::owned_lock::Sleep;
 use crate::private;
 use crate::proc_files;
@@ -220,6 +220,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     offload::reset_after_fork();
     monitor::reset_after_fork();
     proc_files::close_after_fork();
+    setxid::reset_after_fork();
     heir::reset_after_fork();
     foreign::reset_after_fork();
     dispatch::start_anywhere();

@@ -302,6 +302,13 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
             ask(|_| sharing::cleared_by_kernel(word));
             None
         }
+        _ if ops::setxid::is_repeated(nr as u64) => {
+            let ret = native();
+            // SAFETY: no arguments.
+            let tid = unsafe { syscall0(libc::SYS_gettid) } as i32;
+            ask(|_| ops::setxid::made_by_foreign(tid));
+            Some(ret)
+        }
         libc::SYS_exit => {
             release_locks();
             None

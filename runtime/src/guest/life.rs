@@ -155,6 +155,7 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
         guest.stack.set((low.min(args.stack_top), args.stack_top));
     }
     guest.name.set(creator.name.get());
+    guest.repeats.set(false);
     guest.interrupt.clear();
     guest.go_anywhere();
     signal::inherit(guest, creator);

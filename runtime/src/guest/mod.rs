@@ -108,6 +108,8 @@ pub struct Guest {
     pub rseq: Registered,
     /// The stack libc made for it, guard included; both 0 if that is not known.
     pub stack: Cell<(u64, u64)>,
+    /// libc asked it to repeat another thread's call about credentials.
+    pub repeats: Cell<bool>,
     /// What prctl(PR_SET_PDEATHSIG) asked for.
     pub death_signal: Cell<u8>,
     /// It is giving way, on a frame of [`preempted`](crate::monitor::preempted), on top of which

@@ -23,6 +23,7 @@ pub mod process;
 pub mod rseq;
 pub mod sched;
 pub mod send;
+pub mod setxid;
 pub mod signal;
 pub mod splice;
 pub mod thread;

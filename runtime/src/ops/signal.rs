@@ -4,7 +4,7 @@
 //! kernel. Only where they name it by the id of a guest is that guest the first to be asked.
 #![allow(unsafe_code)]
 
-use super::{Call, Outcome, cpu_clock};
+use super::{Call, Outcome, cpu_clock, setxid};
 use crate::arch::{self, syscall0};
 use crate::guest::{Guest, Reason};
 use crate::hub::{Hub, processor};
@@ -285,6 +285,9 @@ pub fn to_thread(hub: &Hub, from: i32, nr: i64, a: [u64; 6]) -> Outcome {
     if group != hub.pid.get() {
         // No guest is in another process: the kernel says ESRCH if it is one of ours.
         return Outcome::Native;
+    }
+    if let Target::Guest(guest) = target(hub, tid) {
+        setxid::signalled(from, guest, signal);
     }
     send(hub, tid, signal, info)
 }

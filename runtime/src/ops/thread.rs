@@ -1,7 +1,7 @@
 //! Threads: made, ended, and what the kernel keeps for each.
 #![allow(unsafe_code)]
 
-use super::{Call, Outcome, sched};
+use super::{Call, Outcome, sched, setxid};
 use crate::arch;
 use crate::catch;
 use crate::control;
@@ -336,6 +336,9 @@ const OF_GUESTS: i32 = libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SYSVSEM;
 /// # Safety
 /// As [`clone`].
 pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
+    if let Some(ret) = setxid::result(c.guest, c.frame.rax, c.a) {
+        return Outcome::Done(ret);
+    }
     let mut a = c.a;
     let here_alone = match c.frame.rax as i64 {
         // Each kernel thread would get new ones, different from the others'.
@@ -361,6 +364,7 @@ pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
             everywhere::call(c.hub, c.frame.rax, a)
         }
     };
+    setxid::made(c.guest, c.frame.rax, c.a, ret);
     offload::credentials_changed(c.guest);
     mounts::changed();
     Outcome::Done(ret)
