@@ -1,10 +1,23 @@
 //! Link arguments of the preloaded library.
 
+#[path = "src/own_libc/names.rs"]
+mod names;
+
 fn main() {
-    // See src/thread_exit.rs. Only the library: a program that links the crate keeps
-    // the destructors of its threads.
-    println!(
-        "cargo:rustc-cdylib-link-arg=-Wl,--defsym=__cxa_thread_atexit_impl=gevent_shim_thread_atexit"
-    );
+    // See src/own_libc and src/thread_exit.rs. Only the library: a program that links the
+    // crate has libc's functions, and keeps the destructors of its threads.
+    let names = names::OWN.iter().chain(names::REAL);
+    for name in names.chain(&["__tls_get_addr"]) {
+        argument(&format!("--defsym={name}=gevent_shim_own_{name}"));
+    }
+    argument("--defsym=__cxa_thread_atexit_impl=gevent_shim_thread_atexit");
+    argument("--wrap=clock_gettime");
+    // What the library exports and uses itself is its own.
+    argument("-Bsymbolic-functions");
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=src/own_libc/names.rs");
+}
+
+fn argument(text: &str) {
+    println!("cargo:rustc-cdylib-link-arg=-Wl,{text}");
 }

@@ -77,6 +77,7 @@
 //! | [`control`] | answers for who asks from outside |
 //! | [`debugger`] | what gdb is told |
 //! | [`executable`] | programs and objects that cannot be served |
+//! | [`objects`], [`vdso`] | symbols of loaded objects, past who interposes them; the kernel's own clock |
 //! | [`config`], [`raw`], [`errno`], [`libc_threads`] | settings; words for the kernel; glibc's thread list |
 
 pub mod api;
@@ -108,6 +109,7 @@ pub mod libc_threads;
 pub mod lookup;
 pub mod monitor;
 pub mod mounts;
+pub mod objects;
 pub mod offload;
 pub mod ops;
 pub mod owned_lock;
@@ -125,4 +127,5 @@ pub mod signal;
 pub mod syscalls;
 pub mod timer;
 pub mod trace;
+pub mod vdso;
 pub mod wanted;

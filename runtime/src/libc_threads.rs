@@ -8,20 +8,26 @@
 //! (nptl_db/structs.def), so no offset is assumed.
 #![allow(unsafe_code)]
 
-use core::ffi::CStr;
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::ptr;
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
+use crate::objects::find_in_libc;
 use crate::wanted;
 
 /// One of glibc's descriptions of a field: its size in bits, number of elements,
 /// and offset in bytes.
 type Description = [u32; 3];
 
-/// What libc has under this name, if it has. Start-up only: the look-up takes the loader's lock.
-pub fn symbol(name: &CStr) -> Option<*mut libc::c_void> {
-    // SAFETY: a look-up by name in the global scope.
-    let p = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    (!p.is_null()).then_some(p)
+/// What describes a thread's node in libc's list, and how many threads libc counts; null
+/// where this libc has none.
+static LIST: AtomicPtr<Description> = AtomicPtr::new(ptr::null_mut());
+static COUNT: AtomicPtr<i32> = AtomicPtr::new(ptr::null_mut());
+
+/// Looks both up, before there is a hub: later, a guest may hold the loader's lock.
+pub fn init() {
+    let find = |name| find_in_libc(name).unwrap_or(ptr::null_mut());
+    LIST.store(find(c"_thread_db_pthread_list").cast(), Ordering::Relaxed);
+    COUNT.store(find(c"__nptl_nthreads").cast(), Ordering::Relaxed);
 }
 
 /// A node of a circular list.
@@ -33,11 +39,12 @@ static NODE_AT: AtomicU32 = AtomicU32::new(0);
 
 /// Finds that out. False if this libc does not say it.
 fn find_node() -> bool {
-    let Some(description) = symbol(c"_thread_db_pthread_list") else {
+    let description = LIST.load(Ordering::Relaxed);
+    if description.is_null() {
         return false;
-    };
+    }
     // SAFETY: glibc's constant of three words.
-    let [bits, _, offset] = unsafe { *(description as *const Description) };
+    let [bits, _, offset] = unsafe { *description };
     if bits == 128 {
         NODE_AT.store(offset, Ordering::Relaxed);
     }
@@ -104,8 +111,9 @@ pub unsafe fn unlist(thread_pointer: u64) -> bool {
 
 /// Makes libc count `n` threads fewer. Host mode or start-up.
 pub fn discount(n: i32) {
-    if let Some(count) = symbol(c"__nptl_nthreads") {
+    let count = COUNT.load(Ordering::Relaxed);
+    if !count.is_null() {
         // SAFETY: glibc's counter, an unsigned int that it changes atomically.
-        unsafe { AtomicI32::from_ptr(count.cast()) }.fetch_sub(n, Ordering::Relaxed);
+        unsafe { AtomicI32::from_ptr(count) }.fetch_sub(n, Ordering::Relaxed);
     }
 }

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use crate::arch::{self, syscall, syscall1, syscall2, syscall3, syscall4};
+use crate::vdso;
 
 /// `-errno`, as the kernel returns it.
 #[inline(always)]
@@ -43,9 +44,7 @@ pub fn clock(id: libc::clockid_t) -> u64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: writes to `ts`. libc's clock_gettime is the vDSO's for these
-    // clocks: no lock, no errno on success.
-    unsafe { libc::clock_gettime(id, &mut ts) };
+    vdso::clock_gettime(id, &mut ts);
     ts.tv_sec as u64 * NS_PER_S + ts.tv_nsec as u64
 }
 

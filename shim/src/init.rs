@@ -20,7 +20,9 @@ use patch_events::{ask_all, events, target};
 
 use crate::arm;
 use crate::backtrace;
+use crate::lookups;
 use crate::others;
+use crate::own_libc;
 use crate::plugin;
 use crate::program::{self, Executable};
 use crate::symbols;
@@ -44,7 +46,7 @@ const ROOM: usize = 16 << 20;
 
 #[ctor::ctor(unsafe)]
 fn load() {
-    if !allowed() || is_linked_in() || !raw::has_room(ROOM) {
+    if !allowed() || is_linked_in() || !own_libc::find_libc() || !raw::has_room(ROOM) {
         return;
     }
     match config::init() {
@@ -107,6 +109,13 @@ fn prepare(config: &Config) -> bool {
             return false;
         }
     }
+    if !own_libc::find_unwinder() {
+        events::NotPatched {
+            reason: "libgcc_s.so.1, with which threads are unwound, cannot be loaded",
+        }
+        .emit();
+        return false;
+    }
     trace::init();
     trace::sample::set_namer(backtrace::name);
     let selection = config.selection;
@@ -141,6 +150,7 @@ fn prepare(config: &Config) -> bool {
         set_default_stack(size);
     }
     symbols::init();
+    lookups::init();
     wanted::set_patcher(Patcher {
         patch_all: arm::patch_all,
         on_exec_mapping: arm::on_exec_mapping,

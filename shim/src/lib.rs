@@ -29,6 +29,10 @@
 //! [`arm`] runs them in order and knows what is patched; [`backtrace`] names where a
 //! thread is; `plugin` loads who is told and may object.
 //!
+//! # What it asks of other libraries
+//! Nothing that another library may interpose, and no symbol that glibc 2.28 has not:
+//! [`own_libc`].
+//!
 //! # What is never patched
 //! The return from a signal handler; this library itself; the kernel's own pages.
 //! Calls that return twice (`vfork`, `clone`) are sites like others: the
@@ -60,6 +64,7 @@ pub mod lookups;
 pub mod maps;
 pub mod monkey;
 pub mod others;
+pub mod own_libc;
 pub mod patch;
 pub mod plan;
 mod plugin;

@@ -15,6 +15,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use gevent_runtime::lookup::{self, NAMES};
 use libc::{addrinfo, hostent, sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
+use crate::symbols;
+
 /// libc's own function of a name.
 ///
 /// Synchronization: written by whoever comes first, always with the same value, which
@@ -31,12 +33,13 @@ impl Real {
         if !known.is_null() {
             return known;
         }
-        // SAFETY: a look-up by name in the objects after ours.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+        let found = symbols::next(name);
         self.0.store(found, Ordering::Relaxed);
         found
     }
 }
+
+static REAL: [Real; NAMES.len()] = [const { Real::new() }; NAMES.len()];
 
 /// Defines each function: libc's own between the marks of a look-up. After `of` stands what is
 /// looked up, after `else` what a libc without the function answers.
@@ -47,10 +50,9 @@ macro_rules! interpose {
             #[unsafe(no_mangle)]
             pub unsafe extern "C-unwind" fn $name($($argument: $type),*) -> $result {
                 type Function = unsafe extern "C-unwind" fn($($type),*) -> $result;
-                static REAL: Real = Real::new();
                 const NAME: &str = stringify!($name);
-                const { assert!(is_declared(NAME)) };
-                let real = REAL.get(const { c_name(concat!(stringify!($name), "\0")) });
+                let place = &REAL[const { place_of(NAME) }];
+                let real = place.get(const { c_name(concat!(stringify!($name), "\0")) });
                 // SAFETY: null, or libc's function of this type.
                 let Some(real) = (unsafe { transmute::<*mut c_void, Option<Function>>(real) }) else {
                     return $absent;
@@ -65,6 +67,14 @@ macro_rules! interpose {
                 result
             }
         )*
+
+        /// Looks libc's functions up, while that may still take locks.
+        pub(crate) fn init() {
+            $(
+                let place = &REAL[const { place_of(stringify!($name)) }];
+                place.get(const { c_name(concat!(stringify!($name), "\0")) });
+            )*
+        }
 
         /// Every function here is one of the runtime's list, and the other way round.
         const _: () = assert!([$(stringify!($name)),*].len() == NAMES.len());
@@ -149,7 +159,8 @@ const fn c_name(name: &'static str) -> &'static CStr {
     }
 }
 
-const fn is_declared(name: &str) -> bool {
+/// The index of one of [`NAMES`].
+const fn place_of(name: &str) -> usize {
     let mut at = 0;
     while at < NAMES.len() {
         let (a, b) = (NAMES[at].as_bytes(), name.as_bytes());
@@ -158,11 +169,11 @@ const fn is_declared(name: &str) -> bool {
             i += 1;
         }
         if i == a.len() && i == b.len() {
-            return true;
+            return at;
         }
         at += 1;
     }
-    false
+    panic!("no such function")
 }
 
 /// # Safety

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use gevent_runtime::executable::{Source, has_note_of_go};
+use gevent_runtime::objects;
 
 /// The file names the program goes by: of the executable, and of the script that it runs,
 /// if it was started as one.
@@ -128,10 +129,9 @@ pub fn checked_by() -> Option<&'static str> {
     if preloaded.to_string_lossy().contains(VALGRIND) {
         return Some("the program runs in Valgrind");
     }
-    let found = CHECKERS.iter().find(|(function, _)| {
-        // SAFETY: a look-up by name among all loaded objects.
-        unsafe { !libc::dlsym(libc::RTLD_DEFAULT, function.as_ptr()).is_null() }
-    });
+    let found = CHECKERS
+        .iter()
+        .find(|(function, _)| objects::find_first(function).is_some());
     found.map(|(_, reason)| *reason)
 }
 

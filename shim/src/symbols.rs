@@ -9,17 +9,17 @@
 //! call is made from libc instead; all others go on to libc, a comparison later.
 //!
 //! # Synchronization
-//! Where libc's two functions are is written once, at load or by whoever comes first; all
-//! who write write the same.
+//! Where libc's functions are is written at load or by whoever comes first; all who write write
+//! the same.
 #![allow(unsafe_code)]
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem::transmute;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::OnceLock;
 
 use gevent_runtime::dispatch::guest_of;
+use gevent_runtime::objects;
 
 /// Longest name, with its terminator (TASK_COMM_LEN).
 const NAME: usize = 16;
@@ -27,46 +27,22 @@ const NAME: usize = 16;
 type SetName = unsafe extern "C" fn(libc::pthread_t, *const c_char) -> c_int;
 type GetName = unsafe extern "C" fn(libc::pthread_t, *mut c_char, usize) -> c_int;
 
-/// libc's own functions behind the names.
-struct Real {
-    set_name: Option<SetName>,
-    get_name: Option<GetName>,
-}
-
-static REAL: OnceLock<Real> = OnceLock::new();
-
-fn next(name: &CStr) -> *mut libc::c_void {
-    // SAFETY: a look-up by name in the objects after ours.
-    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
-}
-
-fn real() -> &'static Real {
-    REAL.get_or_init(|| {
-        // SAFETY: null or libc's functions of these types (pthread_setname_np(3)).
-        unsafe {
-            Real {
-                set_name: transmute::<*mut libc::c_void, Option<SetName>>(next(
-                    c"pthread_setname_np",
-                )),
-                get_name: transmute::<*mut libc::c_void, Option<GetName>>(next(
-                    c"pthread_getname_np",
-                )),
-            }
-        }
-    })
+/// Where a name is in the objects after this library, or null.
+pub(crate) fn next(name: &CStr) -> *mut libc::c_void {
+    objects::find_next(next as *const () as u64, name).unwrap_or(null_mut())
 }
 
 /// Looks libc's functions up, while that may still take locks and memory.
 pub fn init() {
-    real();
-    GET_TIME.get();
-    GET_RESOLUTION.get();
+    for place in [&GET_TIME, &GET_RESOLUTION, &SET_NAME, &GET_NAME] {
+        place.get();
+    }
 }
 
 /// A function of libc's about a clock.
 type OfClock = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int;
 
-/// Where such a function is.
+/// Where a function is; null before it was found.
 struct Place {
     name: &'static CStr,
     at: AtomicPtr<libc::c_void>,
@@ -74,6 +50,8 @@ struct Place {
 
 static GET_TIME: Place = Place::new(c"clock_gettime");
 static GET_RESOLUTION: Place = Place::new(c"clock_getres");
+static SET_NAME: Place = Place::new(c"pthread_setname_np");
+static GET_NAME: Place = Place::new(c"pthread_getname_np");
 
 impl Place {
     const fn new(name: &'static CStr) -> Self {
@@ -84,13 +62,11 @@ impl Place {
     }
 
     #[inline]
-    fn get(&self) -> Option<OfClock> {
-        let mut at = self.at.load(Ordering::Relaxed);
-        if at.is_null() {
-            at = self.look_up();
+    fn get(&self) -> *mut libc::c_void {
+        match self.at.load(Ordering::Relaxed) {
+            at if at.is_null() => self.look_up(),
+            at => at,
         }
-        // SAFETY: null or libc's function of this type (clock_gettime(2)).
-        unsafe { transmute::<*mut libc::c_void, Option<OfClock>>(at) }
     }
 
     #[cold]
@@ -117,9 +93,9 @@ unsafe fn about_clock(
     clock: libc::clockid_t,
     to: *mut libc::timespec,
 ) -> c_int {
-    // SAFETY: the caller's own call.
+    // SAFETY: the caller's own call; null or libc's function of this type (clock_gettime(2)).
     unsafe {
-        match place.get() {
+        match transmute::<*mut libc::c_void, Option<OfClock>>(place.get()) {
             Some(real) if !is_counted(clock) => real(clock, to),
             _ => libc::syscall(nr, clock, to) as c_int,
         }
@@ -152,12 +128,11 @@ pub unsafe extern "C" fn clock_getres(clock: libc::clockid_t, to: *mut libc::tim
 /// As libc's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *const c_char) -> c_int {
-    // SAFETY: the caller's thread and string.
+    // SAFETY: the caller's thread and string; null or libc's function of this type.
     unsafe {
         let Some(guest) = guest_of(thread) else {
-            return real()
-                .set_name
-                .map_or(libc::ENOSYS, |set| set(thread, name));
+            let real = transmute::<*mut libc::c_void, Option<SetName>>(SET_NAME.get());
+            return real.map_or(libc::ENOSYS, |set| set(thread, name));
         };
         let name = CStr::from_ptr(name).to_bytes();
         if name.len() >= NAME {
@@ -180,12 +155,11 @@ pub unsafe extern "C" fn pthread_getname_np(
     name: *mut c_char,
     size: usize,
 ) -> c_int {
-    // SAFETY: the caller's thread and buffer.
+    // SAFETY: the caller's thread and buffer; null or libc's function of this type.
     unsafe {
         let Some(guest) = guest_of(thread) else {
-            return real()
-                .get_name
-                .map_or(libc::ENOSYS, |get| get(thread, name, size));
+            let real = transmute::<*mut libc::c_void, Option<GetName>>(GET_NAME.get());
+            return real.map_or(libc::ENOSYS, |get| get(thread, name, size));
         };
         if size < NAME {
             return libc::ERANGE;

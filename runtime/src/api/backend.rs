@@ -17,6 +17,7 @@ use crate::guest::Guest;
 use crate::hub::hub;
 use crate::interrupt as calls;
 use crate::monitor;
+use crate::objects;
 
 use super::callbacks;
 use super::section::Section;
@@ -164,10 +165,9 @@ pub fn preloaded() -> Option<&'static Backend> {
     const NONE: *mut Backend = std::ptr::dangling_mut();
     let mut found = PRELOADED.load(Ordering::Acquire);
     if found.is_null() {
-        // SAFETY: a look-up by name.
-        found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"gevent_shim_backend".as_ptr()) }.cast();
+        found = objects::find_first(c"gevent_shim_backend").map_or(NONE, |at| at.cast());
         // SAFETY: the library's table, which begins with its version.
-        if found.is_null() || unsafe { (*found).version } != VERSION {
+        if found != NONE && unsafe { (*found).version } != VERSION {
             found = NONE;
         }
         PRELOADED.store(found, Ordering::Release);

@@ -14,6 +14,7 @@ use crate::group::Group;
 use crate::guest::life;
 use crate::host;
 use crate::hub::{hub, processor, recruit};
+use crate::libc_threads;
 use crate::monitor;
 use crate::patching;
 use crate::proc_files;
@@ -134,6 +135,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
             Some(_) => return Err(Refusal::Engine),
             None => return Err("no patch engine".into()),
         }
+        libc_threads::init();
         arch::init_context();
         // Not before: it may take what is left next to libc, where the stubs have to be.
         hub.slab.begin(pid);

@@ -18,7 +18,7 @@ use super::{Call, Outcome};
 use crate::arch;
 use crate::guest::Guest;
 use crate::hub::{Processor, processor};
-use crate::libc_threads::symbol;
+use crate::objects::find_first;
 use crate::raw::err;
 
 /// RSEQ_FLAG_UNREGISTER.
@@ -47,7 +47,7 @@ pub struct Registered {
 
 /// Looks where libc has its areas. Start-up only.
 pub fn find() {
-    if let Some(offset) = symbol(c"__rseq_offset") {
+    if let Some(offset) = find_first(c"__rseq_offset") {
         // SAFETY: glibc's constant, a ptrdiff_t.
         let offset = unsafe { *(offset as *const u64) };
         OFFSET.store(!offset, Ordering::Relaxed);

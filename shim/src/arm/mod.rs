@@ -35,6 +35,7 @@ use crate::engine::{Engine, Installed, Target, relocate};
 use crate::image::{Image, Layout};
 use crate::maps::{self, Kind, Mapping};
 use crate::others::{self, Moves, NotStopped};
+use crate::own_libc;
 use crate::patch::{self, PAGE};
 use crate::plan::{Plan, Window};
 use crate::scan::Wanted;
@@ -215,6 +216,8 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
         Some(threads) => return Err(ArmError::OtherThreads(threads)),
         None => return Err(ArmError::Threads),
     }
+    // Before glibc 2.34, libpthread may have been loaded since.
+    own_libc::find_libc();
     let mappings = maps::read().map_err(ArmError::Maps)?;
     let live = live_addresses(&mappings);
     let cache = Cache::open();
