@@ -126,7 +126,8 @@ static void random_bytes(void)
 	IS(getrandom(bytes, 64, GRND_RANDOM), 64);
 	IS(getrandom(bytes, 0, 0), 0);
 	SAY(getrandom(bytes, 64, 0xff00));
-	SAY(getrandom(unmapped, 64, 0));
+	// libc's own writes there itself where the kernel's page has getrandom.
+	SAY(syscall(SYS_getrandom, unmapped, 64, 0));
 	for (size_t have = 0; have < sizeof bytes;) {
 		ssize_t part = getrandom(bytes + have, sizeof bytes - have, 0);
 		CHECK(part > 0);

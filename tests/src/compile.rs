@@ -1,5 +1,6 @@
 //! Compiles one source file, and only when something it is made from changed.
 
+use crate::root::Root;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ const CPP: &[&str] = &[
     "-Wextra",
     "-pthread",
 ];
+/// Parts of libc before glibc 2.34; the last arguments.
+const LIBRARIES: &[&str] = &["-ldl", "-lrt"];
 const RUST: &[&str] = &["rustc", "--edition=2024", "-O"];
 
 /// Compiles `source` into `output`, with `arguments` after the source, unless it is there already
@@ -36,6 +39,14 @@ const RUST: &[&str] = &["rustc", "--edition=2024", "-O"];
 /// # Errors
 /// What the compiler said, or why it could not be run.
 pub fn build(source: &Path, arguments: &[String], output: &Path) -> io::Result<()> {
+    build_in(&Root::machine(), source, arguments, output)
+}
+
+/// As [`build`], with the compiler of another system, where both files are at the same paths.
+///
+/// # Errors
+/// As there.
+pub fn build_in(root: &Root, source: &Path, arguments: &[String], output: &Path) -> io::Result<()> {
     let directory = output
         .parent()
         .ok_or_else(|| io::Error::other("the output has no directory"))?;
@@ -48,10 +59,10 @@ pub fn build(source: &Path, arguments: &[String], output: &Path) -> io::Result<(
     }
     let scratch = tempfile::tempdir_in(directory)?;
     let fresh = scratch.path().join("output");
-    let compiler = Command::new(&words[0])
-        .args(&words[1..])
-        .arg("-o")
-        .arg(&fresh)
+    let mut compiler = Command::new(&words[0]);
+    compiler.args(&words[1..]).arg("-o").arg(&fresh);
+    root.enter(&mut compiler);
+    let compiler = compiler
         .output()
         .map_err(|error| io::Error::other(format!("cannot run {:?}: {error}", words[0])))?;
     let said = String::from_utf8_lossy(&compiler.stderr);
@@ -73,16 +84,17 @@ pub fn build(source: &Path, arguments: &[String], output: &Path) -> io::Result<(
 /// The compiler and its arguments, all but the output's name.
 fn command_line(source: &Path, arguments: &[String]) -> Vec<OsString> {
     let ending = source.extension().and_then(|ending| ending.to_str());
-    let words = match ending {
-        Some("cpp") => CPP,
-        Some("rs") => RUST,
-        _ => C,
+    let (words, libraries) = match ending {
+        Some("cpp") => (CPP, LIBRARIES),
+        Some("rs") => (RUST, &[][..]),
+        _ => (C, LIBRARIES),
     };
     words
         .iter()
         .map(OsString::from)
         .chain([source.as_os_str().to_owned()])
         .chain(arguments.iter().map(OsString::from))
+        .chain(libraries.iter().map(OsString::from))
         .collect()
 }
 

@@ -1,6 +1,7 @@
 //! Finds the guest programs and reads what they ask of the harness.
 
 use crate::compile;
+use crate::root::Root;
 use crate::run::End;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -150,6 +151,15 @@ impl Guest {
     /// # Errors
     /// What the compiler said, or why it could not be run.
     pub fn build(&self, directory: &Path) -> io::Result<Built> {
+        self.build_in(&Root::machine(), directory)
+    }
+
+    /// As [`build`](Self::build), with the compiler of another system, where sources and `directory`
+    /// are at the same paths.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn build_in(&self, root: &Root, directory: &Path) -> io::Result<Built> {
         if let Some(executable) = self.executable.clone() {
             return Ok(Built {
                 executable,
@@ -157,7 +167,13 @@ impl Guest {
             });
         }
         let executable = directory.join(&self.name);
-        compile::build(
+        // rustc is the machine's own; what it links runs with a newer libc.
+        let compiled_in = match self.source.extension() {
+            Some(ending) if ending == "rs" => &Root::machine(),
+            _ => root,
+        };
+        compile::build_in(
+            compiled_in,
             &self.source,
             &self.directives.compiler_arguments,
             &executable,
@@ -171,7 +187,7 @@ impl Guest {
                     .join(name)
                     .with_extension("c");
                 let object = directory.join(name).with_extension("so");
-                compile::build(&source, &["-shared".into(), "-fPIC".into()], &object)?;
+                compile::build_in(root, &source, &["-shared".into(), "-fPIC".into()], &object)?;
                 Some(object)
             }
         };

@@ -1,11 +1,11 @@
 //! Small servers with threads: stunnel in front of an echo server, memcached.
 
 use crate::python::python;
-use crate::serving::{Place, succeed};
 use crate::{Scenario, fixture};
 use gevent_tests::mode::Mode;
 use gevent_tests::run::{End, Outcome};
 use gevent_tests::server;
+use gevent_tests::serving::{Place, succeed};
 use std::process::Command;
 
 pub const SCENARIOS: &[Scenario] = &[

@@ -1,12 +1,14 @@
 //! MariaDB, with a thread per connection, under sysbench; PostgreSQL under pgbench.
 
 use crate::Scenario;
-use crate::serving::{LIMIT, Place, Serving, is_root, succeed};
 use gevent_tests::mode::Mode;
+use gevent_tests::root::Root;
 use gevent_tests::run::{End, Outcome};
+use gevent_tests::scenarios::mariadb::{copy, lines_of, mariadb};
+use gevent_tests::serving::{LIMIT, Place, Serving, is_root, succeed};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -15,12 +17,12 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "real_mariadb_server",
         end: End::Exit(0),
-        run: |mode| mariadb(mode, &Mode::Bare),
+        run: |mode| mariadb(&Root::machine(), mode, &Mode::Bare),
     },
     Scenario {
         name: "real_sysbench",
         end: End::Exit(0),
-        run: |mode| mariadb(&Mode::Bare, mode),
+        run: |mode| mariadb(&Root::machine(), &Mode::Bare, mode),
     },
     Scenario {
         name: "real_postgres_server",
@@ -36,138 +38,6 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// A directory that is made once for all runs, and copied.
 type Template = OnceLock<Result<Place, String>>;
-
-fn copy(from: &Place, to: &Path) -> Result<(), String> {
-    let mut cp = Command::new("cp");
-    cp.arg("-a").arg(from.path("data")).arg(to);
-    succeed(&Mode::Bare, &mut cp).map(|_| ())
-}
-
-/// The lines of `text` that start with one of `names`, without the spaces between words.
-fn lines_of(text: &str, names: &[&str]) -> String {
-    text.lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .filter(|line| names.iter().any(|name| line.starts_with(name)))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-fn mariadb_template() -> Result<Place, String> {
-    let place = Place::new()?;
-    let mut install = Command::new("mariadb-install-db");
-    install
-        .args(["--no-defaults", "--skip-test-db"])
-        .args(is_root().then_some("--user=root"))
-        .args([
-            "--auth-root-authentication-method=normal",
-            "--innodb-log-file-size=8M",
-        ])
-        .arg(format!("--datadir={}", place.path("data").display()));
-    succeed(&Mode::Bare, &mut install)?;
-    Ok(place)
-}
-
-const TABLES: &str = "sbtest1, sbtest2, sbtest3, sbtest4";
-
-/// 200 connections read and write: none of them may see an error, and no row may be lost.
-fn mariadb(server_mode: &Mode, client_mode: &Mode) -> Result<Outcome, String> {
-    static TEMPLATE: Template = OnceLock::new();
-    let template = TEMPLATE.get_or_init(mariadb_template).as_ref()?;
-    let place = Place::new()?;
-    copy(template, &place.path("data"))?;
-    let mut server = Command::new("/usr/sbin/mariadbd");
-    server
-        .args(["--no-defaults", "--bind-address=127.0.0.1"])
-        .args(is_root().then_some("--user=root"))
-        .args([
-            "--max-connections=400",
-            "--open-files-limit=1000",
-            "--table-open-cache=400",
-        ])
-        .args([
-            "--innodb-log-file-size=8M",
-            "--innodb-flush-log-at-trx-commit=2",
-        ])
-        .arg(format!("--port={}", place.address.port()))
-        .arg(format!("--datadir={}", place.path("data").display()))
-        .arg(format!("--socket={}", place.path("run/socket").display()))
-        .arg(format!("--pid-file={}", place.path("run/pid").display()))
-        .arg(format!("--log-error={}", place.path("log.err").display()));
-    let mut serving = place.start(server_mode, &mut server)?;
-    let query = |serving: &Serving, text: &str| {
-        let mut client = Command::new("mariadb");
-        client
-            .args([
-                "--no-defaults",
-                "--user=root",
-                "--batch",
-                "--skip-column-names",
-            ])
-            .args([
-                "--host=127.0.0.1",
-                &format!("--port={}", serving.port()),
-                "--execute",
-                text,
-            ]);
-        succeed(&Mode::Bare, &mut client).map(|outcome| outcome.stdout)
-    };
-    query(&serving, "CREATE DATABASE sbtest")?;
-    let sysbench = |serving: &Serving, threads: &str, command: &str| {
-        let mut sysbench = Command::new("sysbench");
-        sysbench
-            .args([
-                "oltp_read_write",
-                "--db-driver=mysql",
-                "--mysql-host=127.0.0.1",
-            ])
-            .args([
-                "--mysql-user=root",
-                &format!("--mysql-port={}", serving.port()),
-            ])
-            .args(["--tables=4", "--table-size=5000", "--rand-type=uniform"])
-            .args([
-                "--time=0",
-                "--events=1000",
-                &format!("--threads={threads}"),
-                command,
-            ]);
-        sysbench
-    };
-    succeed(&Mode::Bare, &mut sysbench(&serving, "4", "prepare"))?;
-    let ran = succeed(client_mode, &mut sysbench(&serving, "200", "run"))?;
-    serving.say(
-        &lines_of(
-            &ran.stdout,
-            &[
-                "FATAL",
-                "total number of events",
-                "reconnects",
-                "transactions",
-            ],
-        )
-        .lines()
-        // How many in a second, too.
-        .map(|line| line.split(" (").next().unwrap_or_default())
-        .collect::<Vec<_>>()
-        .join("\n"),
-    );
-    serving.say(&ran.stderr);
-    let counts = "SELECT count(*), min(id), max(id) FROM sbtest.sbtest";
-    for table in 1..=4 {
-        let counted = query(&serving, &format!("{counts}{table}"))?;
-        serving.say(&counted);
-    }
-    let checked = query(&serving, &format!("USE sbtest; CHECK TABLE {TABLES}"))?;
-    serving.say(&checked);
-    let mut outcome = serving.stop(libc::SIGTERM, |line| {
-        line.contains("ERROR").then(|| line.to_owned())
-    })?;
-    let log = std::fs::read_to_string(serving.place.path("log.err")).unwrap_or_default();
-    outcome
-        .stderr
-        .extend(log.lines().filter(|line| line.contains("[ERROR]")));
-    Ok(outcome)
-}
 
 /// The directory of PostgreSQL's programs, of the newest version there is.
 fn postgres_programs() -> Result<PathBuf, String> {

@@ -1,10 +1,11 @@
 //! gdb's backtrace from inside a blocking call reaches `main`, and those of parked guests are
 //! shown, of a live process and of a core.
 
-use crate::{Scenario, fixture, told};
+use crate::{Scenario, fixture};
 use gevent_tests::compile;
 use gevent_tests::mode::Mode;
 use gevent_tests::run::{self, End, Outcome};
+use gevent_tests::serving::told;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;

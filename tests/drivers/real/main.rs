@@ -9,7 +9,6 @@ mod debugger;
 mod python;
 mod redis;
 mod runtimes;
-mod serving;
 mod tools;
 mod web;
 mod web_servers;
@@ -38,17 +37,6 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("real")
         .join(name)
-}
-
-/// An outcome told by a scenario itself.
-pub fn told(text: String) -> Outcome {
-    Outcome {
-        end: End::Exit(0),
-        stdout: text,
-        stderr: String::new(),
-        held: None,
-        at_time_limit: None,
-    }
 }
 
 fn main() -> ExitCode {

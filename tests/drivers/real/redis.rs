@@ -1,9 +1,10 @@
 //! redis-server with its I/O threads, under redis-benchmark with threads.
 
-use crate::{Scenario, told};
+use crate::Scenario;
 use gevent_tests::mode::Mode;
 use gevent_tests::run::{self, End, Outcome};
 use gevent_tests::server::{self, Server};
+use gevent_tests::serving::told;
 use std::fmt::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};

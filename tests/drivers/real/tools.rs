@@ -1,8 +1,9 @@
 //! Everyday programs with threads: sort, xz, pigz, ripgrep, git, make, rustc, gdb.
 
-use crate::{Scenario, fixture, told};
+use crate::{Scenario, fixture};
 use gevent_tests::mode::Mode;
 use gevent_tests::run::{self, End, Outcome};
+use gevent_tests::serving::told;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;

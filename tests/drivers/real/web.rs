@@ -1,10 +1,11 @@
 //! curl against Python's own web server, both in the same mode.
 
+use crate::Scenario;
 use crate::python::python;
-use crate::{Scenario, told};
 use gevent_tests::mode::Mode;
 use gevent_tests::run::{self, End, Outcome};
 use gevent_tests::server::Server;
+use gevent_tests::serving::told;
 use std::fmt::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Servers of the scenarios: started in a directory of their own, stopped by a signal, and what they
 //! leave behind.
 
-use crate::told;
-use gevent_tests::mode::Mode;
-use gevent_tests::run::{self, End, Outcome};
-use gevent_tests::server::{self, Server};
+use crate::mode::Mode;
+use crate::root::Root;
+use crate::run::{self, End, Outcome};
+use crate::server::{self, Server};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// Whether the tests run as root: some servers then want to be told whom to run as.
+#[must_use]
 pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0)
 }
@@ -30,6 +31,9 @@ pub struct Place {
 
 impl Place {
     /// A fresh directory with an empty directory `run` in it, and a free port.
+    ///
+    /// # Errors
+    /// What the system said.
     pub fn new() -> Result<Self, String> {
         let make = || -> std::io::Result<Self> {
             let directory = tempfile::tempdir()?;
@@ -46,11 +50,15 @@ impl Place {
     }
 
     /// A file of the directory.
+    #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Writes a file of the directory.
+    ///
+    /// # Errors
+    /// What the system said.
     pub fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
         let path = self.path(name);
         std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -58,8 +66,25 @@ impl Place {
     }
 
     /// Starts `command` in `mode` and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// Why it doesn't, with what it said.
     pub fn start(self, mode: &Mode, command: &mut Command) -> Result<Serving, String> {
+        self.start_in(&Root::machine(), mode, command)
+    }
+
+    /// As [`start`](Self::start), in another system's root.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_in(
+        self,
+        root: &Root,
+        mode: &Mode,
+        command: &mut Command,
+    ) -> Result<Serving, String> {
         mode.apply(command);
+        root.enter(command);
         let said = self.path("said");
         let mut start = || -> std::io::Result<Server> {
             let file = std::fs::File::create(&said)?;
@@ -93,12 +118,16 @@ impl Serving {
     }
 
     /// Its port, as text.
+    #[must_use]
     pub fn port(&self) -> String {
         self.place.address.port().to_string()
     }
 
     /// Sends `signal`, waits for the server's end, and tells how it ended, whether processes or files
     /// in `run` are left, and those of the lines it said that `keep` leaves.
+    ///
+    /// # Errors
+    /// What the system said.
     pub fn stop(
         &mut self,
         signal: i32,
@@ -135,9 +164,33 @@ impl Serving {
     }
 }
 
+/// An outcome told by a scenario itself.
+#[must_use]
+pub fn told(text: String) -> Outcome {
+    Outcome {
+        end: End::Exit(0),
+        stdout: text,
+        stderr: String::new(),
+        held: None,
+        at_time_limit: None,
+    }
+}
+
 /// Runs `command` to its end, which must be exit status 0; its outcome.
+///
+/// # Errors
+/// How else it ended, with what it said.
 pub fn succeed(mode: &Mode, command: &mut Command) -> Result<Outcome, String> {
+    succeed_in(&Root::machine(), mode, command)
+}
+
+/// As [`succeed`], in another system's root.
+///
+/// # Errors
+/// As there.
+pub fn succeed_in(root: &Root, mode: &Mode, command: &mut Command) -> Result<Outcome, String> {
     mode.apply(command);
+    root.enter(command);
     let name = format!("{:?}", command.get_program());
     let outcome = run::run(command, LIMIT, false).map_err(|error| format!("{name}: {error}"))?;
     match outcome.end {
@@ -153,6 +206,9 @@ pub fn succeed(mode: &Mode, command: &mut Command) -> Result<Outcome, String> {
 
 /// What siege, whose users are threads, says about `users` that each fetch all of `urls` in turn until
 /// each has made `requests`.
+///
+/// # Errors
+/// How it failed.
 pub fn siege(
     mode: &Mode,
     directory: &Path,
