@@ -11,7 +11,7 @@
 use core::ptr;
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
-use crate::objects::find_in_libc;
+use crate::objects::{find_in_libc, find_in_libpthread};
 use crate::wanted;
 
 /// One of glibc's descriptions of a field: its size in bits, number of elements,
@@ -25,7 +25,10 @@ static COUNT: AtomicPtr<i32> = AtomicPtr::new(ptr::null_mut());
 
 /// Looks both up, before there is a hub: later, a guest may hold the loader's lock.
 pub fn init() {
-    let find = |name| find_in_libc(name).unwrap_or(ptr::null_mut());
+    let find = |name| {
+        let found = find_in_libc(name).or_else(|| find_in_libpthread(name));
+        found.unwrap_or(ptr::null_mut())
+    };
     LIST.store(find(c"_thread_db_pthread_list").cast(), Ordering::Relaxed);
     COUNT.store(find(c"__nptl_nthreads").cast(), Ordering::Relaxed);
 }

@@ -16,8 +16,10 @@ use core::slice;
 
 use libc::{Elf64_Phdr, dl_phdr_info};
 
+mod file;
 pub mod symbols;
 
+use file::File;
 use symbols::{Image, Symbols, dynamic_of};
 
 /// An object that is loaded.
@@ -52,6 +54,26 @@ impl<'a> Object<'a> {
             bias: self.bias,
             symbols,
         })
+    }
+
+    /// Where a symbol is that only its file has, if that is still the file that was loaded.
+    pub fn find_in_file(&self, name: &CStr) -> Option<*mut c_void> {
+        let file = File::open(self.path)?;
+        let mut notes = self
+            .headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_NOTE);
+        let same = notes.all(|header| {
+            let (offset, len) = (header.p_offset as usize, header.p_filesz as usize);
+            let there = offset
+                .checked_add(len)
+                .and_then(|end| file.bytes().get(offset..end));
+            there.is_some() && there == self.image().bytes(header.p_vaddr, len)
+        });
+        let address = file::find(file.bytes(), name.to_bytes()).filter(|_| same)?;
+        let at = self.bias.wrapping_add(address);
+        self.contains(at)
+            .then(|| ptr::with_exposed_provenance_mut(at as usize))
     }
 
     /// Whether the address is in one of its segments.
@@ -202,6 +224,14 @@ impl Libc {
             .flatten()
             .find_map(|object| object.find(name))
     }
+}
+
+/// Where a symbol is that libpthread keeps for debuggers, where it is an object of its own.
+pub fn find_in_libpthread(name: &CStr) -> Option<*mut c_void> {
+    each(|object| {
+        let soname = object.symbols()?.symbols.soname()?;
+        (soname == b"libpthread.so.0").then(|| object.find_in_file(name))?
+    })
 }
 
 /// Where a symbol of libc's own is, whoever interposes it.

@@ -35,6 +35,11 @@ impl<'a> Image<'a> {
         })
     }
 
+    /// So many bytes, if a segment has them.
+    pub fn bytes(&self, address: u64, len: usize) -> Option<&'a [u8]> {
+        self.rest(address)?.get(..len)
+    }
+
     fn read<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
         self.rest(address)?.first_chunk().copied()
     }
