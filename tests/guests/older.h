@@ -26,6 +26,11 @@
 #define SYS_futex_waitv 449
 #endif
 
+#if !__GLIBC_PREREQ(2, 35)
+#define epoll_pwait2(epoll, events, room, time, mask) \
+	(int)syscall(SYS_epoll_pwait2, epoll, events, room, time, mask, 8)
+#endif
+
 #ifndef FUTEX_32
 #define FUTEX_32 2
 struct futex_waitv {

@@ -3,7 +3,7 @@
 use crate::mode::Mode;
 use crate::root::Root;
 use crate::run::Outcome;
-use crate::serving::{Place, Serving, is_root, siege, succeed};
+use crate::serving::{Place, Serving, is_root, siege, succeed, succeed_in};
 use std::process::Command;
 
 /// A directory with documents.
@@ -84,8 +84,15 @@ pub fn nginx(system: &Root, server_mode: &Mode, siege_mode: &Mode) -> Result<Out
             place.address
         ),
     )?;
+    let mut help = Command::new("/usr/sbin/nginx");
+    let knows_e = succeed_in(system, &Mode::Bare, help.arg("-h"))?
+        .stderr
+        .contains("-e filename");
     let mut nginx = Command::new("/usr/sbin/nginx");
-    nginx.args(["-e", "stderr", "-c"]).arg(settings);
+    nginx
+        .args(knows_e.then_some(["-e", "stderr"]).into_iter().flatten())
+        .arg("-c")
+        .arg(settings);
     let mut serving = place.start_in(system, server_mode, &mut nginx)?;
     for path in ["small", "large", "missing"] {
         fetch(&mut serving, path)?;
@@ -97,5 +104,8 @@ pub fn nginx(system: &Root, server_mode: &Mode, siege_mode: &Mode) -> Result<Out
         "log: {} lines, {missing} of the missing",
         log.lines().count()
     ));
-    serving.stop(libc::SIGTERM, |line| Some(line.to_owned()))
+    serving.stop(libc::SIGTERM, |line| {
+        // Before 1.19.5 it opens the usual log at first.
+        (!line.contains("/var/log/nginx/error.log")).then(|| line.to_owned())
+    })
 }
