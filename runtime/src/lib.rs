@@ -78,10 +78,11 @@
 //! | [`debugger`] | what gdb is told |
 //! | [`executable`] | programs and objects that cannot be served |
 //! | [`objects`], [`vdso`] | symbols of loaded objects, past who interposes them; the kernel's own clock |
-//! | [`config`], [`raw`], [`errno`], [`libc_threads`] | settings; words for the kernel; glibc's thread list |
+//! | [`config`], [`raw`], [`errno`], [`blocks`], [`libc_threads`] | settings; words for the kernel; arrays that grow; glibc's thread list |
 
 pub mod api;
 pub mod arch;
+pub mod blocks;
 pub mod catch;
 pub mod chaos;
 pub mod config;

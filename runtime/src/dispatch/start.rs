@@ -117,7 +117,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     let first = processor::first();
     // SAFETY: as above.
     let again = unsafe { (*first.ctx.get()).rsp } != 0;
-    if !raw::has_room(ROOM + fds::table().size()) {
+    if !raw::has_room(ROOM) {
         return Err("no address space for the hub".into());
     }
     if again {

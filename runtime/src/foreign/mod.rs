@@ -256,7 +256,10 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
         }
         libc::SYS_mmap => {
             let maps = ops::memory::Mapped::of(a);
-            let addr = native();
+            let mut addr = native();
+            if addr == raw::err(libc::ENOMEM) && ask(|hub| hub.stacks.release()) {
+                addr = native();
+            }
             if !(-4095..0).contains(&addr) {
                 if maps.concerns(addr as usize) {
                     ask(|_| maps.note(addr as usize));

@@ -125,6 +125,8 @@ pub struct Guest {
     pub lookup: Cell<u64>,
     /// Times its record was used before: makes thread ids differ.
     pub uses: Cell<u32>,
+    /// Which record of the slab it is.
+    pub number: Cell<u32>,
     /// Name as prctl(PR_SET_NAME) sets it; the initial guest's is the kernel's too.
     pub name: Cell<[u8; 16]>,
     /// When it was made, if events of guests are asked for: CLOCK_MONOTONIC, nanoseconds.

@@ -1,6 +1,6 @@
-//! The records of all guests, in one reserved range of addresses.
+//! The records of all guests, in memory that grows with their number.
 //!
-//! A record's place gives the guest's thread id and the other way round, so
+//! A record's number gives the guest's thread id and the other way round, so
 //! `tgkill` finds its target without a table. Ids lie above every id the kernel
 //! gives (pid_max is at most 2^22) and below 2^28: the ids of CPU-time clocks have room
 //! for no more (and FUTEX_TID_MASK has two bits more). A record
@@ -14,11 +14,11 @@ use core::cell::Cell;
 use core::ptr;
 
 use super::{Guest, State};
-use crate::raw;
+use crate::blocks::Blocks;
 
 /// PID_MAX_LIMIT of the kernel.
 const FIRST_TID: i32 = 1 << 22;
-/// How many records the range may hold; ids are `FIRST_TID`, the record's number in this
+/// How many records there may be; ids are `FIRST_TID`, the record's number in this
 /// process, and a multiple of this.
 const MAX: usize = 1 << 22;
 /// Multiples of `MAX` that fit below 2^28.
@@ -30,10 +30,9 @@ const STRIDE: usize = 2_592_097;
 
 /// See the file's first lines.
 pub struct Slab {
-    base: Cell<*mut Guest>,
+    records: Blocks<Guest, 64>,
     /// The number of the first record.
     first: Cell<usize>,
-    capacity: Cell<usize>,
     used: Cell<usize>,
     free: Cell<*const Guest>,
 }
@@ -43,9 +42,8 @@ impl Slab {
     #[allow(clippy::new_without_default)] // its only use is a static
     pub const fn new() -> Self {
         Slab {
-            base: Cell::new(ptr::null_mut()),
+            records: Blocks::new(),
             first: Cell::new(0),
-            capacity: Cell::new(0),
             used: Cell::new(0),
             free: Cell::new(ptr::null()),
         }
@@ -56,55 +54,44 @@ impl Slab {
         self.first.set((pid as usize).wrapping_mul(STRIDE) % MAX);
     }
 
-    /// Reserves the addresses. A limited address space (RLIMIT_AS, strict
-    /// overcommit) gets a smaller range; false if there is none at all.
+    /// Gets the memory of the first records; false if there is none.
     pub fn init(&self) -> bool {
-        if !self.base.get().is_null() {
-            return true;
-        }
-        let mut capacity = MAX;
-        while capacity >= 256 {
-            if let Some(p) = raw::reserve(capacity * size_of::<Guest>()) {
-                self.base.set(p.cast());
-                self.capacity.set(capacity);
-                return true;
-            }
-            capacity /= 8;
-        }
-        false
+        self.records.len() != 0 || self.records.grow()
     }
 
-    /// Its memory: where it begins, and its length.
-    pub fn memory(&self) -> (usize, usize) {
-        let len = self.capacity.get() * size_of::<Guest>();
-        (self.base.get() as usize, len)
+    /// Its memory: where each part begins, and its length.
+    pub fn memory(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.records.memory()
     }
 
     /// A record to fill in, with its `tid` set and everything else zero but
-    /// `uses`. `None` when the range is full.
+    /// `uses` and `number`. `None`: there is no memory for more.
     pub fn take(&self) -> Option<&'static Guest> {
         let free = self.free.get();
-        let guest: &'static Guest = if free.is_null() {
+        let (guest, number): (&'static Guest, u32) = if free.is_null() {
             let index = self.used.get();
-            if index == self.capacity.get() {
+            if index == MAX || index == self.records.len() && !self.records.grow() {
                 return None;
             }
+            let record = self.records.get(index)?;
             self.used.set(index + 1);
-            // SAFETY: inside the reserved range, zero, never given out before.
-            unsafe { &*self.base.get().add(index) }
+            // SAFETY: memory that is never freed, zero, never given out before.
+            (unsafe { record.as_ref() }, index as u32)
         } else {
             // SAFETY: `put` linked it; its owner is gone.
             let guest = unsafe { &*free };
             self.free.set(guest.next.get());
-            guest
+            (guest, guest.number.get())
         };
         let uses = guest.uses.get();
         // SAFETY: nobody refers to a free record; all zero is a valid one.
         unsafe { ptr::write_bytes(guest as *const Guest as *mut Guest, 0, 1) };
         guest.uses.set((uses + 1) % ROUNDS);
+        guest.number.set(number);
+        let number = (self.first.get() + number as usize) % MAX;
         guest
             .tid
-            .set(FIRST_TID + (self.number(guest) + uses as usize * MAX) as i32);
+            .set(FIRST_TID + (number + uses as usize * MAX) as i32);
         Some(guest)
     }
 
@@ -126,28 +113,19 @@ impl Slab {
         if index >= self.used.get() {
             return None;
         }
-        // SAFETY: records below `used` are initialised.
-        let guest = unsafe { &*self.base.get().add(index) };
+        // SAFETY: records below `used` are initialised, and never freed.
+        let guest: &'static Guest = unsafe { self.records.get(index)?.as_ref() };
         (guest.tid.get() == tid && guest.state.get() != State::Free).then_some(guest)
     }
 
     /// The live guest with its record there.
     pub fn at(&self, address: usize) -> Option<&'static Guest> {
-        let offset = address.wrapping_sub(self.base.get() as usize);
-        if !offset.is_multiple_of(size_of::<Guest>())
-            || offset / size_of::<Guest>() >= self.used.get()
-        {
+        if self.records.index_of(address)? >= self.used.get() {
             return None;
         }
-        // SAFETY: records below `used` are initialised.
+        // SAFETY: records below `used` are initialised, and never freed.
         let guest = unsafe { &*(address as *const Guest) };
         (guest.state.get() != State::Free).then_some(guest)
-    }
-
-    fn number(&self, guest: &Guest) -> usize {
-        // SAFETY: both lie in the one reserved range.
-        let index = unsafe { (guest as *const Guest).offset_from(self.base.get()) as usize };
-        (self.first.get() + index) % MAX
     }
 }
 
@@ -178,6 +156,27 @@ mod tests {
         assert!(slab.find(b.tid.get()).is_some());
         assert!(slab.find(1).is_none());
         assert!(slab.find(i32::MAX).is_none());
+    }
+
+    #[test]
+    fn more_records_than_the_first_memory_holds_are_found() {
+        let slab = Slab::new();
+        slab.begin(77);
+        assert!(slab.init());
+        let guests: Vec<_> = (0..1000).map(|_| slab.take().unwrap()).collect();
+        for guest in &guests {
+            guest.state.set(State::Ready);
+        }
+        for guest in &guests {
+            assert!(ptr::eq(slab.find(guest.tid.get()).unwrap(), *guest));
+            assert!(ptr::eq(slab.at(ptr::from_ref(*guest) as usize).unwrap(), *guest));
+        }
+        let first = guests[500].tid.get();
+        slab.put(guests[500]);
+        let again = slab.take().unwrap();
+        again.state.set(State::Ready);
+        assert!(ptr::eq(again, guests[500]) && again.tid.get() != first);
+        assert!(ptr::eq(slab.find(again.tid.get()).unwrap(), again));
     }
 
     #[test]

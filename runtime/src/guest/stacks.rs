@@ -3,11 +3,18 @@
 //! libc asks the kernel for a stack with `mmap(NULL, size, …, MAP_STACK)`, makes
 //! all but the guard accessible with `mprotect`, and gives it back with `munmap`.
 //! Bare, each is one or two mappings, and a process may have 65,530. Here the
-//! first call gets a *slot* of a large reservation of slots of that size, the
-//! second installs the guard with MADV_GUARD_INSTALL (Linux 6.13), which is a
-//! property of page tables and splits no mapping, and the third drops the pages
+//! first call gets a *slot*, which lies next to others in memory that the kernel sees as one
+//! mapping; the second installs the guard with MADV_GUARD_INSTALL (Linux 6.13), which is a
+//! property of page tables and splits no mapping; and the third drops the pages
 //! and keeps the slot, guard included, for the next thread. libc notices nothing: its own
 //! sizes, its own cache, its own `pthread_getattr_np`.
+//!
+//! # How much
+//! Address space counts, whether it is used or not: for RLIMIT_AS, RLIMIT_DATA and strict
+//! overcommit (vm.overcommit_memory=2), and for who reads VmSize. So slots are made as
+//! threads come, in *chunks* of a 32nd of what is there, and given back as threads go, down
+//! to a quarter of what is used. Where the kernel has no room for something else, all that
+//! are free are given back ([`Stacks::release`]).
 //!
 //! Anything that does not look like that sequence (a part of a slot is unmapped
 //! or protected, an executable stack) is done by the kernel as asked, and the
@@ -17,53 +24,58 @@
 //! Used on the hub's kernel thread alone.
 #![allow(unsafe_code)]
 
+mod chunk;
+
 use core::cell::{Cell, UnsafeCell};
-use core::ptr;
+use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::arch::syscall3;
-use crate::raw::{self, err};
+use crate::arch::{syscall2, syscall3};
+use crate::raw::err;
 
-const MADV_GUARD_INSTALL: u64 = 102;
-const MADV_GUARD_REMOVE: u64 = 103;
+use chunk::{Chunk, Chunks};
+
+pub use chunk::MADV_GUARD_INSTALL;
+
 const PAGE: usize = 4096;
 
-/// Larger stacks are the kernel's, which may refuse them.
+/// Larger stacks are the kernel's.
 const LARGEST: usize = 1 << 30;
 
-/// Bytes of address space one reservation takes, at most (and at least a slot).
-const CHUNK: usize = 16 << 30;
-/// Reservations altogether: 16 TiB of address space, and as many mappings.
-const CHUNKS: usize = 1024;
+/// A chunk has this part of the slots that are there, and at least one.
+const PART: usize = 32;
+/// Free slots are given back if they are more than this part of those in use, and more than
+/// some memory, in bytes.
+const SPARE_PART: usize = 4;
+const SPARE: usize = 16 << 20;
+/// Slots between others are given back only while there are fewer chunks: each hole makes a
+/// mapping more, of which a process may have 65,530.
+const MOST_SPLIT: usize = 8192;
 
-/// Book-keeping of one slot.
-#[repr(C)]
-struct Slot {
-    /// Guard in pages, installed at the slot's start.
-    guard: u32,
-    /// Link of the free list: index + 1 of the next free slot, 0 at the end.
-    next_free: u32,
-    /// Whether it is a thread's now.
-    used: bool,
-    /// Whether the kernel was asked for something that made it unfit.
-    spoiled: bool,
+/// Slots of one size. All zero: of none.
+struct Class {
+    size: usize,
+    slots: usize,
+    /// Whether there are any chunks with free slots, and which is the first one.
+    first: Option<u32>,
 }
 
-struct Chunk {
-    base: usize,
-    slot_size: usize,
-    slots: usize,
-    taken: usize,
-    free: u32,
-    book: *mut Slot,
+/// Sizes that slots may have at a time; stacks of others are the kernel's.
+const CLASSES: usize = 32;
+
+struct State {
+    chunks: Chunks,
+    classes: [Class; CLASSES],
+    /// Bytes of slots that are a thread's, and of those that are nobody's.
+    used: usize,
+    free: usize,
 }
 
 /// See the file's first lines.
 pub struct Stacks {
-    chunks: UnsafeCell<[Chunk; CHUNKS]>,
-    count: Cell<usize>,
-    /// Whether MADV_GUARD_INSTALL works: unknown (0), yes (1), no (2).
-    guards: Cell<u8>,
+    state: UnsafeCell<State>,
+    /// MADV_GUARD_INSTALL does not work.
+    no_guards: Cell<bool>,
     /// The range that all of it lies in, for kernel threads that are no guests.
     lowest: AtomicUsize,
     highest: AtomicUsize,
@@ -74,20 +86,19 @@ impl Stacks {
     #[allow(clippy::new_without_default)] // its only use is a static
     pub const fn new() -> Self {
         Stacks {
-            chunks: UnsafeCell::new(
-                [const {
-                    Chunk {
-                        base: 0,
-                        slot_size: 0,
+            state: UnsafeCell::new(State {
+                chunks: Chunks::new(),
+                classes: [const {
+                    Class {
+                        size: 0,
                         slots: 0,
-                        taken: 0,
-                        free: 0,
-                        book: ptr::null_mut(),
+                        first: None,
                     }
-                }; CHUNKS],
-            ),
-            count: Cell::new(0),
-            guards: Cell::new(0),
+                }; CLASSES],
+                used: 0,
+                free: 0,
+            }),
+            no_guards: Cell::new(false),
             lowest: AtomicUsize::new(usize::MAX),
             highest: AtomicUsize::new(0),
         }
@@ -99,306 +110,318 @@ impl Stacks {
     }
 
     #[allow(clippy::mut_from_ref)]
-    fn chunks(&self) -> &mut [Chunk] {
-        // SAFETY: one kernel thread, and no function here calls out while it
-        // holds the slice.
-        unsafe { &mut (&mut *self.chunks.get())[..self.count.get()] }
+    fn state(&self) -> &mut State {
+        // SAFETY: one kernel thread, and no function here calls out, or another one that
+        // calls this, while it holds the reference.
+        unsafe { &mut *self.state.get() }
     }
 
     /// Its memory: where each part begins, and its length.
     pub fn memory(&self) -> impl Iterator<Item = (usize, usize)> {
-        let parts = self.chunks().iter();
-        parts.map(|chunk| (chunk.base, chunk.slot_size * chunk.slots))
+        let chunks = &self.state().chunks;
+        (0..chunks.len()).map(|at| {
+            let chunk = chunks.get(chunks.id_at(at));
+            (chunk.base, chunk.size * chunk.slots)
+        })
     }
 
     /// Serves `mmap(NULL, size, prot, flags, …)` of a stack, or `None`: the
     /// kernel is to do it.
     pub fn map(&self, size: usize, prot: i32) -> Option<usize> {
-        if size == 0 || size > LARGEST || !size.is_multiple_of(PAGE) || prot & libc::PROT_EXEC != 0
-        {
+        let plain = prot & libc::PROT_EXEC == 0 && size.is_multiple_of(PAGE);
+        // Without guards of that kind each stack is a mapping of its own, as bare.
+        if size == 0 || size > LARGEST || !plain || self.no_guards.get() {
             return None;
         }
-        let chunk = match self
-            .chunks()
-            .iter()
-            .rposition(|c| c.slot_size == size && (c.free != 0 || c.taken < c.slots))
-        {
-            Some(i) => i,
-            None => self.grow(size)?,
-        };
-        let chunk = &mut self.chunks()[chunk];
-        let index = if chunk.free != 0 {
-            let index = chunk.free as usize - 1;
-            // SAFETY: a slot that was given back has its book entry.
-            chunk.free = unsafe { (*chunk.book.add(index)).next_free };
-            index
-        } else {
-            chunk.taken += 1;
-            chunk.taken - 1
-        };
-        // SAFETY: index < slots, and the book has an entry a slot.
-        let slot = unsafe { &mut *chunk.book.add(index) };
-        slot.used = true;
-        let addr = chunk.base + index * size;
-        if prot & libc::PROT_WRITE != 0 && slot.guard != 0 {
-            // Asked for without a protected part: the guard of the last thread goes.
-            if !self.remove_guard(addr, slot.guard as usize * PAGE) {
-                slot.spoiled = true;
-                return None;
+        let state = self.state();
+        let class = state.class(size)?;
+        let id = match state.classes[class].first {
+            Some(id) => id,
+            None => {
+                let chunk = state.grow(class)?;
+                let (base, end) = (chunk.base, chunk.base + chunk.slots * size);
+                self.lowest.fetch_min(base, Ordering::Release);
+                self.highest.fetch_max(end, Ordering::Release);
+                state.classes[class].first?
             }
-            slot.guard = 0;
-        }
-        Some(addr)
+        };
+        let chunk = state.chunks.get(id);
+        let slot = chunk.free.trailing_zeros() as usize;
+        let addr = chunk.base + slot * size;
+        let guard = usize::from(chunk.guards[slot]) * PAGE;
+        chunk.free &= !(1 << slot);
+        let removed = prot & libc::PROT_WRITE == 0 || guard == 0 || {
+            // Asked for without a protected part: the guard of the last thread goes.
+            chunk.guards[slot] = 0;
+            chunk::remove_guard(addr, guard)
+        };
+        chunk.spoiled |= u64::from(!removed) << slot;
+        state.relist(class, id);
+        state.free -= size;
+        state.used += size;
+        removed.then_some(addr)
     }
 
     /// Serves `mprotect(addr, len, prot)`. `None`: not ours, or the kernel is to
     /// do it.
     pub fn protect(&self, addr: usize, len: usize, prot: i32) -> Option<i64> {
-        let (base, size, slot) = self.find(addr)?;
+        let (chunk, slot, base) = self.find(addr)?;
         let guard = addr - base;
         let plain = prot == libc::PROT_READ | libc::PROT_WRITE;
         if !plain
-            || !slot.used
-            || slot.spoiled
-            || addr + len != base + size
+            || !chunk.is_used(slot)
+            || addr + len != base + chunk.size
             || !guard.is_multiple_of(PAGE)
         {
-            slot.spoiled = true;
+            chunk.spoil(slot);
             return None;
         }
-        if slot.guard as usize * PAGE == guard {
+        let old = usize::from(chunk.guards[slot]) * PAGE;
+        if old == guard {
             return Some(0);
         }
-        if slot.guard != 0 && !self.remove_guard(base, slot.guard as usize * PAGE) {
-            slot.spoiled = true;
+        chunk.guards[slot] = 0;
+        if old != 0 && !chunk::remove_guard(base, old) {
+            chunk.spoil(slot);
             return None;
         }
-        slot.guard = 0;
-        if guard != 0 && !self.install_guard(base, guard) {
-            // As bare, but a mapping more: the guard is a protected range.
-            slot.spoiled = true;
-            // SAFETY: the range is the low end of a slot in use by this caller.
-            let ret = unsafe {
-                syscall3(
-                    libc::SYS_mprotect,
-                    base as u64,
-                    guard as u64,
-                    libc::PROT_NONE as u64,
-                )
-            };
-            return Some(ret);
+        if guard == 0 {
+            return Some(0);
         }
-        slot.guard = (guard / PAGE) as u32;
-        Some(0)
+        if let Ok(pages) = u16::try_from(guard / PAGE)
+            && self.install_guard(base, guard) == 0
+        {
+            chunk.guards[slot] = pages;
+            return Some(0);
+        }
+        // As bare, but a mapping more: the guard is a protected range.
+        chunk.spoil(slot);
+        // SAFETY: the range is the low end of a slot in use by this caller.
+        Some(unsafe {
+            syscall3(
+                libc::SYS_mprotect,
+                base as u64,
+                guard as u64,
+                libc::PROT_NONE as u64,
+            )
+        })
+    }
+
+    /// Serves `madvise(addr, len, MADV_GUARD_INSTALL)`, by which glibc makes guards since
+    /// 2.42. `None`: not ours, or the kernel is to do it.
+    pub fn guard(&self, addr: usize, len: usize) -> Option<i64> {
+        let (chunk, slot, base) = self.find(addr)?;
+        let pages = u16::try_from(len / PAGE);
+        let whole = addr == base && len.is_multiple_of(PAGE) && len < chunk.size;
+        match pages {
+            Ok(pages) if whole && chunk.is_used(slot) && chunk.guards[slot] == 0 => {
+                let ret = self.install_guard(base, len);
+                if ret == 0 {
+                    chunk.guards[slot] = pages;
+                }
+                Some(ret)
+            }
+            _ => {
+                chunk.spoil(slot);
+                None
+            }
+        }
     }
 
     /// Bytes of the guard that a stack of ours begins with.
     pub fn guard_at(&self, base: usize) -> usize {
         match self.find(base) {
-            Some((found, _, slot)) if found == base => slot.guard as usize * PAGE,
+            Some((chunk, slot, found)) if found == base => usize::from(chunk.guards[slot]) * PAGE,
             _ => 0,
         }
     }
 
     /// Serves `munmap(addr, len)`. `None`: not ours, or the kernel is to do it.
     pub fn unmap(&self, addr: usize, len: usize) -> Option<i64> {
-        let (base, size, slot) = self.find(addr)?;
-        if addr != base || len != size || !slot.used || slot.spoiled {
-            slot.spoiled = true;
+        let (chunk, slot, base) = self.find(addr)?;
+        let (size, used) = (chunk.size, chunk.free & 1 << slot == 0);
+        if addr != base || len != size || !used {
+            chunk.spoil(slot);
             return None;
         }
-        // SAFETY: the program gives the range up.
-        let ret = unsafe {
-            syscall3(
-                libc::SYS_madvise,
-                addr as u64,
-                len as u64,
-                libc::MADV_DONTNEED as u64,
-            )
-        };
-        if ret != 0 {
-            // Locked pages (mlockall) cannot be dropped: they would not be zero again.
-            slot.spoiled = true;
-            return None;
+        let state = self.state();
+        let id = state.chunks.find(addr)?;
+        // Locked pages (mlockall) cannot be dropped: they would not be zero again.
+        if !chunk.is_used(slot) || !chunk::drop_pages(addr, len) {
+            if !state.give_back(id, slot..slot + 1) {
+                chunk.spoil(slot);
+                return None;
+            }
+            state.used -= size;
+            return Some(0);
         }
-        slot.used = false;
-        let chunk = self
-            .chunks()
-            .iter_mut()
-            .find(|c| c.base <= base && base < c.base + c.slots * c.slot_size)?;
-        let index = (base - chunk.base) / size;
-        slot.next_free = chunk.free;
-        chunk.free = index as u32 + 1;
+        chunk.free |= 1 << slot;
+        let empty = chunk.free == chunk.all();
+        let slots = chunk.slots;
+        state.used -= size;
+        state.free += size;
+        let class = state.class(size)?;
+        state.relist(class, id);
+        let spare = (state.used / SPARE_PART).max(SPARE);
+        if state.free > spare && empty {
+            state.give_back(id, 0..slots);
+        }
+        if state.free > spare && state.chunks.len() < MOST_SPLIT {
+            state.trim(spare / 2);
+        }
         Some(0)
     }
 
-    fn find(&self, addr: usize) -> Option<(usize, usize, &'static mut Slot)> {
-        let chunk = self
-            .chunks()
-            .iter()
-            .find(|c| c.base <= addr && addr < c.base + c.slots * c.slot_size)?;
-        let index = (addr - chunk.base) / chunk.slot_size;
-        // SAFETY: index < slots; one kernel thread, no two borrows of one slot.
-        let slot = unsafe { &mut *chunk.book.add(index) };
-        Some((chunk.base + index * chunk.slot_size, chunk.slot_size, slot))
+    /// Whether any slots are free.
+    pub fn has_free(&self) -> bool {
+        self.state().free != 0
     }
 
-    fn grow(&self, size: usize) -> Option<usize> {
-        let n = self.count.get();
-        if n == CHUNKS {
+    /// Gives every free slot back to the kernel. Whether there were any.
+    #[cold]
+    pub fn release(&self) -> bool {
+        let state = self.state();
+        let before = state.free;
+        state.trim(0);
+        state.free != before
+    }
+
+    #[allow(clippy::mut_from_ref)]
+    fn find(&self, addr: usize) -> Option<(&mut Chunk, usize, usize)> {
+        if !self.may_hold(addr) {
             return None;
         }
-        let mut slots = (CHUNK / size).clamp(1, 1 << 20);
-        let base = loop {
-            match raw::reserve(slots * size) {
-                Some(p) => break p as usize,
-                None if slots > 1 => slots /= 4,
-                None => return None,
-            }
-            slots = slots.max(1);
-        };
-        let Some(book) = raw::reserve(slots * size_of::<Slot>()) else {
-            // SAFETY: the reservation just made.
-            unsafe { crate::arch::syscall2(libc::SYS_munmap, base as u64, (slots * size) as u64) };
-            return None;
-        };
-        // A huge page for a stack of which two small ones are used would cost
-        // 2 MiB a thread. Failure leaves the system's default.
-        // SAFETY: the reservation just made.
-        unsafe {
-            syscall3(
-                libc::SYS_madvise,
-                base as u64,
-                (slots * size) as u64,
-                libc::MADV_NOHUGEPAGE as u64,
-            )
-        };
-        self.lowest.fetch_min(base, Ordering::Release);
-        self.highest
-            .fetch_max(base + slots * size, Ordering::Release);
-        self.count.set(n + 1);
-        self.chunks()[n] = Chunk {
-            base,
-            slot_size: size,
-            slots,
-            taken: 0,
-            free: 0,
-            book: book.cast(),
-        };
-        Some(n)
+        let chunks = &self.state().chunks;
+        let id = chunks.find(addr)?;
+        let chunk = chunks.get(id);
+        let slot = (addr - chunk.base) / chunk.size;
+        let base = chunk.base + slot * chunk.size;
+        Some((chunk, slot, base))
     }
 
-    fn install_guard(&self, addr: usize, len: usize) -> bool {
-        if self.guards.get() == 2 {
+    /// What madvise(2) returns for a guard at the low end of a slot.
+    fn install_guard(&self, addr: usize, len: usize) -> i64 {
+        if self.no_guards.get() {
+            return err(libc::EINVAL);
+        }
+        let ret = chunk::install_guard(addr, len);
+        self.no_guards.set(ret == err(libc::EINVAL));
+        ret
+    }
+}
+
+impl State {
+    /// The class of slots of that size, a new one if there is none yet.
+    fn class(&mut self, size: usize) -> Option<usize> {
+        let mut classes = self.classes.iter();
+        if let Some(found) = classes.position(|class| class.size == size) {
+            return Some(found);
+        }
+        let free = self.classes.iter().position(|class| class.slots == 0)?;
+        self.classes[free].size = size;
+        Some(free)
+    }
+
+    /// Makes slots of that class.
+    fn grow(&mut self, class: usize) -> Option<&Chunk> {
+        let Class { size, slots, .. } = self.classes[class];
+        if !self.chunks.has_room() {
+            return None;
+        }
+        let mut count = (slots / PART).clamp(1, Chunk::MOST);
+        let base = loop {
+            match self.chunks.reserve(count * size) {
+                Some(base) => break base,
+                None if count > 1 => count = 1,
+                None if self.free == 0 => return None,
+                None => {
+                    let before = self.free;
+                    self.trim(0);
+                    if self.free == before {
+                        return None;
+                    }
+                }
+            }
+        };
+        let id = self.chunks.insert(base, size, count);
+        // Giving back may have left the class without slots, but nobody has taken it since.
+        self.classes[class].size = size;
+        self.classes[class].slots += count;
+        self.free += count * size;
+        self.relist(class, id);
+        Some(self.chunks.get(id))
+    }
+
+    /// Has a chunk in its class's list exactly if it has free slots.
+    fn relist(&mut self, class: usize, id: u32) {
+        let chunk = self.chunks.get(id);
+        if (chunk.free != 0) == chunk.listed {
+            return;
+        }
+        let first = &mut self.classes[class].first;
+        if chunk.listed {
+            let (before, after) = (chunk.before.take(), chunk.after.take());
+            match before {
+                Some(before) => self.chunks.get(before).after = after,
+                None => *first = after,
+            }
+            if let Some(after) = after {
+                self.chunks.get(after).before = before;
+            }
+        } else {
+            chunk.after = *first;
+            if let Some(after) = *first {
+                self.chunks.get(after).before = Some(id);
+            }
+            *first = Some(id);
+        }
+        let chunk = self.chunks.get(id);
+        chunk.listed = !chunk.listed;
+    }
+
+    /// Unmaps slots of a chunk that are nobody's. False: it can't be done.
+    fn give_back(&mut self, id: u32, slots: Range<usize>) -> bool {
+        let Chunk { base, size, free, .. } = *self.chunks.get(id);
+        let Some(class) = self.class(size) else {
+            return false;
+        };
+        if !self.chunks.has_room() {
             return false;
         }
-        // SAFETY: the low end of a slot nobody uses yet.
-        let ret = unsafe {
-            syscall3(
-                libc::SYS_madvise,
-                addr as u64,
-                len as u64,
-                MADV_GUARD_INSTALL,
-            )
-        };
-        if ret == err(libc::EINVAL) {
-            self.guards.set(2);
+        let len = slots.len() * size;
+        // SAFETY: slots that are nobody's.
+        if unsafe { syscall2(libc::SYS_munmap, (base + slots.start * size) as u64, len as u64) } != 0
+        {
+            return false;
         }
-        ret == 0
+        let gone = Chunk::mask(&slots);
+        if free & gone != 0 {
+            self.free -= len;
+        }
+        self.classes[class].slots -= slots.len();
+        self.chunks.get(id).free &= !gone;
+        self.relist(class, id);
+        if let Some(upper) = self.chunks.cut(id, slots) {
+            self.relist(class, upper);
+        }
+        true
     }
 
-    fn remove_guard(&self, addr: usize, len: usize) -> bool {
-        // SAFETY: a range on which a guard was installed.
-        unsafe {
-            syscall3(
-                libc::SYS_madvise,
-                addr as u64,
-                len as u64,
-                MADV_GUARD_REMOVE,
-            ) == 0
+    /// Gives free slots back until only `keep` bytes of them are left.
+    fn trim(&mut self, keep: usize) {
+        // Downwards: what is cut or removed changes no place below.
+        for at in (0..self.chunks.len()).rev() {
+            let id = self.chunks.id_at(at);
+            while self.free > keep
+                && let Some(run) = self.chunks.get(id).highest_free()
+            {
+                if !self.give_back(id, run) {
+                    return;
+                }
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SIZE: usize = 64 * 1024;
-
-    #[test]
-    fn a_slot_is_given_back_zeroed_and_used_again() {
-        let stacks = Stacks::new();
-        let a = stacks.map(SIZE, libc::PROT_NONE).unwrap();
-        assert_eq!(
-            stacks.protect(a + PAGE, SIZE - PAGE, libc::PROT_READ | libc::PROT_WRITE),
-            Some(0)
-        );
-        // SAFETY: the slot is mapped and ours.
-        unsafe { ((a + SIZE - 8) as *mut u64).write(7) };
-        assert_eq!(stacks.unmap(a, SIZE), Some(0));
-        let b = stacks.map(SIZE, libc::PROT_NONE).unwrap();
-        assert_eq!(a, b);
-        assert_eq!(
-            stacks.protect(b + PAGE, SIZE - PAGE, libc::PROT_READ | libc::PROT_WRITE),
-            Some(0)
-        );
-        // SAFETY: as above.
-        assert_eq!(unsafe { ((b + SIZE - 8) as *const u64).read() }, 0);
-        let c = stacks.map(SIZE, libc::PROT_NONE).unwrap();
-        assert_ne!(b, c);
-    }
-
-    /// Whether a byte can be read, by the kernel's word.
-    fn is_accessible(addr: usize) -> bool {
-        let mut byte = 0u8;
-        let local = libc::iovec {
-            iov_base: (&raw mut byte).cast(),
-            iov_len: 1,
-        };
-        let remote = libc::iovec {
-            iov_base: addr as *mut _,
-            iov_len: 1,
-        };
-        // SAFETY: reads one byte of this process into `byte`, or fails.
-        unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) == 1 }
-    }
-
-    #[test]
-    fn the_guard_guards_with_and_without_the_kernels_help() {
-        for guards in [0, 2] {
-            let stacks = Stacks::new();
-            stacks.guards.set(guards);
-            let a = stacks.map(SIZE, libc::PROT_NONE).unwrap();
-            let plain = libc::PROT_READ | libc::PROT_WRITE;
-            assert_eq!(
-                stacks.protect(a + 2 * PAGE, SIZE - 2 * PAGE, plain),
-                Some(0)
-            );
-            assert!(!is_accessible(a) && !is_accessible(a + 2 * PAGE - 1));
-            assert!(is_accessible(a + 2 * PAGE) && is_accessible(a + SIZE - 1));
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_whole_slot_goes_to_the_kernel() {
-        let stacks = Stacks::new();
-        assert!(stacks.map(SIZE + 1, libc::PROT_NONE).is_none());
-        assert!(
-            stacks
-                .map(SIZE, libc::PROT_EXEC | libc::PROT_READ)
-                .is_none()
-        );
-        let a = stacks
-            .map(SIZE, libc::PROT_READ | libc::PROT_WRITE)
-            .unwrap();
-        assert!(stacks.unmap(a, PAGE).is_none());
-        // Spoiled: not even whole any more.
-        assert!(stacks.unmap(a, SIZE).is_none());
-        assert!(
-            stacks
-                .protect(12345 * PAGE, PAGE, libc::PROT_READ)
-                .is_none()
-        );
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use super::{Call, Outcome};
 use crate::arch;
 use crate::heir;
 use crate::offload;
+use crate::raw::err;
 use crate::sharing;
 
 const MAP_STACK_PRIVATE: u64 = (libc::MAP_STACK | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
@@ -67,6 +68,26 @@ fn failed(ret: i64) -> bool {
     (-4095..0).contains(&ret)
 }
 
+/// Makes a call of the program's that takes address space, which it gets of the free stacks if
+/// the kernel has no more: bare they would not be there.
+fn make_room(c: &Call<'_>) -> i64 {
+    // SAFETY: the guest's own call, unchanged, which had no effect if it failed so.
+    let call = || unsafe { arch::syscall(c.frame.rax, c.a) };
+    let ret = call();
+    if ret == err(libc::ENOMEM) && c.hub.stacks.release() {
+        return call();
+    }
+    ret
+}
+
+/// The same, or leaves the call to the kernel if no stacks are free.
+fn with_room(c: &Call<'_>) -> Outcome {
+    if !c.hub.stacks.has_free() {
+        return Outcome::Native;
+    }
+    Outcome::Done(make_room(c))
+}
+
 /// mmap(2).
 ///
 /// # Safety
@@ -82,13 +103,12 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
     let maps = Mapped::of(c.a);
     let reads = flags & (libc::MAP_POPULATE | libc::MAP_LOCKED) as u64 != 0;
     if !maps.shared && !maps.code && !reads && !sharing::any() {
-        return Outcome::Native;
+        return with_room(c);
     }
     let addr = if reads {
         offload::run(c.guest, libc::SYS_mmap, c.a)
     } else {
-        // SAFETY: the guest's own call, unchanged.
-        unsafe { arch::syscall(c.frame.rax, c.a) }
+        make_room(c)
     };
     if !failed(addr) {
         maps.note(addr as usize);
@@ -220,7 +240,7 @@ pub unsafe fn mprotect(c: &mut Call<'_>) -> Outcome {
         .protect(c.a[0] as usize, c.a[1] as usize, c.a[2] as i32)
     {
         Some(ret) => Outcome::Done(ret),
-        None => Outcome::Native,
+        None => with_room(c),
     }
 }
 

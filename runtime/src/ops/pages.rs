@@ -10,6 +10,7 @@
 use super::offloaded::hand_over;
 use super::{Call, Outcome};
 use crate::arch::{syscall1, syscall2};
+use crate::guest::stacks::MADV_GUARD_INSTALL;
 use crate::mounts;
 use crate::offload;
 use crate::raw;
@@ -59,7 +60,13 @@ fn advise(c: &Call<'_>, advice: i32, len: u64) -> Outcome {
 /// # Safety
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn madvise(c: &mut Call<'_>) -> Outcome {
-    advise(c, c.a[2] as i32, c.a[1])
+    let [addr, len, advice, ..] = c.a;
+    if advice == MADV_GUARD_INSTALL
+        && let Some(ret) = c.hub.stacks.guard(addr as usize, len as usize)
+    {
+        return Outcome::Done(ret);
+    }
+    advise(c, advice as i32, len)
 }
 
 /// Ranges of a process_madvise(2) that are added up; more are taken for a large one.
@@ -93,8 +100,8 @@ pub unsafe fn mbind(c: &mut Call<'_>) -> Outcome {
     hand_over(c)
 }
 
-/// mlockall(2). Our own reservations are far larger than all memory: they are left out, and
-/// with them the stacks of threads, which lie in them.
+/// mlockall(2). Our own memory is left out, and the stacks of threads: a locked stack could
+/// not be given back without unmapping it, nor have a guard that splits no mapping.
 ///
 /// # Safety
 /// As [`madvise`].
@@ -111,8 +118,8 @@ pub unsafe fn mlockall(c: &mut Call<'_>) -> Outcome {
         return Outcome::Done(ret);
     }
     let ours = || {
-        let records = [c.hub.slab.memory(), fds::table().memory()];
-        records.into_iter().chain(c.hub.stacks.memory())
+        let records = c.hub.slab.memory().chain(fds::table().memory());
+        records.chain(c.hub.stacks.memory())
     };
     for (start, len) in ours() {
         // SAFETY: our own memory, which need not be locked.

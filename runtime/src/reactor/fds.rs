@@ -16,6 +16,9 @@ use crate::raw;
 /// Descriptors up to this number are known; others wait through the offload pool.
 /// fs.nr_open is 1,048,576 unless raised.
 const MAX: usize = 1 << 20;
+/// States whose memory is got at once: few programs have more.
+const BLOCK: usize = 1024;
+const BYTES: usize = BLOCK * size_of::<FdState>();
 
 /// Events that concern every operation.
 const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
@@ -311,9 +314,10 @@ impl FdState {
     }
 }
 
-/// The states of all descriptor numbers, in one reserved range of memory.
+/// The states of all descriptor numbers, in blocks of memory that are there once a number in
+/// them was used.
 pub struct FdTable {
-    base: Cell<*mut FdState>,
+    blocks: [Cell<*mut FdState>; MAX / BLOCK],
     /// Bumped whenever the program sets an option on any socket that says how long calls
     /// wait: a description may have several numbers.
     pub options_epoch: Cell<u32>,
@@ -327,7 +331,7 @@ pub struct FdTable {
 unsafe impl Sync for FdTable {}
 
 static TABLE: FdTable = FdTable {
-    base: Cell::new(ptr::null_mut()),
+    blocks: [const { Cell::new(ptr::null_mut()) }; MAX / BLOCK],
     options_epoch: Cell::new(1),
     flags_epoch: Cell::new(1),
     share_epoch: Cell::new(1),
@@ -344,29 +348,25 @@ pub fn table() -> &'static FdTable {
 }
 
 impl FdTable {
-    /// Its memory: where it begins, and its length.
-    pub fn memory(&self) -> (usize, usize) {
-        (self.base.get() as usize, MAX * size_of::<FdState>())
+    /// Its memory: where each part begins, and its length.
+    pub fn memory(&self) -> impl Iterator<Item = (usize, usize)> {
+        let blocks = self.blocks.iter().map(|at| at.get() as usize);
+        blocks.filter(|&at| at != 0).map(|at| (at, BYTES))
     }
 
-    /// Bytes of address space that [`init`](Self::init) takes.
-    pub fn size(&self) -> usize {
-        if self.base.get().is_null() {
-            MAX * size_of::<FdState>()
-        } else {
-            0
-        }
-    }
-
-    /// Reserves its memory; false if there is no address space.
+    /// Gets the memory for the lowest numbers; false if there is none.
     pub fn init(&self) -> bool {
-        if self.base.get().is_null() {
-            match raw::reserve(MAX * size_of::<FdState>()) {
-                Some(p) => self.base.set(p.cast()),
-                None => return false,
-            }
+        self.make(0).is_some()
+    }
+
+    /// The states of a block of numbers, which are made if they are not there.
+    #[cold]
+    fn make(&self, block: usize) -> Option<*mut FdState> {
+        let slot = &self.blocks[block];
+        if slot.get().is_null() {
+            slot.set(raw::reserve(BYTES)?.cast());
         }
-        true
+        Some(slot.get())
     }
 
     /// The program sets options that say how long calls on sockets wait.
@@ -385,18 +385,31 @@ impl FdTable {
     }
 
     /// The state of a descriptor number, if it is one the table holds.
+    #[inline]
     pub fn get(&self, fd: i32) -> Option<&'static FdState> {
-        if fd < 0 || fd as usize >= MAX || self.base.get().is_null() {
+        let slot = self.blocks.get(fd as u32 as usize / BLOCK)?;
+        let block = match slot.get() {
+            block if block.is_null() => self.make(fd as usize / BLOCK)?,
+            block => block,
+        };
+        // SAFETY: memory of `BLOCK` states that is never freed; all zero is a valid state.
+        Some(unsafe { &*block.add(fd as usize % BLOCK) })
+    }
+
+    /// The same, if any number near it was ever asked about: programs close numbers that were
+    /// never opened.
+    pub fn known(&self, fd: i32) -> Option<&'static FdState> {
+        let slot = self.blocks.get(fd as u32 as usize / BLOCK)?;
+        if slot.get().is_null() {
             return None;
         }
-        // SAFETY: inside the reservation; all zero is a valid state.
-        Some(unsafe { &*self.base.get().add(fd as usize) })
+        self.get(fd)
     }
 
     /// The program is about to close a number somebody waits on. As bare, the waits
     /// go on with the description they were for: under a number of ours.
     pub fn keep_for_waiters(&self, fd: i32) -> Option<i32> {
-        let state = self.get(fd).filter(|state| state.has_waiters())?;
+        let state = self.known(fd).filter(|state| state.has_waiters())?;
         let kept = private::duplicate(fd);
         let new = self.get(kept as i32)?;
         new.waiters.set(state.waiters.replace(ptr::null()));
@@ -424,7 +437,7 @@ impl FdTable {
 
     /// The program closes this number, or puts another description there.
     pub fn closed(&self, fd: i32) {
-        if let Some(state) = self.get(fd)
+        if let Some(state) = self.known(fd)
             // Reading an untouched page maps the zero page only; writing costs memory.
             && (state.armed.get()
                 || state.kind.get().is_some()
@@ -446,17 +459,16 @@ impl FdTable {
 
     /// In a forked child: nothing is registered and nobody waits.
     pub fn reset_after_fork(&self) {
-        if self.base.get().is_null() {
-            return;
+        for (at, len) in self.memory() {
+            // SAFETY: drops the pages of our own memory: they read as zero again.
+            unsafe {
+                crate::arch::syscall3(
+                    libc::SYS_madvise,
+                    at as u64,
+                    len as u64,
+                    libc::MADV_DONTNEED as u64,
+                )
+            };
         }
-        // SAFETY: drops the pages of our own reservation: they read as zero again.
-        unsafe {
-            crate::arch::syscall3(
-                libc::SYS_madvise,
-                self.base.get() as u64,
-                (MAX * size_of::<FdState>()) as u64,
-                libc::MADV_DONTNEED as u64,
-            )
-        };
     }
 }
