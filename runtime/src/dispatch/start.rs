@@ -184,11 +184,19 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     // is in a queue that a forked child would share with its parent.
     hub.call(guest, || {
         let mask = signal::block_all();
-        recruit::start(hub, guest, hubs);
+        // To make a thread, libc allocates: for one that is not the program's, the host, from
+        // 64 MiB of address space that malloc would reserve for it.
+        let as_guest = |make: &mut dyn FnMut()| {
+            // SAFETY: the guest is in the clone call of a thread's making, where libc holds
+            // no lock, and waits for us.
+            unsafe { arch::on_tcb((*guest.ctx.get()).fs, make) }
+        };
+        as_guest(&mut || recruit::start(hub, guest, hubs));
         for processor in processor::each() {
             proc_files::open(processor.index(), processor.kernel_tid());
         }
-        monitor::start(config.preempt.map(|quantum| quantum.as_nanos() as u64));
+        let quantum = config.preempt.map(|quantum| quantum.as_nanos() as u64);
+        as_guest(&mut || monitor::start(quantum));
         trace::totals::begin();
         control::start(config);
         signal::restore_kernel_mask(mask);

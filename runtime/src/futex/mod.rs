@@ -38,9 +38,8 @@ pub use waitv::{WAITV_MAX, WaitEntry};
 use bucket::Bucket;
 use sync::AtomicU32;
 
-/// Queues of the process's table. Untouched ones cost no memory: 32 bytes each
-/// in `.bss`.
-pub const BUCKETS: usize = 65_536;
+/// Queues of the process's table: 32 bytes each in `.bss`, which count as address space.
+pub const BUCKETS: usize = 16_384;
 
 impl<const N: usize> Table<N> {
     /// An empty table.

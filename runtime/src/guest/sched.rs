@@ -10,9 +10,10 @@
 //! Used on the hub's kernel thread alone.
 #![allow(unsafe_code)]
 
-use core::cell::{Cell, UnsafeCell};
+use core::cell::Cell;
 
 use crate::arch::{syscall1, syscall2, syscall3, syscall4};
+use crate::blocks::Blocks;
 use crate::hub::processor;
 
 /// CPUs a set has room for.
@@ -206,8 +207,8 @@ impl Scheduling {
     /// The CPUs it was given.
     pub fn cpus(&self) -> Option<&'static CpuSet> {
         let at = (self.affinity.get() as usize).checked_sub(1)?;
-        // SAFETY: written before the place was given out, and never again.
-        Some(unsafe { &(*SETS.sets.get())[at] })
+        // SAFETY: written before the place was given out, and never again or freed.
+        Some(unsafe { SETS.sets.get(at)?.as_ref() })
     }
 
     /// Gives it these CPUs. When the table is full it is given none: it has the kernel
@@ -327,7 +328,7 @@ const MAX_SETS: usize = 1024;
 
 /// The sets in use, each once. Programs use a few: one a CPU, and all.
 struct Sets {
-    sets: UnsafeCell<[CpuSet; MAX_SETS]>,
+    sets: Blocks<CpuSet, 32>,
     used: Cell<usize>,
 }
 
@@ -335,22 +336,26 @@ struct Sets {
 unsafe impl Sync for Sets {}
 
 static SETS: Sets = Sets {
-    sets: UnsafeCell::new([[0; CPUS / 64]; MAX_SETS]),
+    sets: Blocks::new(),
     used: Cell::new(0),
 };
 
 impl Sets {
     fn place(&self, cpus: &CpuSet) -> u16 {
         let used = self.used.get();
-        // SAFETY: the hub's kernel thread alone; entries below `used` do not change.
-        let sets = unsafe { &mut *self.sets.get() };
-        if let Some(at) = sets[..used].iter().position(|set| set == cpus) {
+        // SAFETY: entries below `used` do not change, and are never freed.
+        let same = |&at: &usize| unsafe { self.sets.get(at).is_some_and(|set| set.as_ref() == cpus) };
+        if let Some(at) = (0..used).find(same) {
             return at as u16 + 1;
         }
-        if used == MAX_SETS {
+        if used == MAX_SETS || used == self.sets.len() && !self.sets.grow() {
             return 0;
         }
-        sets[used] = *cpus;
+        let Some(set) = self.sets.get(used) else {
+            return 0;
+        };
+        // SAFETY: the hub's kernel thread alone, and nobody has this place.
+        unsafe { set.write(*cpus) };
         self.used.set(used + 1);
         used as u16 + 1
     }

@@ -9,12 +9,13 @@
 //! As [`super`].
 #![allow(unsafe_code)]
 
-use core::cell::{Cell, UnsafeCell};
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{FAULTS, Info, bit, signals};
+use crate::blocks::Blocks;
 
-/// Entries of the pool. The memory is not touched before it is used.
+/// Entries of the pool at most.
 const ENTRIES: usize = 8192;
 
 #[derive(Clone, Copy)]
@@ -25,7 +26,7 @@ struct Entry {
 }
 
 struct Pool {
-    entries: UnsafeCell<[Entry; ENTRIES]>,
+    entries: Blocks<Entry, 128>,
     used: Cell<u32>,
     free: Cell<u32>,
 }
@@ -34,12 +35,7 @@ struct Pool {
 unsafe impl Sync for Pool {}
 
 static POOL: Pool = Pool {
-    entries: UnsafeCell::new(
-        [Entry {
-            info: Info::EMPTY,
-            next: 0,
-        }; ENTRIES],
-    ),
+    entries: Blocks::new(),
     used: Cell::new(0),
     free: Cell::new(0),
 };
@@ -47,8 +43,8 @@ static POOL: Pool = Pool {
 impl Pool {
     /// The entry with that index + 1.
     fn at(&self, link: u32) -> *mut Entry {
-        // SAFETY: links are made by `take`, below ENTRIES.
-        unsafe { self.entries.get().cast::<Entry>().add(link as usize - 1) }
+        let entry = self.entries.get(link as usize - 1);
+        entry.expect("links are made by `take`").as_ptr()
     }
 
     fn take(&self) -> Option<u32> {
@@ -59,7 +55,8 @@ impl Pool {
             return Some(free);
         }
         let used = self.used.get();
-        if used as usize == ENTRIES {
+        let there = (used as usize) < self.entries.len() || self.entries.grow();
+        if used as usize == ENTRIES || !there {
             return None;
         }
         self.used.set(used + 1);

@@ -15,12 +15,16 @@
 //! entry's guest is written before its timer, an entry that moves is in its new place before
 //! it leaves the old one, and one that is deleted is among [`DELETED`] before it is gone.
 
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+#![allow(unsafe_code)]
+
+use core::ptr;
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use super::Info;
+use crate::raw;
 
-/// Entries of the table, a power of two. Their memory is used as ids come by that belong
-/// there: after as many timers it is all of it, 1.5 MiB.
+/// Entries of the table, a power of two. Their address space, 1.5 MiB, is there once a timer
+/// is made, and their memory is used as ids come by that belong there.
 const ENTRIES: usize = 1 << 17;
 /// Timers a program may have, to be known here: more than RLIMIT_SIGPENDING commonly allows.
 const MAX: usize = ENTRIES / 2;
@@ -46,12 +50,22 @@ static DELETIONS: AtomicUsize = AtomicUsize::new(0);
 /// No guest's id: whom the signal of such a timer is for.
 const NOBODY: i32 = -1;
 
-static TABLE: Table = Table {
-    timer: [const { AtomicU32::new(FREE) }; ENTRIES],
-    guest: [const { AtomicI32::new(0) }; ENTRIES],
-    overrun: [const { AtomicI32::new(0) }; ENTRIES],
-    used: AtomicUsize::new(0),
-};
+static TABLE: AtomicPtr<Table> = AtomicPtr::new(ptr::null_mut());
+
+/// The table, if there ever was a timer.
+fn table() -> Option<&'static Table> {
+    // SAFETY: null, or memory that is never freed; all zero is an empty table.
+    unsafe { TABLE.load(Ordering::Acquire).as_ref() }
+}
+
+/// The same, made if need be. `None`: there is no memory.
+fn make_table() -> Option<&'static Table> {
+    if table().is_none() {
+        let memory = raw::reserve(size_of::<Table>())?;
+        TABLE.store(memory.cast(), Ordering::Release);
+    }
+    table()
+}
 
 const fn key(timer: i32) -> u32 {
     (timer as u32).wrapping_add(1)
@@ -106,46 +120,53 @@ impl Table {
 
 /// Remembers whom a timer signals: a guest, or the process (0). False: no room.
 pub fn add_timer(timer: i32, guest: i32) -> bool {
-    let used = TABLE.used.load(Ordering::Relaxed);
+    let Some(table) = make_table() else {
+        return false;
+    };
+    let used = table.used.load(Ordering::Relaxed);
     if used == MAX || timer < 0 {
         return false;
     }
     let key = key(timer);
-    TABLE.write(TABLE.seek(key), key, guest, 0);
-    TABLE.used.store(used + 1, Ordering::Release);
+    table.write(table.seek(key), key, guest, 0);
+    table.used.store(used + 1, Ordering::Release);
     true
 }
 
 /// Forgets a timer.
 pub fn remove_timer(timer: i32) {
-    let used = TABLE.used.load(Ordering::Relaxed);
+    let Some(table) = table() else {
+        return;
+    };
+    let used = table.used.load(Ordering::Relaxed);
     if used == 0 || timer < 0 {
         return;
     }
-    let at = TABLE.seek(key(timer));
-    if TABLE.key_at(at) != FREE {
-        if TABLE.guest[at].load(Ordering::Relaxed) != 0 {
+    let at = table.seek(key(timer));
+    if table.key_at(at) != FREE {
+        if table.guest[at].load(Ordering::Relaxed) != 0 {
             let n = DELETIONS.fetch_add(1, Ordering::Relaxed) % DELETED.len();
             DELETED[n].store(key(timer), Ordering::Release);
         }
-        TABLE.remove(at);
-        TABLE.used.store(used - 1, Ordering::Release);
+        table.remove(at);
+        table.used.store(used - 1, Ordering::Release);
     }
 }
 
 /// Where a timer is that is known.
-fn place(timer: i32) -> Option<usize> {
-    if TABLE.used.load(Ordering::Acquire) == 0 || timer < 0 {
+fn place(timer: i32) -> Option<(&'static Table, usize)> {
+    let table = table()?;
+    if table.used.load(Ordering::Acquire) == 0 || timer < 0 {
         return None;
     }
-    let at = TABLE.seek(key(timer));
-    (TABLE.key_at(at) != FREE).then_some(at)
+    let at = table.seek(key(timer));
+    (table.key_at(at) != FREE).then_some((table, at))
 }
 
 /// Id of the guest that a timer signals, or signalled before it was deleted; 0 for the process.
 pub(super) fn owner(timer: i32) -> Option<i32> {
-    if let Some(at) = place(timer) {
-        return Some(TABLE.guest[at].load(Ordering::Acquire));
+    if let Some((table, at)) = place(timer) {
+        return Some(table.guest[at].load(Ordering::Acquire));
     }
     let key = key(timer);
     let mut deleted = DELETED.iter().map(|of| of.load(Ordering::Acquire));
@@ -155,15 +176,16 @@ pub(super) fn owner(timer: i32) -> Option<i32> {
 /// A signal is delivered, or taken by who waits for it.
 pub(super) fn was_taken(info: &Info) {
     if info.code() == libc::SI_TIMER
-        && let Some(at) = place(info.pid())
+        && let Some((table, at)) = place(info.pid())
     {
-        TABLE.overrun[at].store(info.overrun().saturating_add(1), Ordering::Release);
+        table.overrun[at].store(info.overrun().saturating_add(1), Ordering::Release);
     }
 }
 
 /// The overruns of the last signal of a timer that was delivered here.
 pub fn overrun_of(timer: i32) -> Option<i32> {
-    let known = TABLE.overrun[place(timer)?].load(Ordering::Acquire);
+    let (table, at) = place(timer)?;
+    let known = table.overrun[at].load(Ordering::Acquire);
     (known != 0).then(|| known - 1)
 }
 
@@ -174,8 +196,10 @@ pub(super) fn clear() {
             .iter()
             .for_each(|of| of.store(FREE, Ordering::Relaxed));
     }
-    if TABLE.used.swap(0, Ordering::Relaxed) != 0 {
-        for timer in &TABLE.timer {
+    if let Some(table) = table()
+        && table.used.swap(0, Ordering::Relaxed) != 0
+    {
+        for timer in &table.timer {
             timer.store(FREE, Ordering::Relaxed);
         }
     }

@@ -59,6 +59,44 @@ pub fn fs_base() -> u64 {
     base
 }
 
+/// Sets the thread pointer.
+///
+/// # Safety
+/// It must be a TCB's, and the caller must know whatever of the last one is still in use.
+unsafe fn set_fs_base(base: u64) {
+    if HAS_FSGSBASE.load(Ordering::Relaxed) != 0 {
+        // SAFETY: as in `fs_base`; the caller's contract.
+        unsafe { asm!("wrfsbase {}", in(reg) base, options(nostack, preserves_flags)) };
+    } else {
+        // SAFETY: the caller's contract.
+        unsafe { syscall2(libc::SYS_arch_prctl, ARCH_SET_FS, base) };
+    }
+}
+
+/// Runs `f` on another TCB, which is then a host context's.
+///
+/// # Safety
+/// The TCB must be that of a thread that does not run, and that holds no lock of libc's. Every
+/// signal must be blocked.
+#[inline(never)]
+pub unsafe fn on_tcb(pointer: u64, f: &mut dyn FnMut()) {
+    let own = fs_base();
+    // SAFETY: a TCB whose thread does not run, by the caller's contract; `f` is not inlined,
+    // so that nothing it has of thread-local storage is from another TCB.
+    unsafe {
+        let word = super::word_at(pointer).read();
+        let processor = super::current_processor();
+        super::set_word_of(pointer, super::current_word());
+        set_fs_base(pointer);
+        debug_assert_eq!(super::current_processor(), processor);
+        let errno = *libc::__errno_location();
+        f();
+        *libc::__errno_location() = errno;
+        set_fs_base(own);
+        super::set_word_of(pointer, word);
+    }
+}
+
 /// Leaves the running context in `from` and goes on with `to`. Returns when
 /// somebody switches to `from` again.
 ///

@@ -11,6 +11,7 @@ use core::ptr;
 use crate::arch::{syscall, syscall2, syscall3};
 use crate::blocks::Blocks;
 
+/// Advice of madvise(2) that makes a guard (Linux 6.13).
 pub const MADV_GUARD_INSTALL: u64 = 102;
 const MADV_GUARD_REMOVE: u64 = 103;
 
