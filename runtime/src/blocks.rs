@@ -22,24 +22,25 @@ const BLOCKS: usize = 32;
 pub struct Blocks<T, const FIRST: usize> {
     blocks: [Cell<*mut T>; BLOCKS],
     /// Elements of the blocks that are there.
-    len: Cell<usize>,
+    count: Cell<usize>,
     owns: PhantomData<T>,
 }
 
 impl<T, const FIRST: usize> Blocks<T, FIRST> {
     /// Without any memory yet.
+    #[allow(clippy::new_without_default)] // its only uses are statics
     pub const fn new() -> Self {
         assert!(FIRST.is_power_of_two() && !core::mem::needs_drop::<T>());
         Blocks {
             blocks: [const { Cell::new(ptr::null_mut()) }; BLOCKS],
-            len: Cell::new(0),
+            count: Cell::new(0),
             owns: PhantomData,
         }
     }
 
     /// Elements that are there.
-    pub fn len(&self) -> usize {
-        self.len.get()
+    pub fn count(&self) -> usize {
+        self.count.get()
     }
 
     /// Elements of a block.
@@ -60,17 +61,17 @@ impl<T, const FIRST: usize> Blocks<T, FIRST> {
 
     /// Where an element is, zero if nobody wrote it, or `None` if it is not there.
     pub fn get(&self, index: usize) -> Option<NonNull<T>> {
-        if index >= self.len.get() {
+        if index >= self.count.get() {
             return None;
         }
         let (block, offset) = Self::place(index);
-        // SAFETY: the blocks below `len` are there, and have these elements.
+        // SAFETY: the blocks below `count` are there, and have these elements.
         NonNull::new(unsafe { self.blocks[block].get().add(offset) })
     }
 
     /// Has at least one element more. False: the kernel gives no memory.
     pub fn grow(&self) -> bool {
-        let (block, _) = Self::place(self.len.get());
+        let (block, _) = Self::place(self.count.get());
         if block >= BLOCKS {
             return false;
         }
@@ -79,7 +80,7 @@ impl<T, const FIRST: usize> Blocks<T, FIRST> {
             return false;
         };
         self.blocks[block].set(at.cast());
-        self.len.set(self.len.get() + size);
+        self.count.set(self.count.get() + size);
         true
     }
 
@@ -119,7 +120,7 @@ mod tests {
         assert!(blocks.get(0).is_none() && blocks.memory().next().is_none());
         for expected in [512, 1024, 2048, 4096] {
             assert!(blocks.grow());
-            assert_eq!(blocks.len(), expected);
+            assert_eq!(blocks.count(), expected);
         }
         assert!(blocks.get(4096).is_none());
         for i in 0..4096 {

@@ -14,6 +14,7 @@ use crate::futex;
 use crate::guest::Guest;
 use crate::heap_lock::HEAP;
 use crate::heir;
+use crate::host;
 use crate::hub::processor;
 use crate::monitor;
 use crate::offload;
@@ -154,6 +155,7 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
     arch::set_current_word(0);
     dispatch::set_phase(Phase::Off);
     HEAP.forget_waiting();
+    host::keep_timer_stack();
     monitor::reset_after_fork();
     proc_files::close_after_fork();
     control::reset_after_fork();
@@ -210,6 +212,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     arch::set_current_word(0);
     dispatch::set_phase(Phase::Bare);
     HEAP.forget_waiting();
+    host::keep_timer_stack();
     let hub = c.hub;
     // SAFETY: the only thread of the child.
     if let Some(reactor) = unsafe { hub.take_reactor() } {

@@ -20,7 +20,7 @@
 
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use crate::arch::{self, syscall2, syscall4};
+use crate::arch::{self, syscall2, syscall3, syscall4};
 use crate::catch;
 use crate::frame::Frame;
 use crate::guest::life::{self, ThreadArgs};
@@ -44,6 +44,9 @@ const HUB_STACK: usize = 64 << 10;
 /// refuse `clone3` with ENOSYS, as it does under the seccomp profiles of container engines: libc
 /// then asks by `clone` for the same thread, which has the same thread pointer.
 static TIMER: AtomicU64 = AtomicU64::new(0);
+/// Where the stacks begin that libc made for the timer thread and for the worker; 0 if that is
+/// not known.
+static STACKS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 /// Kernel thread that starts may; 0 when nobody does.
 static STARTER: AtomicI32 = AtomicI32::new(0);
 
@@ -81,6 +84,9 @@ pub fn start(kernel_tid: i32) -> Result<(), &'static str> {
         libc_threads::discount(2);
         // SAFETY: the worker never ends, and only its timer thread runs beside us.
         if unsafe { libc_threads::unlist(worker.fs) } {
+            let [of_timer, of_worker] = &STACKS;
+            shrink(of_timer, TIMER.load(Ordering::Relaxed));
+            shrink(of_worker, worker.fs);
             return Ok(());
         }
     }
@@ -108,6 +114,38 @@ fn can_open(count: usize) -> bool {
 /// Stack for may's start, in bytes: its scheduler is built on the stack, which may
 /// be a small one of the program's.
 const START_STACK: usize = 1 << 20;
+
+/// Bytes that a thread of may's needs at most below its thread pointer: the worker's runs the
+/// hub's coroutine, which has a stack of its own, and the timer's waits for timers that nobody
+/// sets.
+const STACK: u64 = 256 << 10;
+const PAGE: u64 = 4096;
+
+/// Gives back most of the 2 MiB that each of the threads has as its stack: may does not let us
+/// say how much. libc must not use the stack for another thread later.
+fn shrink(low: &AtomicU64, thread_pointer: u64) {
+    let low = low.load(Ordering::Relaxed);
+    let guard = thread_pointer.saturating_sub(STACK) & !(PAGE - 1);
+    if low == 0 || guard <= low {
+        return;
+    }
+    // SAFETY: memory of a stack, far below where it is in use.
+    unsafe {
+        if syscall3(libc::SYS_mprotect, guard, PAGE, libc::PROT_NONE as u64) == 0 {
+            syscall2(libc::SYS_munmap, low, guard - low);
+        }
+    }
+}
+
+/// In a forked child, before libc takes the stacks of threads that are not there for new ones:
+/// the timer thread's is too small for that. The worker is in no list.
+pub fn keep_timer_stack() {
+    let timer = TIMER.swap(0, Ordering::Relaxed);
+    if timer != 0 {
+        // SAFETY: a thread that libc made, which is not there any more.
+        unsafe { libc_threads::unlist_in_child(timer) };
+    }
+}
 
 /// Makes the hub may's first coroutine, which starts may.
 fn spawn_hub() -> bool {
@@ -149,7 +187,12 @@ fn spawn_hub() -> bool {
 /// `frame` and `args` must be of the present clone call of the starting thread.
 pub unsafe fn catch(frame: &mut Frame, args: &ThreadArgs, kernel_tid: i32) {
     let timer = TIMER.load(Ordering::Relaxed);
-    if timer == 0 || timer == args.tls {
+    let is_timer = timer == 0 || timer == args.tls;
+    if args.stack_size != 0 {
+        let low = args.stack_top - args.stack_size;
+        STACKS[usize::from(!is_timer)].store(low, Ordering::Relaxed);
+    }
+    if is_timer {
         TIMER.store(args.tls, Ordering::Relaxed);
         frame.run_native();
         return;

@@ -71,7 +71,7 @@
 //! | [`foreign`] | kernel threads of the program's own beside the hub |
 //! | [`cpu_time`] | how long each guest used the processor |
 //! | [`chaos`] | scheduling at random, to find what depends on the order |
-//! | [`heap_lock`], [`owned_lock`] | what a fork holds; a lock that tells a handler that it is held by whom it interrupted |
+//! | [`heap_lock`], [`heap_reserve`], [`owned_lock`] | what a fork holds; what the heap has left; a lock that tells a handler that it is held by whom it interrupted |
 //! | [`trace`], [`probes`] | what guests leave for the events; probe points for tracers |
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
 //! | [`control`] | answers for who asks from outside |
@@ -102,6 +102,7 @@ pub mod ground;
 pub mod group;
 pub mod guest;
 pub mod heap_lock;
+pub mod heap_reserve;
 pub mod heir;
 pub mod host;
 pub mod hub;

@@ -95,21 +95,39 @@ pub unsafe fn unlist(thread_pointer: u64) -> bool {
         return false;
     };
     let mut done = false;
-    wanted::outside_libc(&mut || {
-        // SAFETY: the thread pointer is the address of `struct pthread`, and the field a
-        // list node of two pointers in a circular list.
-        unsafe {
-            let [next, prev] = *node;
-            if next.is_null() || prev.is_null() {
-                return;
-            }
-            (*prev)[0] = next.cast();
-            (*next)[1] = prev.cast();
-            *node = [node.cast(), node.cast()];
-        }
-        done = true;
-    });
+    // SAFETY: a thread's node, by the caller's contract.
+    wanted::outside_libc(&mut || done = unsafe { take_out(node) });
     done
+}
+
+/// The same in a forked child, where the thread is not there any more.
+///
+/// # Safety
+/// `thread_pointer` must be of a thread that libc made and that is in its list.
+pub unsafe fn unlist_in_child(thread_pointer: u64) {
+    if let Some(node) = node_of(thread_pointer) {
+        // SAFETY: a thread's node; there are no other threads.
+        unsafe { take_out(node) };
+    }
+}
+
+/// Takes a node out of its list. False if it is in none.
+///
+/// # Safety
+/// It must be a list node of two pointers in a circular list that nobody else uses now, or
+/// null.
+unsafe fn take_out(node: *mut Node) -> bool {
+    // SAFETY: the caller's contract; the thread pointer is the address of `struct pthread`.
+    unsafe {
+        let [next, prev] = *node;
+        if next.is_null() || prev.is_null() {
+            return false;
+        }
+        (*prev)[0] = next.cast();
+        (*next)[1] = prev.cast();
+        *node = [node.cast(), node.cast()];
+    }
+    true
 }
 
 /// Makes libc count `n` threads fewer. Host mode or start-up.

@@ -300,6 +300,24 @@ pub fn reserve(len: usize) -> Option<*mut u8> {
     Some(p as *mut u8)
 }
 
+/// The lower one of the process's limits of memory (RLIMIT_AS, RLIMIT_DATA), in bytes.
+pub fn memory_limit() -> u64 {
+    let mut lowest = u64::MAX;
+    for resource in [libc::RLIMIT_AS, libc::RLIMIT_DATA] {
+        let mut limit = [u64::MAX; 2];
+        // SAFETY: the kernel writes two words, or none.
+        unsafe {
+            syscall2(
+                libc::SYS_getrlimit,
+                resource as u64,
+                limit.as_mut_ptr() as u64,
+            )
+        };
+        lowest = lowest.min(limit[0]);
+    }
+    lowest
+}
+
 /// Whether eight bytes can be read there.
 pub fn is_readable(address: u64) -> bool {
     const NO_SUCH_HOW: u64 = !0;

@@ -42,7 +42,7 @@ fn is_linked_in() -> bool {
 
 /// Address space that loading takes, with much to spare: without it the program is to fail in
 /// its own way, if at all. In bytes.
-const ROOM: usize = 16 << 20;
+const ROOM: usize = 8 << 20;
 
 #[ctor::ctor(unsafe)]
 fn load() {

@@ -1,34 +1,15 @@
 //! Where the library's heap gets its memory: from the kernel, and once that gives no more,
-//! from a reserve.
-//!
-//! Where the program has used up its address space (RLIMIT_AS) or the machine its memory, a
-//! call that needs a few words of ours must not be the program's end. The reserve is part
-//! of the library's data: it has its place in the address space from the start, and takes no
-//! memory before it is used.
+//! from its [reserve](heap_reserve).
 //!
 //! # Synchronization
-//! Called by the heap alone, under its lock. `TAKEN` is set once.
+//! Called by the heap alone, under its lock.
 #![allow(unsafe_code)]
 
-use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use dlmalloc::Allocator;
 use gevent_runtime::arch::{syscall, syscall2, syscall4};
-use gevent_runtime::heap_lock;
-
-/// Bytes of the reserve.
-const SIZE: usize = 4 << 20;
-
-#[repr(C, align(4096))]
-struct Memory(UnsafeCell<[u8; SIZE]>);
-
-// SAFETY: it belongs to the heap, which one thread uses at a time.
-unsafe impl Sync for Memory {}
-
-static MEMORY: Memory = Memory(UnsafeCell::new([0; SIZE]));
-static TAKEN: AtomicBool = AtomicBool::new(false);
+use gevent_runtime::{heap_lock, heap_reserve};
 
 /// The heap did not make this segment, and neither frees nor joins it (dlmalloc's
 /// EXTERN_BIT).
@@ -58,10 +39,10 @@ unsafe impl Allocator for Source {
             return (mapped, size, 0);
         }
         heap_lock::note_short();
-        if size > SIZE || TAKEN.swap(true, Ordering::Relaxed) {
-            return (ptr::null_mut(), 0, 0);
+        match heap_reserve::take(size) {
+            Some((at, len)) => (at, len, EXTERNAL),
+            None => (ptr::null_mut(), 0, 0),
         }
-        (MEMORY.0.get().cast(), SIZE, EXTERNAL)
     }
 
     fn remap(&self, at: *mut u8, old: usize, new: usize, can_move: bool) -> *mut u8 {
@@ -106,10 +87,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserve_is_given_once_when_the_kernel_gives_no_more() {
+    fn segments_are_mappings_of_their_own() {
         let (none, _, _) = Source.alloc(1 << 46);
         assert!(none.is_null());
-        assert!(!TAKEN.load(Ordering::Relaxed));
         let (at, size, flags) = Source.alloc(1 << 16);
         assert!(size == 1 << 16 && flags == 0);
         // SAFETY: a new mapping of ours.

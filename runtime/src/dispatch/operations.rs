@@ -200,8 +200,8 @@ fn operation(op: Op) -> Operation {
         Op::Setpriority => sched::setpriority,
         Op::IoprioSet => sched::ioprio_set,
         Op::IoprioGet => sched::ioprio_get,
-        Op::Prlimit64
-        | Op::Getpgid
+        Op::Prlimit64 => identity::prlimit64,
+        Op::Getpgid
         | Op::Getsid
         | Op::Kill
         | Op::RtSigqueueinfo

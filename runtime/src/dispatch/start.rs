@@ -12,6 +12,7 @@ use crate::config::{self, Config};
 use crate::control;
 use crate::group::Group;
 use crate::guest::life;
+use crate::heap_reserve;
 use crate::host;
 use crate::hub::{hub, processor, recruit};
 use crate::libc_threads;
@@ -83,9 +84,9 @@ pub(super) unsafe fn start() -> bool {
     true
 }
 
-/// Address space that the start of a hub takes besides the states of descriptors, with much
-/// to spare; and that telling of a refusal takes. In bytes.
-const ROOM: usize = 64 << 20;
+/// Address space that the start of a hub takes, with some to spare; and that telling of a
+/// refusal takes. In bytes.
+const ROOM: usize = 16 << 20;
 const ROOM_TO_TELL: usize = 1 << 20;
 
 /// Why the hub cannot start.
@@ -120,9 +121,11 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     if !raw::has_room(ROOM) {
         return Err("no address space for the hub".into());
     }
+    heap_reserve::begin();
     if again {
         // The records are there.
         hub.slab.begin(pid);
+        hub.stacks.forget();
     } else {
         if !patching::ask(config.selection)
             .groups()

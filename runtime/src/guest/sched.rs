@@ -344,11 +344,12 @@ impl Sets {
     fn place(&self, cpus: &CpuSet) -> u16 {
         let used = self.used.get();
         // SAFETY: entries below `used` do not change, and are never freed.
-        let same = |&at: &usize| unsafe { self.sets.get(at).is_some_and(|set| set.as_ref() == cpus) };
+        let same =
+            |&at: &usize| unsafe { self.sets.get(at).is_some_and(|set| set.as_ref() == cpus) };
         if let Some(at) = (0..used).find(same) {
             return at as u16 + 1;
         }
-        if used == MAX_SETS || used == self.sets.len() && !self.sets.grow() {
+        if used == MAX_SETS || used == self.sets.count() && !self.sets.grow() {
             return 0;
         }
         let Some(set) = self.sets.get(used) else {

@@ -56,7 +56,7 @@ impl Slab {
 
     /// Gets the memory of the first records; false if there is none.
     pub fn init(&self) -> bool {
-        self.records.len() != 0 || self.records.grow()
+        self.records.count() != 0 || self.records.grow()
     }
 
     /// Its memory: where each part begins, and its length.
@@ -70,7 +70,7 @@ impl Slab {
         let free = self.free.get();
         let (guest, number): (&'static Guest, u32) = if free.is_null() {
             let index = self.used.get();
-            if index == MAX || index == self.records.len() && !self.records.grow() {
+            if index == MAX || index == self.records.count() && !self.records.grow() {
                 return None;
             }
             let record = self.records.get(index)?;
@@ -169,7 +169,10 @@ mod tests {
         }
         for guest in &guests {
             assert!(ptr::eq(slab.find(guest.tid.get()).unwrap(), *guest));
-            assert!(ptr::eq(slab.at(ptr::from_ref(*guest) as usize).unwrap(), *guest));
+            assert!(ptr::eq(
+                slab.at(ptr::from_ref(*guest) as usize).unwrap(),
+                *guest
+            ));
         }
         let first = guests[500].tid.get();
         slab.put(guests[500]);

@@ -286,6 +286,18 @@ impl Stacks {
         state.free != before
     }
 
+    /// In a forked child that becomes a hub again: what its parent's threads had is libc's,
+    /// which unmaps it without us.
+    pub fn forget(&self) {
+        let state = self.state();
+        state.trim(0);
+        state.chunks.clear();
+        for class in &mut state.classes {
+            (class.slots, class.first) = (0, None);
+        }
+        (state.used, state.free) = (0, 0);
+    }
+
     #[allow(clippy::mut_from_ref)]
     fn find(&self, addr: usize) -> Option<(&mut Chunk, usize, usize)> {
         if !self.may_hold(addr) {
@@ -381,7 +393,9 @@ impl State {
 
     /// Unmaps slots of a chunk that are nobody's. False: it can't be done.
     fn give_back(&mut self, id: u32, slots: Range<usize>) -> bool {
-        let Chunk { base, size, free, .. } = *self.chunks.get(id);
+        let Chunk {
+            base, size, free, ..
+        } = *self.chunks.get(id);
         let Some(class) = self.class(size) else {
             return false;
         };
@@ -390,7 +404,13 @@ impl State {
         }
         let len = slots.len() * size;
         // SAFETY: slots that are nobody's.
-        if unsafe { syscall2(libc::SYS_munmap, (base + slots.start * size) as u64, len as u64) } != 0
+        if unsafe {
+            syscall2(
+                libc::SYS_munmap,
+                (base + slots.start * size) as u64,
+                len as u64,
+            )
+        } != 0
         {
             return false;
         }

@@ -7,6 +7,7 @@
 
 use super::{Call, Outcome, offloaded, signal, thread};
 use crate::arch;
+use crate::heap_reserve;
 use crate::raw::{self, err};
 
 /// Whether an id is that of a guest which the kernel does not know.
@@ -31,7 +32,7 @@ fn with_process(c: &Call<'_>, at: &[usize]) -> Outcome {
     Outcome::Done(unsafe { arch::syscall(c.frame.rax, a) })
 }
 
-/// Calls whose first argument is an id: prlimit64(2), getpgid(2), getsid(2), kill(2),
+/// Calls whose first argument is an id: getpgid(2), getsid(2), kill(2),
 /// rt_sigqueueinfo(2), process_vm_readv(2), process_vm_writev(2).
 ///
 /// # Safety
@@ -40,6 +41,26 @@ pub unsafe fn first(c: &mut Call<'_>) -> Outcome {
     let signals = [libc::SYS_kill, libc::SYS_rt_sigqueueinfo].contains(&(c.frame.rax as i64));
     let sent = if signals { signal::to_process(c) } else { None };
     sent.unwrap_or_else(|| with_process(c, &[0]))
+}
+
+/// prlimit64(2), by which libc sets limits, too.
+///
+/// # Safety
+/// As [`first`].
+pub unsafe fn prlimit64(c: &mut Call<'_>) -> Outcome {
+    let [_, resource, new, ..] = c.a;
+    let outcome = with_process(c, &[0]);
+    let memory = [libc::RLIMIT_AS, libc::RLIMIT_DATA].map(u64::from);
+    if new == 0 || !memory.contains(&(resource as u32 as u64)) {
+        return outcome;
+    }
+    let ret = match outcome {
+        Outcome::Done(ret) => ret,
+        // SAFETY: the guest's own call, unchanged.
+        _ => unsafe { arch::syscall(c.frame.rax, c.a) },
+    };
+    c.hub.call(c.guest, heap_reserve::fit);
+    Outcome::Done(ret)
 }
 
 /// kcmp(2), which names two.

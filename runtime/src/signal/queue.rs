@@ -55,7 +55,7 @@ impl Pool {
             return Some(free);
         }
         let used = self.used.get();
-        let there = (used as usize) < self.entries.len() || self.entries.grow();
+        let there = (used as usize) < self.entries.count() || self.entries.grow();
         if used as usize == ENTRIES || !there {
             return None;
         }

@@ -162,12 +162,19 @@ impl Chunks {
         (addr - chunk.base < chunk.size * chunk.slots).then_some(id)
     }
 
+    /// Is without any chunks. Nobody may use a number of theirs.
+    pub fn clear(&self) {
+        self.len.set(0);
+        self.used.set(0);
+        self.free.set(0);
+    }
+
     /// Whether there is memory for a chunk more.
     pub fn has_room(&self) -> bool {
-        let order = self.len() < self.order.len() || self.order.grow();
+        let order = self.len() < self.order.count() || self.order.grow();
         order
             && (self.free.get() != 0
-                || (self.used.get() as usize) < self.records.len()
+                || (self.used.get() as usize) < self.records.count()
                 || self.records.grow())
     }
 
@@ -239,9 +246,15 @@ impl Chunks {
         // where a huge page may begin, and leave a gap.
         let lowest = self.len().checked_sub(1).map(|at| self.id_at(at));
         let hint = lowest.map_or(0, |id| self.get(id).base.saturating_sub(len));
-        let flags =
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
-        let args = [hint, len, libc::PROT_NONE as usize, flags as usize, usize::MAX, 0];
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
+        let args = [
+            hint,
+            len,
+            libc::PROT_NONE as usize,
+            flags as usize,
+            usize::MAX,
+            0,
+        ];
         // SAFETY: a new mapping where nothing is.
         let base = unsafe { syscall(libc::SYS_mmap as u64, args.map(|word| word as u64)) };
         if (-4095..0).contains(&base) {

@@ -71,7 +71,11 @@ fn a_guard_that_libc_asks_for_is_known_and_goes() {
 fn what_is_not_a_whole_slot_goes_to_the_kernel() {
     let stacks = Stacks::new();
     assert!(stacks.map(SIZE + 1, libc::PROT_NONE).is_none());
-    assert!(stacks.map(SIZE, libc::PROT_EXEC | libc::PROT_READ).is_none());
+    assert!(
+        stacks
+            .map(SIZE, libc::PROT_EXEC | libc::PROT_READ)
+            .is_none()
+    );
     let a = stacks.map(SIZE, PLAIN).unwrap();
     assert!(stacks.unmap(a, PAGE).is_none());
     // Not even whole any more: the kernel's, and forgotten.
@@ -104,6 +108,18 @@ fn there_is_little_more_than_what_is_used() {
     }
     assert!(stacks.release() && reserved(&stacks) == 0);
     assert!(!stacks.release());
+}
+
+#[test]
+fn what_is_forgotten_is_not_known_and_what_was_free_is_gone() {
+    let stacks = Stacks::new();
+    let [kept, gone] = [0; 2].map(|_| stacks.map(SIZE, PLAIN).unwrap());
+    assert_eq!(stacks.unmap(gone, SIZE), Some(0));
+    stacks.forget();
+    assert!(is_accessible(kept) && !is_accessible(gone));
+    assert!(stacks.unmap(kept, SIZE).is_none() && !stacks.has_free());
+    let new = stacks.map(SIZE, PLAIN).unwrap();
+    assert!(new != kept && stacks.unmap(new, SIZE) == Some(0));
 }
 
 #[derive(Debug, Clone)]
