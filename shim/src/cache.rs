@@ -1,4 +1,4 @@
-//! Plans kept between runs, by the linker's build-id of the object.
+//! Plans kept between runs, by the linker's build-id of the object and a digest of its code.
 //!
 //! A plan from here is used only if it fits the bytes at hand: every candidate
 //! of the object is in it, planned or refused; the bytes of every window are
@@ -6,6 +6,10 @@
 //! not repeat is the proof that nothing jumps into a window, so the directory
 //! must be the user's own and closed to others; else there is no cache. Anything
 //! wrong with a file makes it as good as absent, and it is written again.
+//!
+//! The proof is about the functions that the sites are in. Two objects may have one
+//! build-id: it is a note like any other, and one that is copied into an object that was changed
+//! lies. So what is proved is a part of the name, as a [`digest`].
 //!
 //! Form of a file, little-endian: `MAGIC`; count of windows (4 bytes); count
 //! of refusals (4 bytes); for each window its begin (8 bytes), the offset of the
@@ -20,8 +24,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, fstat, mkdir, openat, renameat, unlinkat
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use crate::image::Image;
 use crate::plan::{HOP_LEN, JUMP_LEN, Plan, Room, Window};
 use crate::scan::{Refusal, Wanted};
+use crate::unwind::Unwind;
 
 /// First bytes of a file; changes with the planner's rules.
 const MAGIC: &[u8; 16] = b"gevent-shim pln2";
@@ -108,6 +114,61 @@ pub fn decode(bytes: &[u8]) -> Option<Plan> {
         plan.refused.push((addr, refusal));
     }
     rest.is_empty().then_some(plan)
+}
+
+/// Bytes before and behind a function from which a short jump leads into it.
+const REACH: u64 = 160;
+
+/// A number that nearly always differs if the functions that the candidates are in, or what is
+/// next to these, differ in their bytes, bounds or landing pads.
+pub fn digest(image: &Image<'_>, candidates: &[u64]) -> u64 {
+    let mut sum = Digest(0);
+    let Some(unwind) = Unwind::parse(image) else {
+        return 0;
+    };
+    let mut done = 0;
+    for &candidate in candidates.iter() {
+        let Some((function, _)) = unwind.at_or_before(candidate) else {
+            continue;
+        };
+        if function.start < done {
+            continue;
+        }
+        done = function.end;
+        let Some(text) = image.text_at(function.start) else {
+            continue;
+        };
+        let start = function.start.saturating_sub(REACH).max(text.addr);
+        let end = function.end.saturating_add(REACH).min(text.end());
+        sum.word(function.start);
+        sum.word(function.end);
+        sum.word(function.lsda.unwrap_or_default());
+        sum.bytes(
+            image
+                .get(start, end.saturating_sub(start))
+                .unwrap_or_default(),
+        );
+    }
+    sum.0
+}
+
+/// Multiplication and rotation, a word at a time.
+struct Digest(u64);
+
+impl Digest {
+    fn word(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
+        }
+        for byte in rest {
+            self.word(u64::from(*byte));
+        }
+    }
 }
 
 /// Whether the plan is one of the object whose candidates and bytes these are.

@@ -6,7 +6,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use gevent_shim::cache::{Cache, checksum, decode, encode, fits};
+use gevent_shim::cache::{Cache, checksum, decode, digest, encode, fits};
 use gevent_shim::plan::{Plan, Room};
 use gevent_shim::scan::{Wanted, candidates};
 use proptest::prelude::*;
@@ -204,4 +204,25 @@ proptest! {
             plan_fits(&plan);
         }
     }
+}
+
+#[test]
+fn a_digest_is_of_the_functions_with_sites() {
+    let of = |object: &Object| {
+        let image = object.image();
+        digest(&image, &candidates(&image, Wanted::All))
+    };
+    let function = |code: &[u8]| (code.to_vec(), code.len() as u32);
+    // mov eax, 1; syscall; ret, and a function that jumps nowhere.
+    let site = b"\xb8\x01\0\0\0\x0f\x05\xc3";
+    let nops = [0x90; 400];
+    let object = Object::new(&[function(site), function(&nops)]);
+    assert_eq!(of(&object), of(&object.clone()));
+    for (at, same) in [(0, false), (3, false), (7, false), (20, false), (390, true)] {
+        let mut other = object.clone();
+        other.text[at] ^= 1;
+        assert_eq!(of(&other) == of(&object), same, "{at}");
+    }
+    let longer = Object::new(&[(site.to_vec(), 7), function(&nops)]);
+    assert_ne!(of(&longer), of(&object));
 }

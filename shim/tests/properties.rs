@@ -2,7 +2,9 @@
 
 mod synthetic;
 
-use gevent_shim::image::{Image, Layout};
+use gevent_runtime::executable::holds_go;
+use gevent_shim::cache::digest;
+use gevent_shim::image::{Image, Layout, Load};
 use gevent_shim::plan::{HOP_LEN, JUMP_LEN, Room, plan};
 use gevent_shim::scan::{Wanted, candidates, scan};
 use gevent_shim::trampoline::{self, STUB_MAX, Targets};
@@ -156,6 +158,43 @@ proptest! {
                 let scan = scan(&image, &found, &[]);
                 plan(&scan, |start, end| image.get(start, end - start));
             }
+        }
+    }
+
+    #[test]
+    fn a_real_object_that_lies_is_read_without_panic(
+        changes in proptest::collection::vec((0usize..0x400, any::<u8>()), 0..6),
+        tables in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..20),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let Ok(mut file) = std::fs::read("/lib64/ld-linux-x86-64.so.2") else {
+            return Ok(());
+        };
+        // Where its unwind tables are.
+        let whole = Layout::parse(&file).unwrap();
+        let at = whole.eh_frame_hdr.unwrap() as usize;
+        for (place, byte) in tables {
+            let len = file.len().saturating_sub(at).min(0x8000);
+            file[at + place.index(len)] = byte;
+        }
+        for (place, byte) in changes {
+            file[place] = byte;
+        }
+        if let Some(cut) = cut {
+            let len = cut.index(file.len());
+            file.truncate(len);
+        }
+        holds_go(&file);
+        let Ok(layout) = Layout::parse(&file) else {
+            return Ok(());
+        };
+        let part = |l: &Load| file.get(l.offset as usize..(l.offset + l.size) as usize);
+        let parts: Vec<&[u8]> = layout.loads.iter().map(|l| part(l).unwrap_or(&[])).collect();
+        if let Ok(image) = Image::new(&layout, &parts) {
+            let found = candidates(&image, Wanted::All);
+            digest(&image, &found);
+            let scan = scan(&image, &found, &[]);
+            plan(&scan, |start, end| image.get(start, end - start));
         }
     }
 }

@@ -69,13 +69,17 @@ impl Loaded<'_> {
             return Plan::default();
         }
         let bytes = |start, end| self.image.get(start, end - start);
-        let cache = cache.zip(self.image.build_id);
+        let cache = cache.zip(self.image.build_id).map(|(cache, id)| {
+            let digest = cache::digest(&self.image, &found);
+            (cache, [id, &digest.to_le_bytes()].concat())
+        });
         let kept = cache
+            .as_ref()
             .and_then(|(cache, id)| cache.load(id, wanted))
             .filter(|plan| cache::fits(plan, &found, |start, len| self.image.get(start, len)));
         let general = kept.unwrap_or_else(|| {
             let general = plan(&scan(&self.image, &found, &[]), bytes);
-            if let Some((cache, id)) = cache
+            if let Some((cache, id)) = &cache
                 && let Err(error) = cache.store(id, wanted, &general)
             {
                 tracing::debug!(target: target::PATCH, "a plan could not be kept: {error}");

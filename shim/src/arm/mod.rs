@@ -365,6 +365,9 @@ fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<(), ArmError> 
         image,
     };
     let plan = loaded.plan(Wanted::All, &[], Cache::open().as_ref());
+    if !plan.windows.is_empty() && !is_of(&file, mapping) {
+        return Err(ArmError::Replaced);
+    }
     // Only this segment is mapped yet.
     let here = Plan {
         windows: plan
@@ -383,6 +386,21 @@ fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<(), ArmError> 
     state.late = late;
     told.end(sites?);
     Ok(())
+}
+
+/// Whether a file holds what is mapped: another may have come in its place. (Its number need
+/// not be the one in the list of mappings, on a file system that is made of others.)
+fn is_of(file: &File, mapping: &Mapping) -> bool {
+    let len = (mapping.end - mapping.start) as usize;
+    let rest = file.bytes().get(mapping.offset as usize..);
+    let Some(rest) = rest.filter(|_| mapping.read) else {
+        return false;
+    };
+    let expected = &rest[..rest.len().min(len)];
+    let from = std::ptr::with_exposed_provenance::<u8>(mapping.start as usize);
+    // SAFETY: just mapped, and as much as the file has; its maker waits.
+    let there = unsafe { std::slice::from_raw_parts(from, expected.len()) };
+    there == expected
 }
 
 /// Patches the windows of `plan`, one installation per executable segment.

@@ -4,6 +4,7 @@
 //! preloaded, as the child of a preloaded shell, as the child of a guest, and by `gevent-shim
 //! run`. What it prints and how it ends is compared with a run without the library.
 
+mod bad_input;
 mod children;
 mod go;
 mod support;

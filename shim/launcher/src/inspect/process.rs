@@ -57,8 +57,7 @@ impl Process {
             _ => format!("process {pid} cannot be looked at: {error}"),
         };
         let maps = read(pid, "maps").map_err(told)?;
-        let mut lines = maps.split(|&byte| byte == b'\n');
-        if !lines.any(|line| line.ends_with(b"/libgevent_shim.so")) {
+        if !maps.split(|&byte| byte == b'\n').any(is_library) {
             return Err(format!("process {pid} runs without the library"));
         }
         let environment = read(pid, "environ").map_err(told)?;
@@ -132,6 +131,12 @@ impl Process {
     }
 }
 
+/// Whether a line of `maps` is of the library, also if its file has been replaced.
+fn is_library(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b" (deleted)").unwrap_or(line);
+    line.ends_with(b"/libgevent_shim.so")
+}
+
 fn read(pid: i32, file: &str) -> io::Result<Vec<u8>> {
     std::fs::read(format!("/proc/{pid}/{file}"))
 }
@@ -158,6 +163,15 @@ fn socket(pid: i32, environment: &[u8]) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use std::ffi::OsStr;
+
+    #[test]
+    fn a_library_that_was_replaced_is_still_one() {
+        let line = |path: &str| format!("7f00-7f01 r-xp 00000000 08:01 7   {path}").into_bytes();
+        assert!(is_library(&line("/usr/lib/libgevent_shim.so")));
+        assert!(is_library(&line("/usr/lib/libgevent_shim.so (deleted)")));
+        assert!(!is_library(&line("/usr/lib/libgevent_shim.so.old")));
+        assert!(!is_library(b""));
+    }
 
     #[test]
     fn the_socket_is_where_the_environment_says() {
