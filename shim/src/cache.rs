@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, mkdir, openat, renameat, unlinkat};
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{Resource, geteuid, getrlimit};
 
 use crate::image::Image;
 use crate::plan::{HOP_LEN, JUMP_LEN, Plan, Room, Window};
@@ -291,8 +291,10 @@ impl Cache {
     /// The kernel's reason; the old file is left.
     pub fn store(&self, build_id: &[u8], wanted: Wanted, plan: &Plan) -> Result<(), Errno> {
         let name = name(build_id, wanted).ok_or(Errno::INVAL)?;
+        // Beyond the limit the kernel would send a signal that ends the program.
+        let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
         let bytes = encode(plan)
-            .filter(|b| b.len() <= SIZE_MAX)
+            .filter(|b| b.len() <= SIZE_MAX && b.len() as u64 <= limit)
             .ok_or(Errno::FBIG)?;
         let mut temporary = OsString::from(".");
         temporary.push(rustix::process::getpid().as_raw_nonzero().to_string());

@@ -121,6 +121,15 @@ fn plans_that_are_wrong_are_made_again() {
 }
 
 #[test]
+fn plans_that_must_not_be_as_long_are_not_kept() {
+    // Beyond the limit a write sends SIGXFSZ, which ends the program.
+    let program = c("plans", PROGRAM, &[]);
+    let cache = empty("limited-cache");
+    let words = ["prlimit", "--fsize=1000", program.to_str().unwrap()];
+    is_cooperative(&run(&cache, &words), "limited");
+}
+
+#[test]
 fn a_libc_that_is_replaced_meanwhile() {
     let libc = Path::new("/lib/x86_64-linux-gnu/libc.so.6");
     if !libc.exists() {

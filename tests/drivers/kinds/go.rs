@@ -236,16 +236,20 @@ fn a_go_library_in_another_program_waits_without_stopping_it() {
                 assert_eq!(said(&mut bounded(&all)), bare, "{when}, {reactor}, {hubs}");
             }
         }
-        let mut all = preloaded(&[("GEVENT_SHIM_EVENTS", "gevent::patch=warn")]);
+        let settings = [
+            ("GEVENT_SHIM_EVENTS", "gevent::patch=warn"),
+            ("GEVENT_SHIM_EVENTS_FORMAT", "json"),
+        ];
+        let mut all = preloaded(&settings);
         all.extend(words.map(str::to_owned));
         let told = said(&mut bounded(&all));
-        let part = match when {
-            "first" => "nothing is patched, the program runs as it is: ",
-            _ => "new threads are not cooperative: ",
+        let event = match when {
+            "first" => "\"NotPatched\"",
+            _ => "\"ThreadsStayKernels\"",
         };
         assert_eq!(told.err.lines().count(), 1, "{told:?}");
         assert!(
-            told.err.contains(part) && told.err.contains("holds the runtime of Go"),
+            told.err.contains(event) && told.err.contains("libgo.so"),
             "{told:?}"
         );
     }
