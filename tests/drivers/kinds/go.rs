@@ -244,8 +244,8 @@ fn a_go_library_in_another_program_waits_without_stopping_it() {
         all.extend(words.map(str::to_owned));
         let told = said(&mut bounded(&all));
         let event = match when {
-            "first" => "\"NotPatched\"",
-            _ => "\"ThreadsStayKernels\"",
+            "first" => r#""NotPatched""#,
+            _ => r#""ThreadsStayKernels""#,
         };
         assert_eq!(told.err.lines().count(), 1, "{told:?}");
         assert!(
