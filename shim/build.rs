@@ -1,6 +1,7 @@
 //! Link arguments of the preloaded library.
 
 #[path = "src/own_libc/names.rs"]
+#[allow(dead_code)]
 mod names;
 
 fn main() {

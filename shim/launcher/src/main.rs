@@ -9,6 +9,7 @@
 //! | [`report`] | a page made of a trace |
 //! | [`config`] | the settings |
 //! | [`pages`] | completions and the manual page, made from [`cli`] |
+//! | [`start`] | from the C library's start-up code to `main`, on every glibc |
 //!
 //! There is no `main` of Rust's: its start-up ignores SIGPIPE and opens closed
 //! standard descriptors, and the program that [`run`] becomes would inherit that.
@@ -23,6 +24,7 @@ mod library;
 mod pages;
 mod report;
 mod run;
+mod start;
 
 use std::fmt::Display;
 use std::io::Write;

@@ -27,6 +27,7 @@ mod heap;
 mod lookup;
 mod memory;
 #[cfg(test)]
+#[allow(dead_code)]
 mod names;
 mod process;
 mod real;

@@ -133,3 +133,31 @@ pub const REAL: &[&str] = &[
     "__deregister_frame",
     "__register_frame",
 ];
+
+/// Of those, what glibc 2.28 has under another version, in another object or not at all: what
+/// a program must not ask the dynamic linker for that is to run there too.
+pub const NEWER: &[&str] = &[
+    "dladdr",
+    "dlerror",
+    "dlopen",
+    "dlsym",
+    "fstat64",
+    "gettid",
+    "lstat64",
+    "pthread_attr_getguardsize",
+    "pthread_attr_getstack",
+    "pthread_attr_setstacksize",
+    "pthread_cancel",
+    "pthread_create",
+    "pthread_detach",
+    "pthread_getattr_default_np",
+    "pthread_getattr_np",
+    "pthread_getspecific",
+    "pthread_join",
+    "pthread_key_create",
+    "pthread_key_delete",
+    "pthread_setattr_default_np",
+    "pthread_setspecific",
+    "pthread_testcancel",
+    "stat64",
+];
