@@ -148,8 +148,15 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     let child = unsafe { child_frame(frame, args) };
     guest.hub.set(hub);
     guest.frame.set(child);
-    if args.stack_size != 0 {
-        let low = args.stack_top.wrapping_sub(args.stack_size);
+    // clone(2), which libc uses before 2.34 and where there is no clone3(2), tells no size.
+    let low = match args.stack_size {
+        0 => hub
+            .stacks
+            .bounds(args.stack_top as usize - 1)
+            .map(|(low, _)| low as u64),
+        size => Some(args.stack_top.wrapping_sub(size)),
+    };
+    if let Some(low) = low {
         // What libc gives begins with the guard.
         let low = low + hub.stacks.guard_at(low as usize) as u64;
         guest.stack.set((low.min(args.stack_top), args.stack_top));

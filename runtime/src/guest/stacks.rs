@@ -236,6 +236,11 @@ impl Stacks {
         }
     }
 
+    /// The stack of ours that this address is in, guard included: where it begins, and its length.
+    pub fn bounds(&self, addr: usize) -> Option<(usize, usize)> {
+        self.find(addr).map(|(chunk, _, base)| (base, chunk.size))
+    }
+
     /// Serves `munmap(addr, len)`. `None`: not ours, or the kernel is to do it.
     pub fn unmap(&self, addr: usize, len: usize) -> Option<i64> {
         let (chunk, slot, base) = self.find(addr)?;
