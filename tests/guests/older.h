@@ -26,6 +26,9 @@
 #define SYS_futex_waitv 449
 #endif
 
+#if !__GLIBC_PREREQ(2, 36)
+#define P_PIDFD 3
+#endif
 #if !__GLIBC_PREREQ(2, 35)
 #define epoll_pwait2(epoll, events, room, time, mask) \
 	(int)syscall(SYS_epoll_pwait2, epoll, events, room, time, mask, 8)
