@@ -318,6 +318,15 @@ pub fn memory_limit() -> u64 {
     lowest
 }
 
+/// The hard RLIMIT_NOFILE: how many descriptors the process may ever have.
+pub fn most_descriptors() -> u64 {
+    let mut limit = [u64::MAX; 2];
+    let at = limit.as_mut_ptr() as u64;
+    // SAFETY: the kernel writes two words, or none.
+    unsafe { syscall2(libc::SYS_getrlimit, libc::RLIMIT_NOFILE as u64, at) };
+    limit[1]
+}
+
 /// Whether eight bytes can be read there.
 pub fn is_readable(address: u64) -> bool {
     const NO_SUCH_HOW: u64 = !0;

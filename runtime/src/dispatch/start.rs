@@ -89,6 +89,10 @@ pub(super) unsafe fn start() -> bool {
 const ROOM: usize = 16 << 20;
 const ROOM_TO_TELL: usize = 1 << 20;
 
+/// Where the hard RLIMIT_NOFILE is not above this the program is to have all numbers: a hub
+/// takes a dozen, among them the lowest ones.
+const FEW_DESCRIPTORS: u64 = 64;
+
 /// Why the hub cannot start.
 enum Refusal {
     /// The engine gave up, and has told why.
@@ -120,6 +124,9 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     let again = unsafe { (*first.ctx.get()).rsp } != 0;
     if !raw::has_room(ROOM) {
         return Err("no address space for the hub".into());
+    }
+    if raw::most_descriptors() <= FEW_DESCRIPTORS {
+        return Err("RLIMIT_NOFILE leaves no descriptors for the hub".into());
     }
     heap_reserve::begin();
     if again {
