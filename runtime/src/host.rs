@@ -20,12 +20,13 @@
 
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use crate::arch::{self, syscall2, syscall3, syscall4};
+use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
 use crate::frame::Frame;
 use crate::guest::life::{self, ThreadArgs};
 use crate::hub::{hub, processor};
 use crate::libc_threads;
+use crate::monitor;
 use crate::ops::rseq;
 use crate::private;
 use crate::raw;
@@ -69,6 +70,7 @@ pub fn start(kernel_tid: i32) -> Result<(), &'static str> {
     if !can_open(DESCRIPTORS) {
         return Err("no descriptors are left for the hub");
     }
+    needs(kernel_tid)?;
     rseq::find();
     let segv = action(libc::SIGSEGV);
     let bus = action(libc::SIGBUS);
@@ -91,6 +93,43 @@ pub fn start(kernel_tid: i32) -> Result<(), &'static str> {
         }
     }
     Err("may's worker could not be started on this thread")
+}
+
+/// Looks for calls that may and the hub cannot do without, and that a filter of system calls
+/// (seccomp(2)) or the kernel itself may refuse.
+///
+/// # Errors
+/// Names the call that is refused.
+fn needs(kernel_tid: i32) -> Result<(), &'static str> {
+    let mut word = 0u64;
+    let mut processors = [0u64; 16];
+    let (at, set) = (&raw mut word as u64, processors.as_mut_ptr() as u64);
+    // SAFETY: what is asked for is written to variables of ours; no signal is sent.
+    let asked = unsafe {
+        let pid = syscall0(libc::SYS_getpid) as u64;
+        [
+            (
+                "rt_sigaction is refused",
+                syscall4(libc::SYS_rt_sigaction, monitor::PREEMPT as u64, 0, 0, 8),
+            ),
+            (
+                "rt_sigprocmask is refused",
+                syscall4(libc::SYS_rt_sigprocmask, 0, 0, at, 8),
+            ),
+            (
+                "tgkill is refused",
+                syscall3(libc::SYS_tgkill, pid, kernel_tid as u64, 0),
+            ),
+            (
+                "sched_getaffinity is refused",
+                syscall3(libc::SYS_sched_getaffinity, 0, 128, set),
+            ),
+        ]
+    };
+    asked
+        .into_iter()
+        .find(|&(_, ret)| raw::is_refused(ret))
+        .map_or(Ok(()), |(reason, _)| Err(reason))
 }
 
 /// What may opens (an epoll set and an eventfd), and a reactor at least (the same).
@@ -224,10 +263,26 @@ pub unsafe fn host_call(frame: &mut Frame) {
             }
             frame.rax = 0;
         }
+        libc::SYS_epoll_wait => wait_for_events(frame),
         libc::SYS_rseq | libc::SYS_set_robust_list | libc::SYS_sigaltstack | libc::SYS_prctl => {
             frame.rax = 0
         }
         _ => catch::run_native_of_host(frame),
+    }
+}
+
+/// may's own wait, in whichever form the kernel allows.
+fn wait_for_events(frame: &mut Frame) {
+    let args = frame.args();
+    // SAFETY: may's own call; epoll_pwait(2) without a mask is the same.
+    unsafe {
+        let mut ret = arch::syscall(frame.rax, args);
+        if raw::is_refused(ret) {
+            let [fd, events, most, timeout, ..] = args;
+            let pwait = libc::SYS_epoll_pwait as u64;
+            ret = arch::syscall(pwait, [fd, events, most, timeout, 0, 0]);
+        }
+        frame.rax = ret as u64;
     }
 }
 

@@ -231,6 +231,12 @@ pub fn is_nonblocking(fd: i32) -> bool {
     flags >= 0 && flags & libc::O_NONBLOCK as i64 != 0
 }
 
+/// Whether a result may mean that the kernel, or a filter of system calls, does not let us make
+/// a call: one that we made in place of the program's own then gives way to that.
+pub const fn is_refused(ret: i64) -> bool {
+    ret == err(libc::EPERM) || ret == err(libc::ENOSYS) || ret == err(libc::EACCES)
+}
+
 /// What poll(2) or select(2) found without waiting: nothing also where they say that they
 /// were interrupted. The kernel does so if any signal is pending, and that may be one of ours.
 pub fn found(ret: i64) -> i64 {

@@ -5,7 +5,7 @@ use io_uring::{opcode, types};
 
 use super::offloaded::wait_untried;
 use super::wait::{
-    Direction, Naps, Place, Ready, hand_over, interrupted, readiness, socket_timeout,
+    Direction, Naps, Place, Ready, hand_over, interrupted, note_option, readiness, socket_timeout,
 };
 use super::{Call, Outcome};
 use crate::arch::{self, syscall, syscall3};
@@ -213,7 +213,13 @@ pub unsafe fn setsockopt(c: &mut Call<'_>) -> Outcome {
         return wait_untried(c);
     }
     if changes_options(libc::SYS_setsockopt, c.a) {
-        fds::table().options_change();
+        // SAFETY: the guest's own call, unchanged.
+        let ret = unsafe { syscall(c.frame.rax, c.a) };
+        if ret == 0 {
+            note_option(c.fd(0), c.a[2] as i32, c.a[3], c.a[4]);
+            fds::table().options_change();
+        }
+        return Outcome::Done(ret);
     }
     Outcome::Native
 }

@@ -21,9 +21,11 @@ use crate::reactor::fds::{self, Kind};
 /// "At the file position", for preadv2, pwritev2 and io_uring.
 const HERE: u64 = u64::MAX;
 
+/// Answers -EOPNOTSUPP where the try itself is refused, as by a filter of system calls: the
+/// program's own call is to be made.
 fn try_read(fd: i32, iov: *const libc::iovec, count: usize, offset: u64) -> i64 {
     // SAFETY: the guest's buffers, as the guest's own call names them.
-    unsafe {
+    unless_refused(unsafe {
         syscall(
             libc::SYS_preadv2 as u64,
             [
@@ -35,12 +37,13 @@ fn try_read(fd: i32, iov: *const libc::iovec, count: usize, offset: u64) -> i64 
                 libc::RWF_NOWAIT as u64,
             ],
         )
-    }
+    })
 }
 
+/// As [`try_read`].
 fn try_write(fd: i32, iov: *const libc::iovec, count: usize) -> i64 {
     // SAFETY: as in `try_read`.
-    unsafe {
+    unless_refused(unsafe {
         syscall(
             libc::SYS_pwritev2 as u64,
             [
@@ -52,6 +55,14 @@ fn try_write(fd: i32, iov: *const libc::iovec, count: usize) -> i64 {
                 libc::RWF_NOWAIT as u64,
             ],
         )
+    })
+}
+
+fn unless_refused(ret: i64) -> i64 {
+    if raw::is_refused(ret) {
+        err(libc::EOPNOTSUPP)
+    } else {
+        ret
     }
 }
 
@@ -67,6 +78,9 @@ fn poll_first(c: &Call<'_>, fd: i32, events: i16) -> Outcome {
     let place = Place::new(fd);
     loop {
         let ready = raw::poll_now(place.fd(), events);
+        if raw::is_refused(ready) && !raw::is_nonblocking(place.fd()) {
+            return offloaded::wait_untried(c);
+        }
         if ready != 0 || raw::is_nonblocking(place.fd()) {
             match tty::call(c, place.fd()) {
                 Some(ret) => return Outcome::Done(ret),
@@ -98,6 +112,9 @@ fn read_some(c: &mut Call<'_>, buffers: Option<Buffers>) -> Outcome {
                 || first <= 0 && first != err(libc::EAGAIN) && first != err(libc::EOPNOTSUPP)
             {
                 return Outcome::Done(first);
+            }
+            if first == err(libc::EOPNOTSUPP) {
+                return Outcome::Done(offload::run(c.guest, c.frame.rax as i64, c.a));
             }
             // A part may be in the page cache and the rest not: a blocking read
             // returns all of it.
@@ -189,10 +206,19 @@ fn read_device(c: &Call<'_>, fd: i32, buffers: &Buffers) -> i64 {
     loop {
         let rest = buffers.rest(done);
         let (iov, count) = rest.array();
-        let ret = c.hub.unlocked(|| {
+        let mut ret = c.hub.unlocked(|| {
             // SAFETY: the guest's buffers, as the guest's own call names them.
             unsafe { syscall3(libc::SYS_readv, fd as u64, iov as u64, count as u64) }
         });
+        if done == 0 && raw::is_refused(ret) {
+            // SAFETY: the guest's own call.
+            ret = c.hub.unlocked(|| unsafe { syscall(c.frame.rax, c.a) });
+            return if ret == err(libc::EINTR) {
+                ERESTARTSYS
+            } else {
+                ret
+            };
+        }
         if ret <= 0 && ret != err(libc::EINTR) {
             return if done > 0 { done as i64 } else { ret };
         }
@@ -228,7 +254,11 @@ fn write_all(c: &mut Call<'_>, buffers: Option<Buffers>) -> Outcome {
         return Outcome::Done(first);
     }
     if first == err(libc::EOPNOTSUPP) {
-        return poll_first(c, fd, libc::POLLOUT);
+        // A pipe takes a part only where a signal comes between.
+        return match kind(fd) {
+            Kind::Pipe => tty::write(c, &buffers),
+            _ => poll_first(c, fd, libc::POLLOUT),
+        };
     }
     if first < 0 && first != err(libc::EAGAIN) {
         return Outcome::Done(first);
@@ -254,7 +284,10 @@ fn array(c: &Call<'_>) -> Option<Buffers> {
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn read(c: &mut Call<'_>) -> Outcome {
     if c.a[2] != 0 && kind(c.fd(0)).is_socket() {
-        return net::receive(c, c.a[1], c.a[2]);
+        return match net::receive(c, c.a[1], c.a[2]) {
+            Outcome::Done(ret) if raw::is_refused(ret) => poll_first(c, c.fd(0), libc::POLLIN),
+            outcome => outcome,
+        };
     }
     let iov = libc::iovec {
         iov_base: c.a[1] as *mut _,
@@ -276,13 +309,16 @@ pub unsafe fn readv(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn write(c: &mut Call<'_>) -> Outcome {
-    if c.a[2] != 0 && kind(c.fd(0)).is_socket() {
-        return send::send(c, c.a[1], c.a[2]);
-    }
     let iov = libc::iovec {
         iov_base: c.a[1] as *mut _,
         iov_len: c.a[2] as usize,
     };
+    if c.a[2] != 0 && kind(c.fd(0)).is_socket() {
+        return match send::send(c, c.a[1], c.a[2]) {
+            Outcome::Done(ret) if raw::is_refused(ret) => tty::write(c, &Buffers::one(&iov)),
+            outcome => outcome,
+        };
+    }
     write_all(c, Some(Buffers::one(&iov)))
 }
 
@@ -305,6 +341,9 @@ fn read_at(c: &mut Call<'_>, buffers: Option<Buffers>, offset: u64) -> Outcome {
         || first <= 0 && first != err(libc::EAGAIN) && first != err(libc::EOPNOTSUPP)
     {
         return Outcome::Done(first);
+    }
+    if first == err(libc::EOPNOTSUPP) {
+        return Outcome::Done(offload::run(c.guest, c.frame.rax as i64, c.a));
     }
     Outcome::Done(read_rest(c, fd, &buffers, first.max(0) as usize, offset))
 }

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::{Call, Outcome};
-use crate::arch::{self, syscall, syscall3};
+use crate::arch::{self, syscall};
 use crate::guest::Reason;
 use crate::raw::{self, ERESTARTNOHAND, err};
 use crate::reactor;
@@ -205,9 +205,16 @@ fn poll_set(c: &Call<'_>, timeout: Timeout) -> i64 {
             unsafe { raw::get(array + (i * size_of::<libc::pollfd>()) as u64) }.ok()?;
         (p.fd >= 0).then_some((p.fd, p.events as u16 as u32))
     };
+    let nr = c.frame.rax;
+    let none = raw::ns_timespec(0);
+    // Of poll(2) a time-out in milliseconds, of ppoll(2) a structure: none either way.
+    let timeout_of = match nr as i64 {
+        libc::SYS_ppoll => &raw const none as u64,
+        _ => 0,
+    };
     ask_or_signal(c, timeout, n, &interest, || {
-        // SAFETY: the guest's own array.
-        raw::found(unsafe { syscall3(libc::SYS_poll, array, n as u64, 0) })
+        // SAFETY: the guest's own array, and a time span of ours.
+        raw::found(unsafe { syscall(nr, [array, n as u64, timeout_of, 0, 0, 0]) })
     })
 }
 
@@ -308,10 +315,8 @@ fn select_with(c: &Call<'_>, timeout: Timeout, n: usize, room: &mut [u64]) -> i6
         (events != 0).then_some((fd as i32, events as u32))
     };
     ask_or_signal(c, timeout, n, &interest, || {
-        let mut zero = libc::timeval {
-            tv_sec: 0,
-            tv_usec: 0,
-        };
+        // The structures of select(2) and pselect6(2) are the same for no time.
+        let mut zero = raw::ns_timespec(0);
         sets.copy_from_slice(wanted);
         let base = sets.as_mut_ptr() as u64;
         let at = |i: u64| match c.a[i as usize + 1] {
@@ -320,12 +325,7 @@ fn select_with(c: &Call<'_>, timeout: Timeout, n: usize, room: &mut [u64]) -> i6
         };
         let zero = &raw mut zero as u64;
         // SAFETY: sets and time-out of ours.
-        let asked = unsafe {
-            syscall(
-                libc::SYS_select as u64,
-                [n as u64, at(0), at(1), at(2), zero, 0],
-            )
-        };
+        let asked = unsafe { syscall(c.frame.rax, [n as u64, at(0), at(1), at(2), zero, 0]) };
         let ret = raw::found(asked);
         if ret != asked {
             // The kernel has left the sets as they were.
@@ -403,9 +403,15 @@ pub unsafe fn pselect6(c: &mut Call<'_>) -> Outcome {
 fn epoll_events(c: &Call<'_>, timeout: Timeout) -> i64 {
     let [epfd, events, max, ..] = c.a;
     let interest = |_| Some((epfd as i32, libc::EPOLLIN as u32));
-    // SAFETY: the guest's own buffer.
+    let nr = c.frame.rax;
+    let none = raw::ns_timespec(0);
+    let timeout_of = match nr as i64 {
+        libc::SYS_epoll_pwait2 => &raw const none as u64,
+        _ => 0,
+    };
+    // SAFETY: the guest's own buffer, and a time span of ours.
     ask(c, timeout, 1, &interest, || unsafe {
-        syscall(libc::SYS_epoll_wait as u64, [epfd, events, max, 0, 0, 0])
+        syscall(nr, [epfd, events, max, timeout_of, 0, 0])
     })
 }
 

@@ -109,7 +109,12 @@ pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
         trace::finish(Some(c.guest));
         control::finish(c.guest);
         // SAFETY: no pointers.
-        unsafe { arch::syscall1(libc::SYS_exit_group, c.a[0] & 0xff) };
+        unsafe {
+            arch::syscall1(libc::SYS_exit_group, c.a[0] & 0xff);
+            // Refused: without it our own threads would keep the process alive for ever.
+            let pid = arch::syscall0(libc::SYS_getpid) as u64;
+            arch::syscall2(libc::SYS_kill, pid, libc::SIGKILL as u64);
+        }
     }
     if c.guest.death_signal.get() != 0 {
         drop_death_signal(c);

@@ -134,16 +134,19 @@ fn refresh_options(fd: i32, state: &FdState) {
     if state.options_epoch.get() == epoch {
         return;
     }
-    state
-        .receive_timeout
-        .set(timeout_option(fd, libc::SO_RCVTIMEO));
+    state.options_epoch.set(epoch);
+    // Where getsockopt(2) is refused, what the program was seen to set.
+    match timeout_option(fd, libc::SO_RCVTIMEO) {
+        Ok(ns) => state.receive_timeout.set(ns),
+        Err(e) if raw::is_refused(e) => return,
+        Err(_) => state.receive_timeout.set(0),
+    }
     state
         .send_timeout
-        .set(timeout_option(fd, libc::SO_SNDTIMEO));
+        .set(timeout_option(fd, libc::SO_SNDTIMEO).unwrap_or(0));
     state
         .receive_low
         .set(raw::socket_option(fd, libc::SO_RCVLOWAT).max(1) as u32);
-    state.options_epoch.set(epoch);
 }
 
 /// When a call that may wait several times stops waiting: counted from its first wait.
@@ -162,7 +165,41 @@ impl Limit {
     }
 }
 
-fn timeout_option(fd: i32, option: i32) -> u64 {
+/// The program has set an option of a socket's own level to what is at `value`.
+pub fn note_option(fd: i32, option: i32, value: u64, len: u64) {
+    let Some(state) = fds::table().get(fd) else {
+        return;
+    };
+    if option == libc::SO_RCVLOWAT {
+        // SAFETY: the guest's own argument, which the kernel has read.
+        let low = unsafe { raw::get::<i32>(value) };
+        state.receive_low.set(low.unwrap_or(1).max(1) as u32);
+        return;
+    }
+    if (len as usize) < size_of::<libc::timeval>() {
+        return;
+    }
+    // SAFETY: as above; the newer forms of the options have the same two words.
+    let Ok(tv) = (unsafe { raw::get::<libc::timeval>(value) }) else {
+        return;
+    };
+    let ns = in_ns(&tv);
+    match option {
+        libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW => state.receive_timeout.set(ns),
+        _ => state.send_timeout.set(ns),
+    }
+}
+
+/// SO_RCVTIMEO_NEW (asm-generic/socket.h).
+const SO_RCVTIMEO_NEW: i32 = 66;
+
+fn in_ns(tv: &libc::timeval) -> u64 {
+    (tv.tv_sec.max(0) as u64)
+        .saturating_mul(raw::NS_PER_S)
+        .saturating_add(tv.tv_usec.max(0) as u64 * 1000)
+}
+
+fn timeout_option(fd: i32, option: i32) -> Result<u64, i64> {
     let mut tv = libc::timeval {
         tv_sec: 0,
         tv_usec: 0,
@@ -182,11 +219,7 @@ fn timeout_option(fd: i32, option: i32) -> u64 {
             ],
         )
     };
-    if ret != 0 {
-        0
-    } else {
-        tv.tv_sec as u64 * raw::NS_PER_S + tv.tv_usec as u64 * 1000
-    }
+    if ret != 0 { Err(ret) } else { Ok(in_ns(&tv)) }
 }
 
 /// What an interrupted call returns: a socket call with a time-out is never

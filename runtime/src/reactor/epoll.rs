@@ -196,7 +196,7 @@ pub fn wait(fd: i32, events: &mut Events, wait: Wait) -> i64 {
             [fd as u64, buf, BATCH as u64, ts_ptr, 0, 0],
         )
     };
-    if n != err(libc::ENOSYS) {
+    if !raw::is_refused(n) {
         return n;
     }
     // Before Linux 5.11: milliseconds, rounded up so that no timer is early.
@@ -205,14 +205,17 @@ pub fn wait(fd: i32, events: &mut Events, wait: Wait) -> i64 {
     } else {
         timeout.div_ceil(1_000_000).min(i32::MAX as u64) as i64
     };
+    let args = [fd as u64, buf, BATCH as u64, ms as u64, 0, 0];
     // SAFETY: as above.
-    unsafe {
-        syscall4(
-            libc::SYS_epoll_wait,
-            fd as u64,
-            buf,
-            BATCH as u64,
-            ms as u64,
-        )
+    let n = unsafe { syscall(libc::SYS_epoll_wait as u64, args) };
+    if !raw::is_refused(n) {
+        return n;
     }
+    // SAFETY: as above, without a mask.
+    unsafe { syscall(libc::SYS_epoll_pwait as u64, args) }
+}
+
+/// Whether an instance can be waited on: without events, and without waiting.
+pub fn can_wait(fd: i32) -> bool {
+    wait(fd, &mut Events::new(), Wait::No) >= 0
 }

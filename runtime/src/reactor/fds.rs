@@ -450,6 +450,9 @@ impl FdTable {
             state.flags_epoch.set(0);
             state.luck.set(0);
             state.options_epoch.set(0);
+            state.receive_timeout.set(0);
+            state.send_timeout.set(0);
+            state.receive_low.set(1);
             state.born.set(0);
             state.urgent.set(false);
             state.set_owner(0);

@@ -77,6 +77,10 @@ impl Reactor {
     /// io_uring. `several`: more than one kernel thread will use it. `Err` is `-errno`.
     pub fn open(kind: LoopKind, several: bool) -> Result<Self, i64> {
         let epoll = EpollSet::open()?;
+        if !epoll::can_wait(epoll.fd()) {
+            epoll.close();
+            return Err(err(libc::ENOSYS));
+        }
         let ring = match kind {
             LoopKind::Epoll => None,
             LoopKind::IoUring | LoopKind::Auto => match Ring::open(epoll.fd(), several) {

@@ -72,6 +72,14 @@ impl Ring {
         }
         let ring = builder.build(ENTRIES).map_err(errno)?;
         let ring = at_high_number(ring)?;
+        // A filter of system calls may let us make a ring, and not use it.
+        let fd = ring.as_raw_fd() as u64;
+        // SAFETY: nothing is handed over or waited for.
+        let entered = unsafe { syscall(libc::SYS_io_uring_enter as u64, [fd, 0, 0, 0, 0, 0]) };
+        if entered < 0 {
+            private::forget(fd as i32);
+            return Err(entered);
+        }
         let mut known = Probe::new();
         ring.submitter().register_probe(&mut known).map_err(errno)?;
         if !ring.params().is_feature_ext_arg() {
