@@ -169,6 +169,11 @@ fn emit_hub() {
     .emit();
     PoolFull { threads: 256 }.emit();
     PoolMissing {}.emit();
+    Filtered {
+        calls: "epoll_ctl, epoll_pwait2",
+        others: 2,
+    }
+    .emit();
     MemoryShort {}.emit();
     LocksGuarded { process: 77 }.emit();
     LocksNotGuarded { errno: 11 }.emit();
@@ -262,6 +267,7 @@ const GOLDEN: &[&str] = &[
      compute+0x10 in /bin/app < main+0x20 in /bin/app",
     "WARN  gevent::hub: all 256 threads of the offload pool are busy",
     "WARN  gevent::hub: no thread can be made for the offload pool",
+    "WARN  gevent::hub: the program has installed a filter of system calls, which does not let the library make: epoll_ctl, epoll_pwait2 (other threads on this hub: 2)",
     "WARN  gevent::hub: the kernel gives no more memory: the library lives on its reserve",
     "INFO  gevent::hub: process 77 marks the robust locks of threads if this process is killed",
     "WARN  gevent::hub: robust locks of threads are not marked if this process is killed: error 11",

@@ -31,8 +31,8 @@ use crate::sharers;
 use crate::signal;
 use crate::trace;
 
-pub use operations::add_groups;
 pub(crate) use operations::operation_of;
+pub use operations::{add_groups, guard_operations};
 pub use start::{start_anywhere, start_here_only};
 
 /// How far the process is on its way to a hub.

@@ -23,6 +23,7 @@ use crate::owned_lock::Sleep;
 use crate::private;
 use crate::proc_files;
 use crate::reactor::fds;
+use crate::sandbox;
 use crate::sharers;
 use crate::signal;
 use crate::trace::{self, sample};
@@ -163,6 +164,7 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };
     sample::reset_after_fork();
+    sandbox::reset_after_fork();
     sharers::reset_after_fork();
     // SAFETY: no arguments.
     trace::forked(held, unsafe { arch::syscall0(libc::SYS_getpid) } as i32);
@@ -231,6 +233,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };
     sample::reset_after_fork();
+    sandbox::reset_after_fork();
     sharers::reset_after_fork();
     trace::forked(held, hub.pid.get());
     hub.leave_shim();

@@ -30,6 +30,7 @@ use crate::monitor;
 use crate::ops::rseq;
 use crate::private;
 use crate::raw;
+use crate::sandbox;
 use crate::signal;
 
 /// The thread-local word of a TCB that runs host code.
@@ -266,6 +267,9 @@ pub unsafe fn host_call(frame: &mut Frame) {
         libc::SYS_epoll_wait => wait_for_events(frame),
         libc::SYS_rseq | libc::SYS_set_robust_list | libc::SYS_sigaltstack | libc::SYS_prctl => {
             frame.rax = 0
+        }
+        _ if sandbox::refuses(frame.rax, &frame.args()) => {
+            frame.rax = raw::err(libc::EPERM) as u64;
         }
         _ => catch::run_native_of_host(frame),
     }

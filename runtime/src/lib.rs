@@ -72,6 +72,7 @@
 //! | [`cpu_time`] | how long each guest used the processor |
 //! | [`chaos`] | scheduling at random, to find what depends on the order |
 //! | [`heap_lock`], [`heap_reserve`], [`owned_lock`] | what a fork holds; what the heap has left; a lock that tells a handler that it is held by whom it interrupted |
+//! | [`sandbox`] | filters of system calls that the program installs |
 //! | [`trace`], [`probes`] | what guests leave for the events; probe points for tracers |
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
 //! | [`control`] | answers for who asks from outside |
@@ -122,6 +123,7 @@ pub mod probes;
 pub mod proc_files;
 pub mod raw;
 pub mod reactor;
+pub mod sandbox;
 pub mod selection;
 pub mod sharers;
 pub mod sharing;

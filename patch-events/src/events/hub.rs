@@ -97,6 +97,16 @@ events! {
     /// again and again if they can be; others stop the hub.
     HUB WARN PoolMissing {} => "no thread can be made for the offload pool";
 
+    /// The program has installed a filter of system calls (seccomp(2)). The kernel holds every
+    /// thread that runs on a hub to it.
+    HUB WARN Filtered<'a> {
+        /// Calls that the library makes for itself and that the filter does not let pass.
+        calls: &'a str,
+        /// How many threads for which it is not meant run on the same hubs: helper
+        /// threads make for them what it does not let pass.
+        others: usize,
+    } => "the program has installed a filter of system calls, which does not let the library make: {calls} (other threads on this hub: {others})";
+
     /// The kernel gave the library no more memory. Told once. It has a reserve of 4 MiB for
     /// what its calls need; calls for many descriptors are tried again and again, or fail with
     /// ENOMEM.

@@ -8,9 +8,9 @@ mod patch;
 pub use call::Called;
 pub use guest::{GuestEnded, GuestMadeAt, GuestStarted, LookedUp};
 pub use hub::{
-    Armed, Catching, ClockNotWatched, EventsLost, FileMissing, ForkReinitialised, HubBlocked,
-    HubStarted, HubsLimited, LocksGuarded, LocksNotGuarded, MemoryBack, MemoryPassed, MemoryShort,
-    NotCatching, NotWatched, PoolFull, PoolMissing, RingRefused, WouldBlockForever,
+    Armed, Catching, ClockNotWatched, EventsLost, FileMissing, Filtered, ForkReinitialised,
+    HubBlocked, HubStarted, HubsLimited, LocksGuarded, LocksNotGuarded, MemoryBack, MemoryPassed,
+    MemoryShort, NotCatching, NotWatched, PoolFull, PoolMissing, RingRefused, WouldBlockForever,
 };
 pub use patch::{
     DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict, LoadedLate,

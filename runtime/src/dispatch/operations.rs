@@ -10,6 +10,7 @@ use crate::group::{Group, GroupSet};
 use crate::hub::hub;
 use crate::lookup;
 use crate::ops::{self, Op as Operation};
+use crate::sandbox::{self, guard};
 use crate::selection::{self, Selection};
 use crate::syscalls::{self, Op};
 use crate::wanted;
@@ -57,6 +58,17 @@ fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], selection: &Selection)
         // SAFETY: as here, no guest runs meanwhile.
         unsafe { chaos::surround(table) };
     }
+    if sandbox::is_on() {
+        // SAFETY: as here.
+        unsafe { guard::surround(table) };
+    }
+}
+
+/// Has every call of a guest looked at first, from the next one on. By a guest in our code.
+pub fn guard_operations() {
+    // SAFETY: read on this kernel thread alone, or on another that is not in our code; a word
+    // is written at once.
+    unsafe { guard::surround(&mut *OPERATIONS.0.get()) };
 }
 
 /// Turns further groups on while guests run. On a guest, in its own code; their calls are

@@ -22,6 +22,7 @@ use crate::proc_files;
 use crate::raw;
 use crate::reactor::Reactor;
 use crate::reactor::fds;
+use crate::sandbox;
 use crate::selection;
 use crate::sharing;
 use crate::signal;
@@ -110,6 +111,7 @@ impl From<&'static str> for Refusal {
 /// Starts the hub with the calling thread as its first guest.
 fn begin(mask: u64) -> Result<(), Refusal> {
     let config = config::get();
+    sandbox::may_start()?;
     let hub = hub();
     // SAFETY: no arguments.
     let (tid, pid) = unsafe {

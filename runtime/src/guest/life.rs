@@ -14,6 +14,7 @@ use crate::ops::rseq;
 use crate::parking;
 use crate::probes;
 use crate::raw::err;
+use crate::sandbox;
 use crate::sharers;
 use crate::sharing;
 use crate::signal;
@@ -165,6 +166,10 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     guest.repeats.set(false);
     guest.interrupt.clear();
     guest.go_anywhere();
+    guest.filtered.set(creator.filtered.get());
+    if sandbox::is_on() {
+        guest.stay_on(processor::first());
+    }
     signal::inherit(guest, creator);
     creator.sched.inherit_to(&guest.sched);
     let tid = guest.tid.get();
@@ -217,6 +222,7 @@ pub fn adopt(hub: &'static Hub, tid: i32) -> Option<&'static Guest> {
     guest.tid.set(tid);
     guest.hub.set(hub);
     guest.interrupt.clear();
+    guest.filtered.set(false);
     // SAFETY: no switch to this context happens before `switch` has filled it.
     unsafe { (*guest.ctx.get()).fs = fs_base() };
     guest.state.set(State::Running);

@@ -121,6 +121,8 @@ pub struct Guest {
     pub overtaken: Overtaken,
     /// Calls in a row that only asked whether a descriptor is ready.
     pub impatience: Cell<u32>,
+    /// Filters of system calls bind it ([`sandbox`](crate::sandbox)).
+    pub filtered: Cell<bool>,
     /// Stack pointer where its present [`lookup`](crate::lookup) began, or 0.
     pub lookup: Cell<u64>,
     /// Times its record was used before: makes thread ids differ.

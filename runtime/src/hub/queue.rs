@@ -129,6 +129,32 @@ impl Hub {
         }
     }
 
+    /// Has every guest run on the first processor alone from now on. By a guest in our code.
+    pub fn gather(&self) {
+        let first = processor::first();
+        self.guests().for_each(|guest| guest.stay_on(first));
+        while let Some(guest) = self.ready.pop() {
+            first.own.push(guest);
+        }
+        for other in processor::each() {
+            if !ptr::eq(other, first) {
+                while let Some(guest) = other.own.pop() {
+                    first.own.push(guest);
+                }
+                other.preempt();
+            }
+        }
+        self.rouse(first);
+    }
+
+    /// Whether guests run on other processors than the first.
+    pub fn is_scattered(&self) -> bool {
+        let first = processor::first();
+        processor::each()
+            .iter()
+            .any(|other| !ptr::eq(other, first) && !other.current.get().is_null())
+    }
+
     /// This processor has nothing to do: those where a guest waits that runs nowhere else may
     /// give it the one that they run.
     pub(super) fn offer(&self, here: &Processor) {

@@ -172,6 +172,7 @@ static POOL: AtomicPtr<Pool> = AtomicPtr::new(ptr::null_mut());
 /// In a forked child: the threads are gone, and a lock may be held by one.
 pub fn reset_after_fork() {
     MAKING.store(false, Ordering::Relaxed);
+    FIXED.store(false, Ordering::Relaxed);
     POOL.store(ptr::null_mut(), Ordering::Relaxed);
 }
 
@@ -287,17 +288,40 @@ pub fn credentials_changed(guest: &'static Guest) {
     });
 }
 
+/// No thread is made any more as long as there are some: it would have the filters of system
+/// calls that the hub has, which may not even let it be made.
+static FIXED: AtomicBool = AtomicBool::new(false);
+
+/// Threads that are made before a filter is installed.
+const BEFORE_FILTER: usize = 32;
+
+/// Host context: a filter of system calls is about to bind the hub. The pool gets the threads
+/// that it is to have from here on.
+pub fn prepare_for_filter() {
+    if FIXED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let pool = made();
+    let mut state = pool.lock();
+    let most = config::get().pool.min(BEFORE_FILTER);
+    while state.threads < most && add_thread(&mut state) {}
+}
+
+/// Host context: the pool, new if there is none.
+fn made() -> &'static Pool {
+    pool().unwrap_or_else(|| {
+        let pool = Box::leak(Box::<Pool>::default());
+        POOL.store(pool, Ordering::Release);
+        pool
+    })
+}
+
 /// Hands work over. False if nobody takes it.
 fn start(guest: &'static Guest, work: Work, submit: fn(&'static Pool, Request) -> bool) -> bool {
     guest.in_flight.set(true);
-    let taken = guest.hub().call(guest, || {
-        let pool = pool().unwrap_or_else(|| {
-            let pool = Box::leak(Box::<Pool>::default());
-            POOL.store(pool, Ordering::Release);
-            pool
-        });
-        submit(pool, Request { work, guest })
-    });
+    let taken = guest
+        .hub()
+        .call(guest, || submit(made(), Request { work, guest }));
     if !taken {
         guest.in_flight.set(false);
     }
@@ -315,7 +339,8 @@ fn pool() -> Option<&'static Pool> {
 fn submit(pool: &'static Pool, request: Request) -> bool {
     let most = config::get().pool;
     let mut state = pool.lock();
-    if state.idle <= state.queue.len() && state.threads < most {
+    let fixed = FIXED.load(Ordering::Relaxed) && state.threads > 0;
+    if !fixed && state.idle <= state.queue.len() && state.threads < most {
         add_thread(&mut state);
     }
     MISSING.store(state.threads == 0, Ordering::Relaxed);
@@ -424,7 +449,8 @@ impl Pool {
 
     fn is_full(&self) -> bool {
         let state = self.lock();
-        state.threads >= config::get().pool && state.idle <= state.queue.len()
+        let most = state.threads >= config::get().pool || FIXED.load(Ordering::Relaxed);
+        most && state.threads > 0 && state.idle <= state.queue.len()
     }
 
     /// What a thread of the pool does that was made with these credentials, until they are

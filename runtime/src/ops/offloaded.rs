@@ -87,7 +87,7 @@ pub(super) fn wait(c: &Call<'_>, mut attempt: impl FnMut() -> Option<i64>) -> Ou
 }
 
 /// As [`wait`], for a call that cannot be tried: without any thread it stops the hub.
-pub(super) fn wait_untried(c: &Call<'_>) -> Outcome {
+pub(crate) fn wait_untried(c: &Call<'_>) -> Outcome {
     let mut nap = FIRST_NAP;
     loop {
         if let Some(ret) = on_pool(c) {

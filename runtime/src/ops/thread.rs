@@ -10,11 +10,13 @@ use crate::fork;
 use crate::guest::life::ThreadArgs;
 use crate::guest::{State, life};
 use crate::hub::{everywhere, processor};
+use crate::monitor;
 use crate::mounts;
 use crate::offload;
 use crate::probes;
 use crate::raw::{self, err};
 use crate::reactor::fds;
+use crate::sandbox::install;
 use crate::sharers;
 use crate::sharing;
 use crate::signal;
@@ -111,10 +113,9 @@ pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
         // SAFETY: no pointers.
         unsafe {
             arch::syscall1(libc::SYS_exit_group, c.a[0] & 0xff);
-            // Refused: without it our own threads would keep the process alive for ever.
-            let pid = arch::syscall0(libc::SYS_getpid) as u64;
-            arch::syscall2(libc::SYS_kill, pid, libc::SIGKILL as u64);
         }
+        // Refused: without it our own threads would keep the process alive for ever.
+        monitor::end_process(monitor::End::With(c.a[0] as i32 & 0xff));
     }
     if c.guest.death_signal.get() != 0 {
         drop_death_signal(c);
@@ -341,6 +342,9 @@ const OF_GUESTS: i32 = libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SYSVSEM;
 /// # Safety
 /// As [`clone`].
 pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
+    if let Some(ret) = install::carry_out(c) {
+        return Outcome::Done(ret);
+    }
     if let Some(ret) = setxid::result(c.guest, c.frame.rax, c.a) {
         return Outcome::Done(ret);
     }

@@ -113,6 +113,8 @@ impl EpollSet {
         if state.armed.get() {
             return Ok(());
         }
+        let highest = &fds::table().highest;
+        highest.set(highest.get().max(fd));
         let data = fd as u64 | (state.generation.get() as u64) << 32;
         let mut ret = self.control(libc::EPOLL_CTL_ADD, fd, ALL, data);
         if ret == err(libc::EEXIST) {

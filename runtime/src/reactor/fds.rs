@@ -318,6 +318,8 @@ impl FdState {
 /// them was used.
 pub struct FdTable {
     blocks: [Cell<*mut FdState>; MAX / BLOCK],
+    /// The highest number that was ever watched.
+    pub highest: Cell<i32>,
     /// Bumped whenever the program sets an option on any socket that says how long calls
     /// wait: a description may have several numbers.
     pub options_epoch: Cell<u32>,
@@ -332,6 +334,7 @@ unsafe impl Sync for FdTable {}
 
 static TABLE: FdTable = FdTable {
     blocks: [const { Cell::new(ptr::null_mut()) }; MAX / BLOCK],
+    highest: Cell::new(-1),
     options_epoch: Cell::new(1),
     flags_epoch: Cell::new(1),
     share_epoch: Cell::new(1),
@@ -457,6 +460,16 @@ impl FdTable {
             state.urgent.set(false);
             state.set_owner(0);
             state.generation.set(state.generation.get().wrapping_add(1));
+        }
+    }
+
+    /// Wakes everybody who waits for a descriptor, as nothing will tell of one any more.
+    pub fn wake_all(&self, hub: &Hub) {
+        for fd in 0..=self.highest.get() {
+            if let Some(state) = self.get(fd) {
+                state.armed.set(false);
+                state.wake(hub, ALWAYS);
+            }
         }
     }
 

@@ -19,16 +19,17 @@ pub mod epoll;
 pub mod fds;
 pub mod ring;
 
-use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use patch_events::events;
 
-use crate::arch::{syscall2, syscall3};
+use crate::arch::{syscall0, syscall2, syscall3, syscall4};
 use crate::config::LoopKind;
 use crate::guest::Guest;
 use crate::hub::Hub;
 use crate::private;
-use crate::raw::err;
+use crate::raw::{self, err};
+use crate::sandbox;
 use epoll::{EpollSet, Events};
 use ring::{Entry, Ring};
 
@@ -53,6 +54,12 @@ pub fn bell() -> i32 {
 
 /// Wakes a hub that sleeps in its reactor. Async-signal-safe, from any thread.
 pub fn ring_the_bell() {
+    if sandbox::is_down() {
+        const WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
+        RUNG.store(1, Ordering::SeqCst);
+        // SAFETY: a wake needs a valid address only.
+        unsafe { syscall3(libc::SYS_futex, RUNG.as_ptr() as u64, WAKE, 1) };
+    }
     let one = 1u64;
     // SAFETY: writes eight bytes of ours. It fails only if the counter is full,
     // and then the hub wakes anyway.
@@ -124,6 +131,9 @@ impl Reactor {
     /// Registers a descriptor for readiness. `Err(-EPERM)`: it is always ready
     /// (regular files); `Err(-EBADF)`: not open.
     pub fn arm(&mut self, fd: i32) -> Result<(), i64> {
+        if sandbox::is_down() {
+            return Err(err(libc::ENOSYS));
+        }
         if let Some(ring) = &mut self.ring {
             ring.watch_epoll();
         }
@@ -143,7 +153,7 @@ impl Reactor {
 
     /// Whether [`watch_clock`](Self::watch_clock) has succeeded.
     pub fn watches_clock(&self) -> bool {
-        self.epoll.watches_clock()
+        self.epoll.watches_clock() && !sandbox::is_down()
     }
 
     /// Whether operations can be handed over.
@@ -181,6 +191,21 @@ impl Reactor {
         }
     }
 
+    /// Lets go of io_uring, with which nothing is handed over from here on. False: operations
+    /// are not complete yet, and this is to be called again.
+    pub fn lose_ring(&mut self, hub: &Hub) -> bool {
+        let Some(ring) = &mut self.ring else {
+            return true;
+        };
+        if !ring.drain(hub) {
+            return false;
+        }
+        if let Some(ring) = self.ring.take() {
+            ring.close();
+        }
+        true
+    }
+
     /// In a forked child: lets go of the parent's descriptors.
     pub fn abandon(self) {
         self.epoll.close();
@@ -194,6 +219,10 @@ impl Reactor {
 /// Submits what guests have asked for, sleeps as `wait` says, and wakes the guests whose
 /// events came. Host context.
 pub fn turn(hub: &Hub, wait: Wait) {
+    if sandbox::is_down() {
+        enter(hub, wait, || sleep(wait));
+        return;
+    }
     // SAFETY: guests hold no reference to the reactor across a switch, and each of ours ends
     // with its statement.
     let reactor = || unsafe { hub.reactor() };
@@ -213,6 +242,27 @@ pub fn turn(hub: &Hub, wait: Wait) {
         let n = epoll::wait(epoll, &mut events, Wait::No);
         epoll::take(hub, epoll, events, n);
     }
+}
+
+/// Not zero: who sleeps without a reactor is to wake.
+static RUNG: AtomicU32 = AtomicU32::new(0);
+
+/// Sleeps as `wait` says without a reactor.
+fn sleep(wait: Wait) {
+    const SLEEP: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
+    let timeout = match wait {
+        Wait::No => return,
+        Wait::Forever => None,
+        Wait::Until(deadline) => Some(raw::ns_timespec(deadline.saturating_sub(raw::now()))),
+    };
+    let at = timeout.as_ref().map_or(0, |ts| &raw const *ts as u64);
+    // SAFETY: a word and a time span of ours.
+    let ret = unsafe { syscall4(libc::SYS_futex, RUNG.as_ptr() as u64, SLEEP, 0, at) };
+    if raw::is_refused(ret) {
+        // SAFETY: no arguments.
+        unsafe { syscall0(libc::SYS_sched_yield) };
+    }
+    RUNG.store(0, Ordering::SeqCst);
 }
 
 /// Makes a call that sleeps as `wait` says.

@@ -59,6 +59,8 @@ pub struct Ring {
     epoll_watched: bool,
     /// Number of the batch that collects submissions now.
     batch: u32,
+    /// Operations of guests that are not complete.
+    in_flight: usize,
 }
 
 impl Ring {
@@ -95,6 +97,7 @@ impl Ring {
             epoll_fd,
             epoll_watched: false,
             batch: 1,
+            in_flight: 0,
         })
     }
 
@@ -130,6 +133,7 @@ impl Ring {
         debug_assert!(!guest.in_flight.get());
         if self.push(entry.user_data(guest as *const Guest as u64)) {
             guest.in_flight.set(true);
+            self.in_flight += 1;
             if let Some(state) = fds::table().get(fd) {
                 state.submitted_in.set(self.batch);
             }
@@ -192,6 +196,27 @@ impl Ring {
         }
     }
 
+    /// Asks for the cancellation of everything. Whether nothing is left.
+    pub fn drain(&mut self, hub: &Hub) -> bool {
+        /// How long this waits for completions at a time, in nanoseconds.
+        const MOMENT: u64 = 5_000_000;
+        let all = types::CancelBuilder::any().all();
+        let cancel = opcode::AsyncCancel2::new(all).build().user_data(NOBODY);
+        self.push(cancel);
+        self.next_batch();
+        let turn = Turn {
+            fd: self.ring.as_raw_fd(),
+            pending: self.ring.submission().len() as u32,
+        };
+        turn.enter(if self.in_flight > 0 {
+            Wait::Until(raw::now() + MOMENT)
+        } else {
+            Wait::No
+        });
+        self.end_turn(hub);
+        self.in_flight == 0
+    }
+
     /// Wakes the guests whose operations are complete. Whether the epoll set has events.
     pub fn end_turn(&mut self, hub: &Hub) -> bool {
         let mut epoll_event = false;
@@ -207,6 +232,7 @@ impl Ring {
                     let guest = unsafe { &*(guest as *const Guest) };
                     guest.result.set(done.result() as i64);
                     guest.in_flight.set(false);
+                    self.in_flight -= 1;
                     hub.wake(guest, Reason::Event);
                 }
             }

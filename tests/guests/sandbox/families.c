@@ -341,8 +341,8 @@ static void *lock_file(void *fd)
 
 static void files(void)
 {
-	char name[] = "families-XXXXXX", other[32], text[64] = "";
-	int fd = (int)ABLE(mkstemp(name));
+	char name[] = "families.txt", other[32], text[64] = "";
+	int fd = (int)ABLE(open(name, O_RDWR | O_CREAT | O_EXCL, 0600));
 	if (fd < 0)
 		return;
 	snprintf(other, sizeof other, "%s-2", name);

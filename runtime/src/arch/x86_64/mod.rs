@@ -23,7 +23,7 @@ pub use interruptible::interruptible_syscall;
 pub use restorer::kernel_restorer;
 pub use signal::{Interrupted, SigFrame, Ucontext, stack_pointer};
 pub use slots::{find as find_slot, find_or_make as find_or_make_slot, is_slot};
-pub use syscall::{syscall, syscall0, syscall1, syscall2, syscall3, syscall4};
+pub use syscall::{ask_before_calls, syscall, syscall0, syscall1, syscall2, syscall3, syscall4};
 pub use thread::{spawn_process, spawn_thread};
 pub use ticks::ticks;
 pub use tls::{

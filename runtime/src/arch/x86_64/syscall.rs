@@ -3,6 +3,27 @@
 #![allow(unsafe_code)]
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// Whether a call must not be made.
+pub type Refuses = fn(u64, &[u64; 6]) -> bool;
+
+/// The [`Refuses`] to ask before every call, or null.
+static REFUSES: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Has `refuses` asked before every call that is made here from now on: one that it refuses
+/// fails with EPERM. It must be async-signal-safe.
+pub fn ask_before_calls(refuses: Refuses) {
+    REFUSES.store(refuses as *mut (), Ordering::Release);
+}
+
+#[cold]
+fn is_refused(nr: u64, a: &[u64; 6]) -> bool {
+    // SAFETY: not null, so what `ask_before_calls` stored.
+    let refuses =
+        unsafe { core::mem::transmute::<*mut (), Refuses>(REFUSES.load(Ordering::Acquire)) };
+    refuses(nr, a)
+}
 
 /// Runs system call `nr`. Returns what the kernel left in `rax`: `-errno` on
 /// failure. Async-signal-safe; touches no thread-local storage.
@@ -11,6 +32,9 @@ use core::arch::asm;
 /// As the call itself: pointers must be valid for what the kernel does.
 #[inline(always)]
 pub unsafe fn syscall(nr: u64, a: [u64; 6]) -> i64 {
+    if !REFUSES.load(Ordering::Relaxed).is_null() && is_refused(nr, &a) {
+        return -(libc::EPERM as i64);
+    }
     let ret: i64;
     // SAFETY: the kernel keeps every register but rax, rcx and r11; the caller
     // answers for the arguments.

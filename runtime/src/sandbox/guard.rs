@@ -1,0 +1,146 @@
+//! The program's own calls under its filters.
+#![allow(unsafe_code)]
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::Ordering;
+
+use super::{KILL_THREAD, STRICT, TRAP, action, bpf, is_down, lets_pass};
+use crate::monitor;
+use crate::offload;
+use crate::ops::offloaded::wait_untried;
+use crate::ops::{Call, Op, Outcome, thread};
+use crate::raw;
+use crate::signal;
+use crate::syscalls;
+
+/// The operations that [`around`] stands for, by number.
+///
+/// # Synchronization
+/// Written where the table of [`dispatch`](crate::dispatch) is.
+struct Behind(UnsafeCell<[Option<Op>; syscalls::LIMIT]>);
+
+// SAFETY: see Synchronization.
+unsafe impl Sync for Behind {}
+
+static BEHIND: Behind = Behind(UnsafeCell::new([None; syscalls::LIMIT]));
+
+/// Puts [`around`] in every place of `table`, so that each call of a guest meets it.
+///
+/// # Safety
+/// No guest may be between looking up its operation and carrying it out, but the caller.
+pub unsafe fn surround(table: &mut [Option<Op>; syscalls::LIMIT]) {
+    // SAFETY: the caller's contract.
+    let behind = unsafe { &mut *BEHIND.0.get() };
+    for (operation, behind) in table.iter_mut().zip(behind) {
+        if operation.is_none_or(|operation| operation as usize != around as *const () as usize) {
+            *behind = operation.replace(around);
+        }
+    }
+}
+
+/// Every call of a guest, once there are filters.
+///
+/// # Safety
+/// As an operation's.
+unsafe fn around(c: &mut Call<'_>) -> Outcome {
+    let (nr, a) = (c.frame.rax, c.a);
+    let bound = c.guest.filtered.get();
+    if bound {
+        match action(nr, &a) & 0xffff_0000 {
+            pass if bpf::lets_pass(pass) => {}
+            KILL_THREAD => return end(c),
+            // The kernel does not let such a signal wait.
+            TRAP if c.guest.signal.mask() & signal::bit(libc::SIGSYS) != 0 => {
+                monitor::end_process(monitor::End::By(libc::SIGSYS));
+            }
+            // The kernel gives the answer.
+            _ => return Outcome::Native,
+        }
+    }
+    // SAFETY: written before this function was put in the table.
+    let outcome = match unsafe { (*BEHIND.0.get())[nr as usize] } {
+        // SAFETY: the caller's contract.
+        Some(operation) => unsafe { operation(c) },
+        None => Outcome::Native,
+    };
+    match outcome {
+        Outcome::Done(ret) if raw::is_refused(ret) && waits(nr) => wait_untried(c),
+        Outcome::Native if is_down() && waits(nr) => wait_untried(c),
+        Outcome::Native if !bound && !shares_stack(nr) && !lets_pass(nr, &a) => {
+            Outcome::Done(offload::run(c.guest, nr as i64, a))
+        }
+        outcome => outcome,
+    }
+}
+
+/// SECCOMP_RET_KILL_THREAD: the thread ends, and where it is the last one the process does.
+fn end(c: &mut Call<'_>) -> Outcome {
+    if c.hub.count() == 1 && !c.hub.has_foreign() {
+        // The kernel would end this kernel thread alone, and keep ours.
+        let strict = STRICT.load(Ordering::Relaxed);
+        monitor::end_process(monitor::End::By(if strict {
+            libc::SIGKILL
+        } else {
+            libc::SIGSYS
+        }));
+    }
+    // SAFETY: the guest's present call.
+    unsafe { thread::exit(c) }
+}
+
+/// Calls that wait, and can be made on another kernel thread.
+fn waits(nr: u64) -> bool {
+    matches!(
+        nr as i64,
+        libc::SYS_read
+            | libc::SYS_readv
+            | libc::SYS_pread64
+            | libc::SYS_preadv
+            | libc::SYS_preadv2
+            | libc::SYS_write
+            | libc::SYS_writev
+            | libc::SYS_pwrite64
+            | libc::SYS_pwritev
+            | libc::SYS_pwritev2
+            | libc::SYS_recvfrom
+            | libc::SYS_recvmsg
+            | libc::SYS_recvmmsg
+            | libc::SYS_sendto
+            | libc::SYS_sendmsg
+            | libc::SYS_sendmmsg
+            | libc::SYS_accept
+            | libc::SYS_accept4
+            | libc::SYS_connect
+            | libc::SYS_poll
+            | libc::SYS_ppoll
+            | libc::SYS_select
+            | libc::SYS_pselect6
+            | libc::SYS_epoll_wait
+            | libc::SYS_epoll_pwait
+            | libc::SYS_epoll_pwait2
+            | libc::SYS_wait4
+            | libc::SYS_waitid
+            | libc::SYS_flock
+            | libc::SYS_splice
+            | libc::SYS_tee
+            | libc::SYS_vmsplice
+            | libc::SYS_sendfile
+            | libc::SYS_fsync
+            | libc::SYS_fdatasync
+    )
+}
+
+/// Calls whose other side goes on where they are made.
+fn shares_stack(nr: u64) -> bool {
+    matches!(
+        nr as i64,
+        libc::SYS_clone
+            | libc::SYS_clone3
+            | libc::SYS_fork
+            | libc::SYS_vfork
+            | libc::SYS_rt_sigreturn
+            | libc::SYS_execve
+            | libc::SYS_execveat
+            | libc::SYS_arch_prctl
+    )
+}

@@ -1,0 +1,149 @@
+//! Filters of system calls that the program installs while it has a hub (seccomp(2)).
+//!
+//! A filter binds the kernel thread that installs it, and the threads that this one makes.
+//! Here that kernel thread runs all guests, so that the kernel holds all of them to a filter
+//! that only one has asked for. What is done about that:
+//!
+//! 1. All guests gather on the first hub's kernel thread, which alone is bound. Before the
+//!    filter is installed, [`bpf`] tells which calls of the library's own it does not
+//!    let pass. Without those of the reactor the hub *stands down* ([`install`]): it lets go
+//!    of io_uring and of its epoll instance, sleeps on a futex, and calls that wait are made as
+//!    they are on threads of the pool, which are made before the filter binds anybody.
+//! 2. Afterwards every call of the library's own asks [`refuses`] first and fails with EPERM
+//!    instead of meeting the filter: no signal for the program, no death. What such a call
+//!    stood for gives way to the program's own call, as where a container denies it.
+//! 3. The program's own calls pass through [`guard`]. What the filter does not let pass goes
+//!    to the kernel unchanged, which answers with the error, the signal or the death that the
+//!    program has asked for. A guest that the filter is not for, because another installed it
+//!    for itself alone, has such a call made on a thread of the pool.
+//!
+//! # Synchronization
+//! The list of filters only grows, and is written by a guest in our code, under the giant
+//! lock. `BINDS` is set after the kernel has taken the filter.
+#![allow(unsafe_code)]
+
+pub mod bpf;
+pub mod guard;
+pub mod install;
+
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
+
+use crate::arch;
+use crate::dispatch;
+use crate::foreign::FOREIGN_WORD;
+use crate::host::POOL_WORD;
+use bpf::{Data, Instruction};
+
+/// SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_THREAD.
+const ALLOW: u32 = 0x7fff_0000;
+const KILL_THREAD: u32 = 0;
+/// SECCOMP_RET_TRAP.
+const TRAP: u32 = 0x0003_0000;
+/// AUDIT_ARCH_X86_64.
+const ARCH: u32 = 0xc000_003e;
+
+/// A filter that is installed; never freed.
+struct Filter {
+    /// What the program has asked for.
+    code: Vec<Instruction>,
+    /// What the kernel has been given, if that is something else.
+    given: Option<Vec<Instruction>>,
+    older: *const Filter,
+}
+
+static NEWEST: AtomicPtr<Filter> = AtomicPtr::new(ptr::null_mut());
+
+/// Kernel threads that filters bind: [`NOBODY`], [`HUBS`] or [`ALL`].
+static BINDS: AtomicU8 = AtomicU8::new(NOBODY);
+const NOBODY: u8 = 0;
+/// Those that run guests.
+const HUBS: u8 = 1;
+/// Ours too.
+const ALL: u8 = 2;
+
+/// The hub waits without a reactor.
+static DOWN: AtomicBool = AtomicBool::new(false);
+
+/// A guest is in strict mode: who then makes another call is killed as by SIGKILL.
+static STRICT: AtomicBool = AtomicBool::new(false);
+
+/// Whether the hub has stood down.
+pub fn is_down() -> bool {
+    DOWN.load(Ordering::Relaxed)
+}
+
+/// Whether a filter is installed that is known.
+pub fn is_on() -> bool {
+    BINDS.load(Ordering::Relaxed) != NOBODY
+}
+
+/// What the filters answer to a call that the program makes: SECCOMP_RET_*.
+fn action(nr: u64, args: &[u64; 6]) -> u32 {
+    ask(nr, args, |filter| &filter.code)
+}
+
+/// Whether the kernel lets a call pass.
+fn lets_pass(nr: u64, args: &[u64; 6]) -> bool {
+    let given = |filter: &'static Filter| filter.given.as_ref().unwrap_or(&filter.code);
+    bpf::lets_pass(ask(nr, args, given))
+}
+
+fn ask(
+    nr: u64,
+    args: &[u64; 6],
+    code: impl Fn(&'static Filter) -> &'static Vec<Instruction>,
+) -> u32 {
+    let data = Data {
+        nr: nr as u32,
+        arch: ARCH,
+        instruction_pointer: 0,
+        args: *args,
+    };
+    let mut action = ALLOW;
+    let mut at = NEWEST.load(Ordering::Acquire).cast_const();
+    // SAFETY: filters are never freed.
+    while let Some(filter) = unsafe { at.as_ref() } {
+        // The kernel has taken the filter, so there is no error.
+        let its = bpf::run(code(filter), &data).unwrap_or(KILL_THREAD);
+        action = bpf::stricter(action, its);
+        at = filter.older;
+    }
+    action
+}
+
+/// Whether a call of the library's own must not be made on the calling kernel thread.
+/// Async-signal-safe.
+pub fn refuses(nr: u64, args: &[u64; 6]) -> bool {
+    let bound = match BINDS.load(Ordering::Relaxed) {
+        NOBODY => false,
+        HUBS => !matches!(arch::current_word(), 0 | POOL_WORD | FOREIGN_WORD),
+        _ => true,
+    };
+    bound && !lets_pass(nr, args)
+}
+
+/// In a forked child, whose only thread has the filters of the hub's.
+pub fn reset_after_fork() {
+    if is_on() {
+        BINDS.store(ALL, Ordering::Relaxed);
+    }
+    DOWN.store(false, Ordering::Relaxed);
+}
+
+/// Whether a hub may be started although there are filters.
+///
+/// # Errors
+/// That there are: a child of a program that has filters makes its threads as it would
+/// without the library.
+pub fn may_start() -> Result<(), &'static str> {
+    if is_on() {
+        return Err("a filter of system calls is installed");
+    }
+    Ok(())
+}
+
+/// Puts [`guard`] before every operation of the guests.
+fn guard_operations() {
+    dispatch::guard_operations();
+}

@@ -1,0 +1,289 @@
+//! Programs in containers and sandboxes: `guests/sandbox/families.c`, which tells the result of
+//! everything it does, where calls are denied before it starts, where it installs a filter
+//! itself after its first thread, and in places that lack what programs usually find.
+//!
+//! A call is denied in one event loop and with one number of hubs, taken in turns;
+//! `GEVENT_TESTS_SANDBOX=all` asks for every number of a call with all of them.
+
+mod filter;
+mod places;
+
+use filter::Denied;
+use gevent_tests::compile;
+use gevent_tests::library;
+use gevent_tests::mode::{EventLoop, Mode};
+use gevent_tests::oracle::{self, Demands};
+use gevent_tests::run::{self, End, Outcome};
+use libtest_mimic::{Arguments, Failed, Trial};
+use places::Place;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How long a run may take.
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// Calls that the library makes in place of the program's own, or for itself, and that a program
+/// may find denied.
+const CALLS: [(&str, i64); 42] = [
+    ("clone3", libc::SYS_clone3),
+    ("io_uring_setup", libc::SYS_io_uring_setup),
+    ("io_uring_enter", libc::SYS_io_uring_enter),
+    ("io_uring_register", libc::SYS_io_uring_register),
+    ("epoll_create1", libc::SYS_epoll_create1),
+    ("epoll_wait", libc::SYS_epoll_wait),
+    ("epoll_pwait", libc::SYS_epoll_pwait),
+    ("epoll_pwait2", libc::SYS_epoll_pwait2),
+    ("eventfd2", libc::SYS_eventfd2),
+    ("signalfd4", libc::SYS_signalfd4),
+    ("timerfd_create", libc::SYS_timerfd_create),
+    ("timer_create", libc::SYS_timer_create),
+    ("preadv2", libc::SYS_preadv2),
+    ("pwritev2", libc::SYS_pwritev2),
+    ("writev", libc::SYS_writev),
+    ("poll", libc::SYS_poll),
+    ("ppoll", libc::SYS_ppoll),
+    ("select", libc::SYS_select),
+    ("fcntl", libc::SYS_fcntl),
+    ("getsockopt", libc::SYS_getsockopt),
+    ("membarrier", libc::SYS_membarrier),
+    ("pidfd_open", libc::SYS_pidfd_open),
+    ("userfaultfd", libc::SYS_userfaultfd),
+    ("statx", libc::SYS_statx),
+    ("rseq", libc::SYS_rseq),
+    ("set_robust_list", libc::SYS_set_robust_list),
+    ("get_robust_list", libc::SYS_get_robust_list),
+    ("memfd_create", libc::SYS_memfd_create),
+    ("sched_getaffinity", libc::SYS_sched_getaffinity),
+    ("sched_setaffinity", libc::SYS_sched_setaffinity),
+    ("set_mempolicy", libc::SYS_set_mempolicy),
+    ("process_vm_readv", libc::SYS_process_vm_readv),
+    ("ptrace", libc::SYS_ptrace),
+    ("perf_event_open", libc::SYS_perf_event_open),
+    ("madvise", libc::SYS_madvise),
+    ("futex_waitv", libc::SYS_futex_waitv),
+    ("close_range", libc::SYS_close_range),
+    ("getrandom", libc::SYS_getrandom),
+    ("sigaltstack", libc::SYS_sigaltstack),
+    ("tgkill", libc::SYS_tgkill),
+    ("rt_sigaction", libc::SYS_rt_sigaction),
+    ("openat2", libc::SYS_openat2),
+];
+
+/// What fails and is then the program's own failure too may end it early, but never keep it
+/// waiting. Calls that the hub makes for a guest without the kernel succeed where the kernel
+/// would have refused them; the program then goes on.
+const ENDS_ALONE: [&str; 2] = ["tgkill", "rt_sigaction"];
+
+/// Whole sets of denied calls.
+const PROFILES: [(&str, &str); 3] = [
+    ("docker", include_str!("profiles/docker.txt")),
+    ("podman", include_str!("profiles/podman.txt")),
+    ("gvisor", include_str!("profiles/gvisor.txt")),
+];
+
+/// Calls that a filter denies which the program installs when it has had a thread.
+const LATER: [(&str, i64); 20] = [
+    ("io_uring_enter", libc::SYS_io_uring_enter),
+    ("epoll_wait", libc::SYS_epoll_wait),
+    ("epoll_pwait2", libc::SYS_epoll_pwait2),
+    ("preadv2", libc::SYS_preadv2),
+    ("pwritev2", libc::SYS_pwritev2),
+    ("poll", libc::SYS_poll),
+    ("recvfrom", libc::SYS_recvfrom),
+    ("fcntl", libc::SYS_fcntl),
+    ("getsockopt", libc::SYS_getsockopt),
+    ("clone", libc::SYS_clone),
+    ("clone3", libc::SYS_clone3),
+    ("pidfd_open", libc::SYS_pidfd_open),
+    ("getrandom", libc::SYS_getrandom),
+    ("sched_yield", libc::SYS_sched_yield),
+    ("nanosleep", libc::SYS_clock_nanosleep),
+    ("fsync", libc::SYS_fsync),
+    ("accept", libc::SYS_accept),
+    ("unlink", libc::SYS_unlink),
+    ("madvise", libc::SYS_madvise),
+    ("readv", libc::SYS_readv),
+];
+
+/// With these the program itself waits for ever, or as often as its time allows: the handler of
+/// SIGSYS leaves the number of the call as its result.
+const WAITS_FOR_EVER: [(&str, &str); 2] = [("clone", "trap"), ("nanosleep", "trap")];
+
+const HUBS: [usize; 2] = [1, 2];
+
+fn combinations() -> Vec<(EventLoop, usize)> {
+    let loops = EventLoop::ALL.into_iter().filter(|one| one.available());
+    loops.flat_map(|one| HUBS.map(|hubs| (one, hubs))).collect()
+}
+
+/// The combinations to run, of which the `turn`-th is enough unless all are asked for.
+fn chosen(turn: usize) -> Vec<(EventLoop, usize)> {
+    let all = combinations();
+    if std::env::var_os("GEVENT_TESTS_SANDBOX").is_some_and(|value| value == "all") {
+        return all;
+    }
+    vec![all[turn % all.len()]]
+}
+
+fn program() -> Result<&'static Path, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/sandbox/families.c");
+        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandbox/families");
+        compile::build(&source, &[], &output)
+            .map(|()| output)
+            .map_err(|error| error.to_string())
+    });
+    built.as_deref().map_err(Clone::clone)
+}
+
+/// One run, in a directory of its own.
+fn run_it(
+    mode: &Mode,
+    arguments: &[String],
+    prepare: &dyn Fn(&mut Command),
+) -> Result<Outcome, String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let mut command = Command::new(program()?);
+    command.args(arguments).current_dir(directory.path());
+    mode.apply(&mut command);
+    prepare(&mut command);
+    run::run(&mut command, LIMIT, false).map_err(|error| format!("cannot run it: {error}"))
+}
+
+/// How much is demanded of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strictness {
+    /// As bare.
+    Same,
+    /// That it ends.
+    Ends,
+}
+
+fn check(
+    turn: usize,
+    arguments: &[String],
+    strictness: Strictness,
+    prepare: &dyn Fn(&mut Command),
+) -> Result<(), Failed> {
+    let bare = run_it(&Mode::Bare, arguments, prepare)?;
+    let mut reports = String::new();
+    for (event_loop, hubs) in chosen(turn) {
+        let mode = Mode::Preloaded {
+            library: library::find()?,
+            event_loop,
+            hubs,
+        };
+        let preloaded = run_it(&mode, arguments, prepare)?;
+        let result = match strictness {
+            Strictness::Same => oracle::compare(&bare, &preloaded, Demands::default()),
+            Strictness::Ends if preloaded.end == End::TimeLimit && bare.end != End::TimeLimit => {
+                Err(format!("it hangs after\n{}", preloaded.stdout))
+            }
+            Strictness::Ends => Ok(()),
+        };
+        if let Err(report) = result {
+            reports.push_str(&format!(
+                "{} with {hubs} hubs:\n{report}\n",
+                event_loop.name()
+            ));
+        }
+    }
+    if reports.is_empty() {
+        Ok(())
+    } else {
+        Err(reports.into())
+    }
+}
+
+fn denied_before() -> Vec<Trial> {
+    let calls = CALLS.iter().enumerate();
+    calls
+        .flat_map(|(at, &(name, nr))| {
+            [("eperm", libc::EPERM), ("enosys", libc::ENOSYS)]
+                .into_iter()
+                .enumerate()
+                .map(move |(number, (with, errno))| {
+                    let strictness = if ENDS_ALONE.contains(&name) {
+                        Strictness::Ends
+                    } else {
+                        Strictness::Same
+                    };
+                    Trial::test(format!("denied::{name}::{with}"), move || {
+                        let denied = [Denied { nr, errno }];
+                        check(at + number, &[], strictness, &|command| {
+                            filter::deny(command, &denied);
+                        })
+                    })
+                })
+        })
+        .collect()
+}
+
+fn profiles() -> Vec<Trial> {
+    let each = PROFILES.iter().flat_map(|&(name, text)| {
+        (0..combinations().len()).map(move |turn| {
+            Trial::test(format!("profile::{name}::{turn}"), move || {
+                let denied = filter::profile(text);
+                check(turn, &[], Strictness::Same, &|command| {
+                    filter::deny(command, &denied);
+                })
+            })
+        })
+    });
+    each.collect()
+}
+
+fn installed_later() -> Vec<Trial> {
+    let actions = ["errno:1", "errno:38", "trap", "kill"];
+    let mut trials = Vec::new();
+    for (at, (name, nr)) in LATER.into_iter().enumerate() {
+        let ends = |action: &&str| !WAITS_FOR_EVER.contains(&(name, action));
+        for (number, action) in actions.into_iter().filter(ends).enumerate() {
+            for all in [false, true] {
+                let mut arguments = vec![action.to_owned(), nr.to_string()];
+                let mut called = format!("installed::{name}::{}", action.replace(':', "_"));
+                if all {
+                    arguments.push("all".to_owned());
+                    called.push_str("_all");
+                }
+                let turn = at + number + usize::from(all);
+                trials.push(Trial::test(called, move || {
+                    check(turn, &arguments, Strictness::Same, &|_| {})
+                }));
+            }
+        }
+    }
+    trials
+}
+
+fn in_places() -> Vec<Trial> {
+    let each = Place::ALL.into_iter().flat_map(|place| {
+        (0..combinations().len()).map(move |turn| {
+            Trial::test(format!("place::{}::{turn}", place.name()), move || {
+                check(turn, &[], Strictness::Same, &|command| place.put(command))
+            })
+            // Mounts and namespaces are root's to make.
+            .with_ignored_flag(!is_root())
+        })
+    });
+    each.collect()
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|about| {
+        use std::os::unix::fs::MetadataExt;
+        about.uid() == 0
+    })
+}
+
+fn main() -> ExitCode {
+    let arguments = Arc::new(Arguments::from_args());
+    let mut trials = denied_before();
+    trials.extend(profiles());
+    trials.extend(installed_later());
+    trials.extend(in_places());
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
