@@ -56,3 +56,17 @@ macro_rules! own {
     };
 }
 use own;
+
+#[cfg(test)]
+mod tests {
+    use super::names::{OWN, REAL};
+
+    #[test]
+    fn a_name_is_bound_once() {
+        let mut names = [OWN, REAL].concat();
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
