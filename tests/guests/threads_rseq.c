@@ -24,7 +24,8 @@ static struct area *of_libc(void)
 {
 	if (!&__rseq_offset || !__rseq_size)
 		return NULL;
-	return (struct area *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	// The thread pointer, on x86-64.
+	return (struct area *)((char *)pthread_self() + __rseq_offset);
 }
 
 static uint32_t size_of_libc(void)
