@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::{
-    as_bare, bounded, c, directory, launcher, preloaded, said, told_by_the_launcher, try_c,
+    as_bare, bounded, c, directory, has, launcher, preloaded, said, told_by_the_launcher, try_c,
 };
 
 /// Prints what it was given, and exits with 5.
@@ -263,4 +264,25 @@ fn little_to_go_by() {
         words.extend(["sh", "-c", &script].map(str::to_owned));
         assert_eq!(said(&mut bounded(&words)), bare);
     }
+}
+
+#[test]
+fn programs_of_musl() {
+    if !has("musl-gcc") {
+        return;
+    }
+    let source = directory().join("musl.c");
+    std::fs::write(&source, PROGRAM).unwrap();
+    let path = directory().join("musl");
+    let built = Command::new("musl-gcc")
+        .arg(&source)
+        .arg("-o")
+        .arg(&path)
+        .output();
+    assert!(
+        built.as_ref().is_ok_and(|o| o.status.success()),
+        "{built:?}"
+    );
+    runs_as_bare(&path);
+    told_by_the_launcher(&[path.to_str().unwrap()], "/lib/ld-musl-x86_64.so.1");
 }
