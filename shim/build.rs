@@ -8,9 +8,12 @@ fn main() {
     // See src/own_libc and src/thread_exit.rs. Only the library: a program that links the
     // crate has libc's functions, and keeps the destructors of its threads.
     let names = names::OWN.iter().chain(names::REAL);
+    // The library exports a function of that name, for the program.
+    let names = names.filter(|&&name| name != "pthread_create");
     for name in names.chain(&["__tls_get_addr"]) {
         argument(&format!("--defsym={name}=gevent_shim_own_{name}"));
     }
+    argument("--wrap=pthread_create");
     argument("--defsym=__cxa_thread_atexit_impl=gevent_shim_thread_atexit");
     argument("--wrap=clock_gettime");
     // What the library exports and uses itself is its own.

@@ -33,7 +33,7 @@ use crate::trace;
 
 pub(crate) use operations::operation_of;
 pub use operations::{add_groups, guard_operations};
-pub use start::{start_anywhere, start_here_only};
+pub use start::{expect_thread, start_anywhere, start_here_only};
 
 /// How far the process is on its way to a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +146,10 @@ fn answer(guest: &'static Guest, frame: &mut Frame) -> bool {
 /// The call of a kernel thread that is no guest, by its word.
 #[inline(never)]
 unsafe extern "C" fn call_of_no_guest(word: usize, frame: &mut Frame) {
+    // SAFETY: the present call of this thread.
+    if word != HOST_WORD && unsafe { catch::change_mask(frame) } {
+        return;
+    }
     match word {
         // Host code and the pool's threads share locks, so their futexes meet in
         // the table too.
@@ -345,6 +349,10 @@ unsafe fn bare_call(frame: &mut Frame) {
                 }
                 _ => frame.run_native(),
             }
+        }
+        // SAFETY: the present call.
+        libc::SYS_clone | libc::SYS_clone3 if unsafe { life::thread_args(frame) }.is_some() => {
+            catch::run_native_for_thread(frame);
         }
         _ => frame.run_native(),
     }

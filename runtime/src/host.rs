@@ -77,7 +77,7 @@ pub fn start(kernel_tid: i32) -> Result<(), &'static str> {
     let bus = action(libc::SIGBUS);
     TIMER.store(0, Ordering::Relaxed);
     STARTER.store(kernel_tid, Ordering::Relaxed);
-    let spawned = spawn_hub();
+    let spawned = catch::while_starting(spawn_hub);
     STARTER.store(0, Ordering::Relaxed);
     restore_action(libc::SIGSEGV, &segv);
     restore_action(libc::SIGBUS, &bus);
@@ -234,7 +234,7 @@ pub unsafe fn catch(frame: &mut Frame, args: &ThreadArgs, kernel_tid: i32) {
     }
     if is_timer {
         TIMER.store(args.tls, Ordering::Relaxed);
-        frame.run_native();
+        catch::run_native_for_thread(frame);
         return;
     }
     // SAFETY: libc made the stack and the TCB for the worker.
@@ -270,6 +270,10 @@ pub unsafe fn host_call(frame: &mut Frame) {
         }
         _ if sandbox::refuses(frame.rax, &frame.args()) => {
             frame.rax = raw::err(libc::EPERM) as u64;
+        }
+        // SAFETY: the caller's contract.
+        libc::SYS_clone | libc::SYS_clone3 if unsafe { life::thread_args(frame) }.is_some() => {
+            catch::run_native_for_thread(frame);
         }
         _ => catch::run_native_of_host(frame),
     }

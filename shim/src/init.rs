@@ -172,10 +172,12 @@ fn arm_sites() -> bool {
             true
         }
         Err(error) => {
-            events::NotPatched {
-                reason: &error.to_string(),
+            let reason = error.to_string();
+            if error.is_of_text() && arm::catch_everything() {
+                events::CaughtInstead { reason: &reason }.emit();
+                return true;
             }
-            .emit();
+            events::NotPatched { reason: &reason }.emit();
             false
         }
     }

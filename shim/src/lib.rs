@@ -41,8 +41,10 @@
 //! behind the site, on whichever stack they are.
 //!
 //! # If it can't be done
-//! libc and its family are patched as a whole or not at all: a refused site, text
-//! that can't be written, or another thread in the process leave everything as
+//! libc and its family are patched as a whole or not at all. Where text can't be
+//! written, or a site of libc's is refused, every call of the program's threads is
+//! [caught](gevent_runtime::catch) instead, from its first one on ([`thread_creation`]); without
+//! that, or with another thread in the process, everything is left as
 //! it was, and the program runs bare. In any other object a refused site is
 //! counted and goes to the kernel as before, unless the user asks for such calls to be
 //! [caught](gevent_runtime::catch).
@@ -73,6 +75,7 @@ pub mod query;
 mod reserve;
 pub mod scan;
 pub mod symbols;
+pub mod thread_creation;
 mod thread_exit;
 pub mod trampoline;
 pub mod unwind;

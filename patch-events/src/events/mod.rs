@@ -13,8 +13,8 @@ pub use hub::{
     MemoryShort, NotCatching, NotWatched, PoolFull, PoolMissing, RingRefused, WouldBlockForever,
 };
 pub use patch::{
-    DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict, LoadedLate,
-    NotPatched, ProgramNotPatched, Refused, SitesRefused, StaysPatched, ThreadGroupOff,
+    CaughtInstead, DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict,
+    LoadedLate, NotPatched, ProgramNotPatched, Refused, SitesRefused, StaysPatched, ThreadGroupOff,
     ThreadsStayKernels, Vetoed, WillPatchAll, WillPatchGroup, WillPatchObject,
 };
 

@@ -101,6 +101,12 @@ events! {
         reason: &'a str,
     } => "nothing is patched, the program runs as it is: {reason}";
 
+    /// No code can be patched: every call of the program's threads is caught instead.
+    PATCH WARN CaughtInstead<'a> {
+        /// Why.
+        reason: &'a str,
+    } => "calls are caught by Syscall User Dispatch, which is slower: {reason}";
+
     /// The program had several kernel threads before it could be patched.
     PATCH WARN LoadedLate<'a> {
         /// Kernel threads that can't become coroutines any more.

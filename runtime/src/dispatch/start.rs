@@ -51,11 +51,27 @@ pub(super) fn may_start_here() -> bool {
     starter == 0 || starter == unsafe { syscall0(libc::SYS_gettid) } as i32
 }
 
+/// The program is about to make its first thread, and no site tells of it: starts the hub.
+///
+/// # Safety
+/// Called on the program's own stack, where nothing of ours is below.
+pub unsafe fn expect_thread() {
+    if super::phase() != Phase::Bare || arch::current_word() != 0 || !may_start_here() {
+        return;
+    }
+    // SAFETY: the caller's contract.
+    if unsafe { start() } {
+        let hub = hub();
+        hub.enter_shim();
+        hub.leave_shim();
+    }
+}
+
 /// The program makes its first thread: patches what was left, starts the hub, and
 /// makes the calling thread its first guest. False: the program stays bare.
 ///
 /// # Safety
-/// Called on the program's own stack, from a clone call.
+/// Called on the program's own stack, from a clone call or before one.
 pub(super) unsafe fn start() -> bool {
     if PHASE
         .compare_exchange(
@@ -71,6 +87,7 @@ pub(super) unsafe fn start() -> bool {
     let mask = signal::block_all();
     if let Err(refusal) = begin(mask) {
         set_phase(Phase::Off);
+        catch::give_up();
         for nr in 0..wanted::TABLE_LEN {
             wanted::want(nr, false);
         }
@@ -192,6 +209,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         patching::carry_out(selection::in_use());
     }
     set_phase(Phase::Running);
+    catch::start_early();
     // The first call takes the host context through may's start-up, whose one event
     // is in a queue that a forked child would share with its parent.
     hub.call(guest, || {
@@ -219,7 +237,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
 
 /// How many kernel threads are to run guests.
 fn hubs(config: &Config) -> usize {
-    if config.catch && config.hubs > 1 {
+    if catch::is_wanted() && config.hubs > 1 {
         // The kernel catches calls for a thread, and guests change theirs.
         let reason = "calls are caught on one kernel thread alone";
         events::HubsLimited { hubs: 1, reason }.emit();

@@ -307,6 +307,10 @@ pub unsafe fn prctl(c: &mut Call<'_>) -> Outcome {
         libc::PR_SET_TIMERSLACK => unsafe { sched::set_timer_slack(c) },
         // SAFETY: as here.
         libc::PR_GET_TIMERSLACK => unsafe { sched::get_timer_slack(c) },
+        // It is in use, and nothing else leads to us.
+        catch::PR_SET_SYSCALL_USER_DISPATCH if catch::is_everything() => {
+            Outcome::Done(err(libc::EINVAL))
+        }
         catch::PR_SET_SYSCALL_USER_DISPATCH => {
             catch::stop(catch::Stop::Program);
             Outcome::Native

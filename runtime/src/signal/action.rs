@@ -11,6 +11,7 @@ use super::{
     AltStack, LAST, StackT, UNBLOCKABLE, always, arrival, bit, mask, route, signals, timer, wait,
 };
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
+use crate::catch;
 use crate::config;
 use crate::guest::Guest;
 use crate::hub::{Hub, hub, processor};
@@ -235,6 +236,27 @@ fn set_kernel(signal: i32, action: &Action) {
     };
 }
 
+/// Has the kernel call a function of ours for a signal, with every signal blocked, whatever the
+/// program's action is; that is returned. Before there are guests.
+pub fn handle_raw(signal: i32, handler: u64) -> Action {
+    let old = kernel_action(signal);
+    set_kernel(
+        signal,
+        &Action {
+            handler,
+            flags: SA_RESTORER | (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64,
+            restorer: arch::kernel_restorer(),
+            mask: u64::MAX,
+        },
+    );
+    old
+}
+
+/// Gives the kernel what [`handle_raw`] returned.
+pub fn restore_raw(signal: i32, old: &Action) {
+    set_kernel(signal, old);
+}
+
 /// Gives the kernel its default action back, so that the fault the CPU is at ends
 /// the process as it would without us.
 pub(super) fn give_up(signal: i32) {
@@ -309,7 +331,11 @@ pub fn take_own_stack() {
 pub fn adopt(guest: &Guest, mask: u64) {
     guest.hub().enter_shim();
     for signal in signals(!UNBLOCKABLE) {
-        let action = kernel_action(signal);
+        let action = match signal {
+            libc::SIGSYS => catch::take_programs_action(),
+            _ => None,
+        };
+        let action = action.unwrap_or_else(|| kernel_action(signal));
         TABLE.view[signal as usize - 1].set(action);
         if action.is_function() || always() & bit(signal) != 0 {
             install(signal);

@@ -307,7 +307,23 @@ pub(super) fn restore_saved(guest: &Guest) {
 /// Gives the kernel thread the mask of our own threads, which those made meanwhile
 /// inherit; returns its mask before.
 pub fn block_all() -> u64 {
-    set_kernel_mask(HOST_MASK)
+    set_kernel_mask(HOST_MASK & !catch::signals())
+}
+
+/// Takes signals out of the calling kernel thread's mask; returns its mask before.
+pub fn unblock_on_this_thread(set: u64) -> u64 {
+    let mut old = 0u64;
+    // SAFETY: two sets of ours.
+    unsafe {
+        syscall4(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_UNBLOCK as u64,
+            &raw const set as u64,
+            &raw mut old as u64,
+            8,
+        )
+    };
+    old
 }
 
 /// Gives the kernel thread the guest's own mask; returns its mask before.

@@ -59,8 +59,8 @@ mod wait;
 
 use action::free_own_stack;
 pub use action::{
-    Action, adopt, after_exec, become_bare, before_exec, discard_ignored, force, mask_of_bare,
-    reinstall, set_action, take_own_stack, view,
+    Action, adopt, after_exec, become_bare, before_exec, discard_ignored, force, handle_raw,
+    mask_of_bare, reinstall, restore_raw, set_action, take_own_stack, view,
 };
 pub use children::note_child;
 pub use deliver::{deliver, deliver_interrupted, handler_returned};
@@ -69,7 +69,7 @@ pub use io_owner::{
 };
 pub use mask::{
     begin_exec, begin_mask, block_all, change, end_exec, end_mask, inherit, restore_kernel_mask,
-    resync, show_kernel_mask_of, take_mask,
+    resync, show_kernel_mask_of, take_mask, unblock_on_this_thread,
 };
 pub use read::note_signalfd;
 pub use route::{

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use gevent_runtime::config::{self, LoopKind};
 use gevent_runtime::reactor::Reactor;
+use gevent_shim::arm::{self, Means};
 
 use crate::{Ending, Failure, library, print};
 use objects::Finding;
@@ -28,6 +29,7 @@ pub fn doctor(library: Option<&OsString>, program: Option<&OsString>) -> Ending 
         Err(error) => report.trouble("library", error),
     }
     machine(&mut report);
+    means(&mut report);
     let (_, errors) = config::check(std::env::vars_os());
     for error in errors {
         report.trouble("setting", error);
@@ -45,6 +47,9 @@ pub fn doctor(library: Option<&OsString>, program: Option<&OsString>) -> Ending 
     }
     report.text += match (report.troubled, program) {
         (true, _) => "verdict   it would run as without the library\n",
+        (false, _) if report.caught => {
+            "verdict   cooperative, but slower: every call of a program with threads is caught\n"
+        }
         (false, Some(_)) => "verdict   can be made cooperative\n",
         (false, None) => "verdict   programs can be made cooperative here\n",
     };
@@ -52,11 +57,16 @@ pub fn doctor(library: Option<&OsString>, program: Option<&OsString>) -> Ending 
     Ok(i32::from(report.troubled))
 }
 
+/// What stands in the way of catching calls.
+pub const NO_CATCHING: &str = "and this kernel has or allows no Syscall User Dispatch";
+
 /// The text, and whether something in it stands in the way.
 #[derive(Default)]
 struct Report {
     text: String,
     troubled: bool,
+    /// Nothing can be patched.
+    caught: bool,
 }
 
 impl Report {
@@ -70,6 +80,28 @@ impl Report {
         self.troubled = true;
     }
 }
+
+/// How calls would be led to the library.
+fn means(report: &mut Report) {
+    match arm::means() {
+        Means::Patched => report.line("patching", "text can be written"),
+        Means::Caught(why) => {
+            report.caught = true;
+            report.line(
+                "patching",
+                format_args!(
+                    "none: {why}. Calls of a program with threads are caught by Syscall User \
+                     Dispatch, some {CAUGHT_NS} ns each"
+                ),
+            );
+        }
+        Means::None(why) => report.trouble("patching", format_args!("{why}, {NO_CATCHING}")),
+    }
+}
+
+/// What a call costs that is caught, more than one that is not, in nanoseconds on a processor
+/// of 2023: a signal, and the return from it.
+const CAUGHT_NS: u32 = 1000;
 
 fn machine(report: &mut Report) {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();

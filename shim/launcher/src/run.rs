@@ -9,7 +9,9 @@ use std::path::Path;
 use gevent_runtime::config;
 use gevent_runtime::executable::Why;
 use gevent_runtime::group::Group;
+use gevent_shim::arm::{self, Means};
 
+use crate::doctor::NO_CATCHING;
 use crate::doctor::program::{self, Obstacle};
 use crate::{Ending, Failure, library};
 
@@ -56,6 +58,8 @@ pub fn run(wish: &Wish) -> Ending {
                 None => environment.remove(OsStr::new(PRELOAD)),
             };
         }
+    } else if !config.disable && program::locate(program).is_ok() {
+        warn_if_not_patched(program);
     }
     let words: Result<Vec<CString>, _> = wish
         .command
@@ -103,6 +107,23 @@ fn warn(program: &OsStr, obstacle: &Obstacle) {
 /// the library.
 fn is_refused_aloud(obstacle: &Obstacle) -> bool {
     matches!(obstacle.kind, Some(Why::OtherClass | Why::Foreign))
+}
+
+/// Says on standard error if the program can't be patched under the restrictions of this
+/// process, which it inherits.
+fn warn_if_not_patched(program: &OsStr) {
+    let program = program.as_bytes().escape_ascii();
+    let line = match arm::means() {
+        Means::Patched => return,
+        Means::Caught(why) => {
+            format!("its calls are caught by Syscall User Dispatch, which is slower: {why}")
+        }
+        Means::None(why) => {
+            format!("it runs as without the library: {why}; {NO_CATCHING}")
+        }
+    };
+    // Nobody is left to tell if that fails.
+    let _ = writeln!(std::io::stderr(), "gevent-shim: {program}: {line}");
 }
 
 /// The environment of the program.

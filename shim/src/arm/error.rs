@@ -52,6 +52,19 @@ pub enum ArmError {
     NotStopped(#[from] NotStopped),
 }
 
+impl ArmError {
+    /// Whether the text stays as it is whatever is planned, so that calls can only be caught.
+    pub fn is_of_text(&self) -> bool {
+        matches!(
+            self,
+            Self::Site(..)
+                | Self::Install(
+                    InstallError::NotExecutable(_) | InstallError::Write(WriteError::Denied(_))
+                )
+        )
+    }
+}
+
 impl From<WriteError> for ArmError {
     fn from(error: WriteError) -> Self {
         Self::Install(error.into())

@@ -8,6 +8,7 @@ mod file;
 mod go;
 mod live;
 mod loaded;
+mod probe;
 mod threads;
 mod told;
 
@@ -16,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use gevent_runtime::arch;
+use gevent_runtime::catch;
 use gevent_runtime::dispatch;
 use gevent_runtime::executable;
 use gevent_runtime::foreign;
@@ -26,6 +28,7 @@ pub use error::ArmError;
 use file::File;
 use live::live_addresses;
 use loaded::Loaded;
+pub use probe::{Means, means};
 use threads::thread_names;
 pub use threads::threads;
 use told::Told;
@@ -39,6 +42,7 @@ use crate::own_libc;
 use crate::patch::{self, PAGE};
 use crate::plan::{Plan, Window};
 use crate::scan::Wanted;
+use crate::thread_creation;
 
 /// What is patched.
 ///
@@ -56,6 +60,8 @@ struct State {
     staged: Vec<Installed>,
     /// Why threads could not be stopped.
     not_stopped: Option<NotStopped>,
+    /// Calls are caught instead: nothing is patched.
+    caught: bool,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
@@ -64,6 +70,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     late: false,
     staged: Vec::new(),
     not_stopped: None,
+    caught: false,
 });
 
 /// Patches beside other threads from now on: they are stopped meanwhile, and the caller's
@@ -119,6 +126,22 @@ pub fn arm_thread_creation() -> Result<u32, ArmError> {
     }
     commit(&mut state, &mappings)?;
     Ok(sites)
+}
+
+/// Nothing is to be patched: calls are caught, from the first thread on. False if they can't
+/// be, because of the kernel, or because other threads have begun.
+pub fn catch_everything() -> bool {
+    let mut state = state();
+    if state.late || !catch::is_available() || !thread_creation::watch() {
+        return false;
+    }
+    state.caught = true;
+    let mappings = maps::read().unwrap_or_default();
+    let objects = maps::objects(&mappings);
+    let of_libc = objects.iter().filter(|o| o.kind != Kind::Other);
+    let texts = of_libc.flat_map(|o| o.mappings.iter().filter(|m| m.exec));
+    catch::everything(texts.map(|m| m.start..m.end));
+    true
 }
 
 /// Writes the jumps of what is staged, all or none, while other threads stand still.
@@ -177,7 +200,16 @@ pub fn patch_all() -> PatchOutcome {
     if state.given_up {
         return outcome;
     }
-    match patch_everything(&mut state, &mut outcome) {
+    let done = if state.caught {
+        alone(&state)
+    } else {
+        patch_everything(&mut state, &mut outcome)
+    };
+    if state.caught && done.is_ok() {
+        outcome.libc_complete = true;
+        return outcome;
+    }
+    match done {
         Ok(()) => {
             outcome.libc_complete = true;
             outcome.sites = state.installed.iter().map(|i| i.sites as u32).sum();
@@ -209,13 +241,18 @@ pub fn patch_all() -> PatchOutcome {
     outcome
 }
 
-fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(), ArmError> {
+/// Whether no other thread is in the way.
+fn alone(state: &State) -> Result<(), ArmError> {
     match threads() {
-        Some(1) => {}
-        Some(_) if state.late => {}
-        Some(threads) => return Err(ArmError::OtherThreads(threads)),
-        None => return Err(ArmError::Threads),
+        Some(1) => Ok(()),
+        Some(_) if state.late => Ok(()),
+        Some(threads) => Err(ArmError::OtherThreads(threads)),
+        None => Err(ArmError::Threads),
     }
+}
+
+fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(), ArmError> {
+    alone(state)?;
     // Before glibc 2.34, libpthread may have been loaded since.
     own_libc::find_libc();
     let mappings = maps::read().map_err(ArmError::Maps)?;
@@ -309,7 +346,7 @@ pub fn site_of(resume: u64) -> Option<u64> {
 pub fn on_exec_mapping(addr: usize, len: usize) {
     let mapped = addr as u64..(addr + len) as u64;
     let mut state = state();
-    if state.given_up {
+    if state.given_up || state.caught {
         return;
     }
     // What was patched there before is gone, and so is every use of its stubs.

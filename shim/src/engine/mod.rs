@@ -66,6 +66,9 @@ pub enum InstallError {
     /// No pages for stubs within reach.
     #[error("no memory for stubs near it: {0}")]
     NoMemory(Errno),
+    /// Policy forbids to make code.
+    #[error("its text can't be patched: new code can't be made executable: {0}")]
+    NotExecutable(Errno),
     /// A window that the planner allowed can't be moved where the stubs are.
     #[error("the instructions at {0:#x} can't be moved")]
     Relocation(u64),

@@ -111,7 +111,9 @@ pub(super) unsafe fn install_with(
     let mut region = Region::near(text.start, text.end, most as u64, mappings)
         .map_err(InstallError::NoMemory)?;
     let built = build(target, windows, region.addr()).and_then(|built| {
-        region.seal(&built.bytes).map_err(InstallError::NoMemory)?;
+        region
+            .seal(&built.bytes)
+            .map_err(InstallError::NotExecutable)?;
         // SAFETY: the caller's contract; the stubs are executable by now.
         unsafe { write(target, &built.rooms, &built.jumps)? };
         Ok(built)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gevent_tests::{compile, library};
+use gevent_tests::{compile, library, mode};
 use serde_json::Value;
 
 use crate::program::{build, named, read, run, run_with, told};
@@ -421,5 +421,52 @@ int main(void) { pthread_join(start(body, 0), 0); return 0; }
             said.contains("the groups are socket, dns, time, select, thread, os,"),
             "{said}"
         );
+    }
+}
+
+#[test]
+fn where_no_code_can_be_made_calls_are_caught() {
+    // Kernels before 6.3 have no such restriction.
+    let program = build(
+        "makes_no_code",
+        "#include <sys/prctl.h>
+         static void *body(void *arg) { return arg; }
+         int main(int count, char **arguments)
+         {
+             (void)count;
+             if (prctl(66, 0, 0, 0, 0) == 0 && prctl(65, 1, 0, 0, 0) == 0)
+                 execv(\"/proc/self/exe\", arguments);
+             int restricted = prctl(66, 0, 0, 0, 0) == 1;
+             pthread_join(start(body, 0), 0);
+             return restricted ? 0 : 77;
+         }",
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("events");
+    let settings = [
+        ("GEVENT_SHIM_EVENTS", "info"),
+        ("GEVENT_SHIM_EVENTS_FORMAT", "json"),
+        ("GEVENT_SHIM_EVENTS_FILE", file.to_str().unwrap()),
+    ];
+    let output = run(&program, &settings);
+    if output.status.code() == Some(77) || !mode::catching_available() {
+        return;
+    }
+    assert!(output.status.success(), "{output:?}");
+    let events = read(&file);
+    let caught = named(&events, "CaughtInstead");
+    let [caught] = caught.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(caught["level"], "WARN");
+    assert!(
+        text(caught, "reason").contains("can't be made executable"),
+        "{caught}"
+    );
+    for name in ["Catching", "HubStarted"] {
+        assert_eq!(named(&events, name).len(), 1, "{name}: {events:?}");
+    }
+    for name in ["DidPatchObject", "NotPatched", "NotCatching"] {
+        assert!(named(&events, name).is_empty(), "{name}: {events:?}");
     }
 }

@@ -4,6 +4,7 @@ mod doctor;
 mod inspect;
 mod pages;
 mod report;
+mod restricted;
 mod run;
 mod summary;
 mod support;

@@ -479,6 +479,11 @@ impl Ucontext {
         self.mc.rax as i64
     }
 
+    /// Sets it.
+    pub fn set_result(&mut self, result: i64) {
+        self.mc.rax = result as u64;
+    }
+
     /// The registers of a call's arguments.
     pub fn args(&self) -> [u64; 6] {
         let mc = &self.mc;
