@@ -213,7 +213,10 @@ mod tests {
     fn what_is_no_program_is_told() {
         let why = |bytes: &[u8]| why_not(bytes).unwrap().words;
         assert!(why(b"").contains("neither"));
-        assert!(why(b"\x7fELF\x01\x01\x01").contains("32-bit"));
+        let mut small = b"\x7fELF\x01\x01\x01".to_vec();
+        assert!(why(&small).contains("damaged"));
+        small.resize(64, 0);
+        assert!(why(&small).contains("32-bit"));
         assert!(why(b"\x7fELF\x02\x01\x01").contains("damaged"));
         let mut own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert_eq!(why_not(&own), None);
