@@ -96,3 +96,17 @@ fn descriptors_that_are_missing_are_told() {
         }
     }
 }
+
+#[test]
+fn a_filter_that_the_program_installs_is_told() {
+    let program = guest("filter_strict");
+    for kind in LOOPS {
+        let events = told(&program, FILTER, &[("GEVENT_SHIM_LOOP", kind)]);
+        let all = named(&events, "Filtered");
+        assert!(!all.is_empty(), "{events:?}");
+        for event in all {
+            let calls = event["fields"]["calls"].as_str().unwrap();
+            assert!(calls.contains("epoll"), "{event}");
+        }
+    }
+}
