@@ -3,7 +3,7 @@
 //! Code that a program makes at run time, or whose sites were refused, has `syscall`
 //! instructions that lead nowhere. If asked to, the kernel sends SIGSYS for every call of
 //! the hub's kernel thread that this library's own text does not make (Syscall User
-//! Dispatch, Linux 5.11), and the handler leads it to [`dispatch`](crate::dispatch), as
+//! Dispatch, Linux 5.11), and the handler leads it to [`dispatch`], as
 //! a site's stub would have done:
 //!
 //! ```text
