@@ -46,9 +46,9 @@ const HUB_STACK: usize = 64 << 10;
 /// refuse `clone3` with ENOSYS, as it does under the seccomp profiles of container engines: libc
 /// then asks by `clone` for the same thread, which has the same thread pointer.
 static TIMER: AtomicU64 = AtomicU64::new(0);
-/// Where the stacks begin that libc made for the timer thread and for the worker; 0 if that is
-/// not known.
-static STACKS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+/// Begin and end of the stack that libc made for the worker; 0 if that is not known. Above the
+/// end is static thread-local storage, of any size.
+static WORKER_STACK: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 /// Kernel thread that starts may; 0 when nobody does.
 static STARTER: AtomicI32 = AtomicI32::new(0);
 
@@ -87,9 +87,7 @@ pub fn start(kernel_tid: i32) -> Result<(), &'static str> {
         libc_threads::discount(2);
         // SAFETY: the worker never ends, and only its timer thread runs beside us.
         if unsafe { libc_threads::unlist(worker.fs) } {
-            let [of_timer, of_worker] = &STACKS;
-            shrink(of_timer, TIMER.load(Ordering::Relaxed));
-            shrink(of_worker, worker.fs);
+            shrink_worker_stack();
             return Ok(());
         }
     }
@@ -161,11 +159,12 @@ const START_STACK: usize = 1 << 20;
 const STACK: u64 = 256 << 10;
 const PAGE: u64 = 4096;
 
-/// Gives back most of the 2 MiB that each of the threads has as its stack: may does not let us
-/// say how much. libc must not use the stack for another thread later.
-fn shrink(low: &AtomicU64, thread_pointer: u64) {
-    let low = low.load(Ordering::Relaxed);
-    let guard = thread_pointer.saturating_sub(STACK) & !(PAGE - 1);
+/// Gives back most of the 2 MiB that the worker has as its stack: may does not let us say how
+/// much. The timer thread's stays whole, since libc lists that thread, and makes the stacks of
+/// those executable as a whole for an object that asks for it.
+fn shrink_worker_stack() {
+    let [low, end] = [0, 1].map(|at| WORKER_STACK[at].load(Ordering::Relaxed));
+    let guard = end.saturating_sub(STACK) & !(PAGE - 1);
     if low == 0 || guard <= low {
         return;
     }
@@ -228,9 +227,10 @@ fn spawn_hub() -> bool {
 pub unsafe fn catch(frame: &mut Frame, args: &ThreadArgs, kernel_tid: i32) {
     let timer = TIMER.load(Ordering::Relaxed);
     let is_timer = timer == 0 || timer == args.tls;
-    if args.stack_size != 0 {
-        let low = args.stack_top - args.stack_size;
-        STACKS[usize::from(!is_timer)].store(low, Ordering::Relaxed);
+    if !is_timer && args.stack_size != 0 {
+        let [low, end] = &WORKER_STACK;
+        low.store(args.stack_top - args.stack_size, Ordering::Relaxed);
+        end.store(args.stack_top, Ordering::Relaxed);
     }
     if is_timer {
         TIMER.store(args.tls, Ordering::Relaxed);
