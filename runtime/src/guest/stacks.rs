@@ -428,6 +428,8 @@ impl State {
         self.relist(class, id);
         if let Some(upper) = self.chunks.cut(id, slots) {
             self.relist(class, upper);
+            // Its free slots may all have been above.
+            self.relist(class, id);
         }
         true
     }
