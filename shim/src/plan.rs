@@ -131,18 +131,18 @@ impl Rooms<'_> {
     fn padding(&self, site: u64) -> Option<u64> {
         let gaps = self.scan.padding.iter();
         let near = gaps.filter(|gap| gap.start < site + HOP_REACH && site < gap.end + HOP_REACH);
-        let starts = near.flat_map(|gap| gap.start..gap.end.saturating_sub(JUMP_LEN - 1));
-        let reached = |end: u64| self.scan.boundaries.inside(end - JUMP_LEN - 1, end);
+        // Whoever arrives at a boundary goes on through the padding behind it.
+        let boundaries = &self.scan.boundaries;
+        let starts = near.flat_map(|gap| {
+            let first = boundaries.first_from(gap.start).unwrap_or(gap.end);
+            gap.start..first.min(gap.end).saturating_sub(JUMP_LEN - 1)
+        });
         let covered = |start: u64| {
             let after = self.found.partition_point(|w| w.start < start + JUMP_LEN);
             after > 0 && start < self.found[after - 1].end
         };
-        let mut fits = starts.filter(|&start| {
-            hop(site, start).is_some()
-                && !reached(start + JUMP_LEN)
-                && !covered(start)
-                && self.is_free(start)
-        });
+        let mut fits = starts
+            .filter(|&start| hop(site, start).is_some() && !covered(start) && self.is_free(start));
         fits.next()
     }
 

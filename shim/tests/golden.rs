@@ -388,9 +388,10 @@ fn padding_that_may_be_reached_is_left_alone() {
 
 #[test]
 fn the_part_of_the_padding_that_nothing_reaches_is_used() {
-    // The next function jumps to the second byte of twelve.
+    // The next function jumps to the second byte of twelve, and goes on through the others.
     let object = apart(CLOSED, &[0x90; 12], &[&[0xeb, (-13i8) as u8]]);
-    assert_eq!(room(&object.plan(&[])), (9, 20));
+    assert_eq!(refusal(&object.plan(&[])), Refusal::NoWindow);
+    // Behind the first nine nobody arrives.
     let object = apart(CLOSED, &[0x90; 12], &[&[0xeb, (-6i8) as u8]]);
     assert_eq!(room(&object.plan(&[])), (9, 18));
 }

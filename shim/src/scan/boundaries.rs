@@ -12,6 +12,12 @@ impl Boundaries {
         Self(addrs)
     }
 
+    /// The first one that is not below `addr`.
+    pub fn first_from(&self, addr: u64) -> Option<u64> {
+        let first = self.0.partition_point(|&a| a < addr);
+        self.0.get(first).copied()
+    }
+
     /// Whether one lies strictly between `start` and `end`.
     pub fn inside(&self, start: u64, end: u64) -> bool {
         let first = self.0.partition_point(|&a| a <= start);
