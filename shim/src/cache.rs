@@ -30,7 +30,7 @@ use crate::scan::{Refusal, Wanted};
 use crate::unwind::Unwind;
 
 /// First bytes of a file; changes with the planner's rules.
-const MAGIC: &[u8; 16] = b"gevent-shim pln2";
+const MAGIC: &[u8; 16] = b"gevent-shim pln3";
 /// Longest file that is read, in bytes.
 const SIZE_MAX: usize = 1 << 20;
 
@@ -116,12 +116,14 @@ pub fn decode(bytes: &[u8]) -> Option<Plan> {
     rest.is_empty().then_some(plan)
 }
 
-/// Bytes before and behind a function from which a short jump leads into it.
-const REACH: u64 = 160;
+/// Bytes before and behind a function on which its plan depends: a room is so near that a short
+/// jump leads there, and so may be what jumps to that.
+const REACH: u64 = 320;
 
 /// A number that nearly always differs if the functions that the candidates are in, or what is
-/// next to these, differ in their bytes, bounds or landing pads.
-pub fn digest(image: &Image<'_>, candidates: &[u64]) -> u64 {
+/// next to these, differ in their bytes, bounds or landing pads. `originals` are bytes that
+/// were there before something of ours was written, by their link-time addresses.
+pub fn digest(image: &Image<'_>, candidates: &[u64], originals: &[(u64, &[u8])]) -> u64 {
     let mut sum = Digest(0);
     let Some(unwind) = Unwind::parse(image) else {
         return 0;
@@ -143,11 +145,17 @@ pub fn digest(image: &Image<'_>, candidates: &[u64]) -> u64 {
         sum.word(function.start);
         sum.word(function.end);
         sum.word(function.lsda.unwrap_or_default());
-        sum.bytes(
-            image
-                .get(start, end.saturating_sub(start))
-                .unwrap_or_default(),
-        );
+        let code = image.get(start, end.saturating_sub(start));
+        let mut code = code.unwrap_or_default().to_vec();
+        for &(at, bytes) in originals {
+            for (address, &byte) in (at..).zip(bytes) {
+                let offset = address.wrapping_sub(start) as usize;
+                if let Some(to) = code.get_mut(offset) {
+                    *to = byte;
+                }
+            }
+        }
+        sum.bytes(&code);
     }
     sum.0
 }

@@ -210,7 +210,7 @@ proptest! {
 fn a_digest_is_of_the_functions_with_sites() {
     let of = |object: &Object| {
         let image = object.image();
-        digest(&image, &candidates(&image, Wanted::All))
+        digest(&image, &candidates(&image, Wanted::All), &[])
     };
     let function = |code: &[u8]| (code.to_vec(), code.len() as u32);
     // mov eax, 1; syscall; ret, and a function that jumps nowhere.

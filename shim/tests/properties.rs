@@ -192,7 +192,7 @@ proptest! {
         let parts: Vec<&[u8]> = layout.loads.iter().map(|l| part(l).unwrap_or(&[])).collect();
         if let Ok(image) = Image::new(&layout, &parts) {
             let found = candidates(&image, Wanted::All);
-            digest(&image, &found);
+            digest(&image, &found, &[]);
             let scan = scan(&image, &found, &[]);
             plan(&scan, |start, end| image.get(start, end - start));
         }

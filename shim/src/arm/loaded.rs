@@ -7,7 +7,7 @@ use super::ArmError;
 use crate::cache::{self, Cache};
 use crate::image::{Image, Layout};
 use crate::maps::{Kind, Mapping, Object};
-use crate::patch::PAGE;
+use crate::patch::{Edit, PAGE};
 use crate::plan::{Plan, Window, plan};
 use crate::scan::{Wanted, candidates, scan};
 
@@ -63,14 +63,25 @@ impl Loaded<'_> {
         })
     }
 
-    pub(super) fn plan(&self, wanted: Wanted, live: &[u64], cache: Option<&Cache>) -> Plan {
+    /// `undo` are edits that restore what of its text is patched already.
+    pub(super) fn plan(
+        &self,
+        wanted: Wanted,
+        live: &[u64],
+        cache: Option<&Cache>,
+        undo: &[Edit],
+    ) -> Plan {
         let found = candidates(&self.image, wanted);
         if found.is_empty() {
             return Plan::default();
         }
         let bytes = |start, end| self.image.get(start, end - start);
         let cache = cache.zip(self.image.build_id).map(|(cache, id)| {
-            let digest = cache::digest(&self.image, &found);
+            let originals: Vec<_> = undo
+                .iter()
+                .map(|edit| (edit.addr.wrapping_sub(self.bias), &edit.new[..]))
+                .collect();
+            let digest = cache::digest(&self.image, &found, &originals);
             (cache, [id, &digest.to_le_bytes()].concat())
         });
         let kept = cache

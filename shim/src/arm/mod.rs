@@ -115,7 +115,7 @@ pub fn arm_thread_creation() -> Result<u32, ArmError> {
         } else {
             Vec::new()
         };
-        let plan = loaded.plan(Wanted::ThreadCreation, &live, Cache::open().as_ref());
+        let plan = loaded.plan(Wanted::ThreadCreation, &live, Cache::open().as_ref(), &[]);
         if let Some(&(addr, refusal)) = plan.missed().next() {
             return Err(ArmError::Site(addr.wrapping_add(loaded.bias), refusal));
         }
@@ -268,10 +268,16 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
     if let Some(object) = objects.iter().find(|o| go::is_in(o)) {
         return Err(ArmError::Go(object.path.to_string_lossy().into_owned()));
     }
+    // Kept plans are named by the code as it was before thread creation was patched.
+    let undo: Vec<_> = state
+        .installed
+        .iter()
+        .flat_map(|i| i.undo.clone())
+        .collect();
     let mut told_later = Vec::new();
     for object in &objects {
         let done = Loaded::new(object).and_then(|loaded| {
-            let plan = loaded.plan(Wanted::All, &live, cache.as_ref());
+            let plan = loaded.plan(Wanted::All, &live, cache.as_ref(), &undo);
             let missed = plan.missed().count() as u32;
             let told = Told::new(&object.path, &loaded, plan);
             told.refusals();
@@ -401,7 +407,7 @@ fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<(), ArmError> 
         bias: mapped.start.wrapping_sub(load.addr & !(PAGE - 1)),
         image,
     };
-    let plan = loaded.plan(Wanted::All, &[], Cache::open().as_ref());
+    let plan = loaded.plan(Wanted::All, &[], Cache::open().as_ref(), &[]);
     if !plan.windows.is_empty() && !is_of(&file, mapping) {
         return Err(ArmError::Replaced);
     }
