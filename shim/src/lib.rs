@@ -42,10 +42,10 @@
 //!
 //! # If it can't be done
 //! libc and its family are patched as a whole or not at all. Where text can't be
-//! written, or a site of libc's is refused, every call of the program's threads is
+//! written, or a site of thread creation is refused, every call of the program's threads is
 //! [caught](gevent_runtime::catch) instead, from its first one on ([`thread_creation`]); without
-//! that, or with another thread in the process, everything is left as
-//! it was, and the program runs bare. In any other object a refused site is
+//! that, where any other site of libc's is refused, or with another thread in the process,
+//! everything is left as it was, and the program runs bare. In any other object a refused site is
 //! counted and goes to the kernel as before, unless the user asks for such calls to be
 //! [caught](gevent_runtime::catch).
 

@@ -10,8 +10,8 @@
 //! nothing is made cooperative.
 //!
 //! # Synchronization
-//! Where the next functions are is written by whoever comes first, before `STEP` is cleared; all
-//! who write write the same. `WATCHED` is set once, at load.
+//! Where the next functions are is written before `STEP` is cleared; all who write write the same,
+//! once libc has them. `WATCHED` is set once, at load.
 #![allow(unsafe_code)]
 
 use core::arch::{global_asm, naked_asm};
@@ -57,9 +57,11 @@ pub(crate) fn watch() -> bool {
 /// Looks libc's functions up.
 fn find() {
     let set = |place: &AtomicPtr<c_void>, name: &CStr, missing: extern "C" fn() -> c_int| {
-        if place.load(Ordering::Relaxed).is_null() {
+        let missing = missing as *mut c_void;
+        let known = place.load(Ordering::Relaxed);
+        // libpthread may be loaded later (glibc before 2.34).
+        if known.is_null() || known == missing {
             let found = symbols::next(name);
-            let missing = missing as *mut c_void;
             let at = if found.is_null() { missing } else { found };
             place.store(at, Ordering::Relaxed);
         }
@@ -86,7 +88,7 @@ extern "C" fn step() {
     if WATCHED.load(Ordering::Relaxed) {
         // SAFETY: called by the program's own code.
         unsafe { dispatch::expect_thread() };
-    } else {
+    } else if PTHREAD_CREATE.load(Ordering::Relaxed) != no_pthread as *mut c_void {
         STEP.store(0, Ordering::Release);
     }
     // SAFETY: as above.
