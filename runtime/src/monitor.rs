@@ -398,6 +398,8 @@ pub fn end_process(how: End) -> ! {
         unsafe {
             let pid = syscall0(libc::SYS_getpid) as u64;
             syscall2(libc::SYS_kill, pid, libc::SIGKILL as u64);
+            // Most filters that deny that let this pass.
+            syscall2(libc::SYS_exit_group, 128 + libc::SIGSYS as u64, 0);
         }
         core::hint::spin_loop();
     }

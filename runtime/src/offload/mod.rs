@@ -284,7 +284,12 @@ pub fn credentials_changed(guest: &'static Guest) {
         (state.threads, state.idle) = (0, 0);
         pool.work.notify_all();
         let most = config::get().pool;
-        while state.threads < state.queue.len().min(most) && add_thread(&mut state) {}
+        let wanted = if FIXED.load(Ordering::Relaxed) {
+            BEFORE_FILTER
+        } else {
+            state.queue.len()
+        };
+        while state.threads < wanted.min(most) && add_thread(&mut state) {}
     });
 }
 
@@ -305,6 +310,11 @@ pub fn prepare_for_filter() {
     let mut state = pool.lock();
     let most = config::get().pool.min(BEFORE_FILTER);
     while state.threads < most && add_thread(&mut state) {}
+}
+
+/// The filter was not installed after all, and there is no other.
+pub fn release_filter() {
+    FIXED.store(false, Ordering::Relaxed);
 }
 
 /// Host context: the pool, new if there is none.

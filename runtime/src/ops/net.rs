@@ -305,7 +305,9 @@ pub unsafe fn recvmmsg(c: &mut Call<'_>) -> Outcome {
             transfer(c, fd, Direction::In, None, 0, &Limit::default(), attempt)
         };
         match ret {
-            None => return Outcome::Native,
+            None if have == 0 => return Outcome::Native,
+            // Those that it has would be lost.
+            None => break,
             Some(n) if n > 0 => have += n as u64,
             Some(n) if have == 0 => return Outcome::Done(n),
             Some(_) => break,

@@ -378,7 +378,11 @@ pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
         }
     };
     setxid::made(c.guest, c.frame.rax, c.a, ret);
-    offload::credentials_changed(c.guest);
+    // PR_SET_NO_NEW_PRIVS is about execve(2) alone, which no thread of the pool makes.
+    let of_exec = (libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS as u64);
+    if (c.frame.rax as i64, c.a[0]) != of_exec {
+        offload::credentials_changed(c.guest);
+    }
     mounts::changed();
     Outcome::Done(ret)
 }

@@ -10,6 +10,7 @@ use crate::raw::{self, ERESTARTSYS, err};
 use crate::reactor;
 use crate::reactor::fds::{self, FdState, FdWaiter, Kind};
 use crate::reactor::ring::Entry;
+use crate::sandbox;
 
 /// How many operations on a descriptor are handed over untried after a try that
 /// would have blocked.
@@ -342,6 +343,10 @@ pub fn hand_over(c: &Call<'_>, fd: i32, entry: Entry, deadline: Option<u64>) -> 
         }
     }
     let ret = c.guest.result.get();
+    if reason == Reason::None && ret == err(libc::ECANCELED) {
+        // The ring has been given up.
+        return None;
+    }
     let cancelled = ret == err(libc::ECANCELED) || ret == err(libc::EINTR);
     Some(match reason {
         Reason::Timeout if cancelled => err(libc::EAGAIN),
@@ -419,6 +424,14 @@ pub fn send_all(
             Ready::Timeout if until != deadline => {}
             Ready::Timeout => return or(done, err(libc::EAGAIN)),
             Ready::Signal => return or(done, interrupted(deadline.is_some())),
+            // Without a reactor nothing tells when there is room for the rest.
+            Ready::Never if done > 0 && sandbox::is_down() => {
+                if deadline.is_some_and(|deadline| deadline <= raw::now())
+                    || c.hub.park(c.guest, Some(naps.next(deadline)), true) == Reason::Signal
+                {
+                    return Some(done as i64);
+                }
+            }
             Ready::Never if done > 0 => return Some(done as i64),
             Ready::Never => return None,
         }

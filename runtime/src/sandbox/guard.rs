@@ -69,8 +69,31 @@ unsafe fn around(c: &mut Call<'_>) -> Outcome {
         Outcome::Native if !bound && !shares_stack(nr) && !lets_pass(nr, &a) => {
             Outcome::Done(offload::run(c.guest, nr as i64, a))
         }
+        // The operation has made the guest's own call here, where the filters are.
+        Outcome::Done(ret)
+            if !bound
+                && ret == raw::err(libc::EPERM)
+                && is_of_process(nr)
+                && !lets_pass(nr, &a) =>
+        {
+            Outcome::Done(offload::run(c.guest, nr as i64, a))
+        }
         outcome => outcome,
     }
+}
+
+/// Calls about what all threads share, which any of them may make.
+fn is_of_process(nr: u64) -> bool {
+    matches!(
+        nr as i64,
+        libc::SYS_mmap
+            | libc::SYS_mprotect
+            | libc::SYS_munmap
+            | libc::SYS_mremap
+            | libc::SYS_shmat
+            | libc::SYS_setsockopt
+            | libc::SYS_prlimit64
+    )
 }
 
 /// SECCOMP_RET_KILL_THREAD: the thread ends, and where it is the last one the process does.

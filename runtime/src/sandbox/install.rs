@@ -204,7 +204,6 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
     // SAFETY: the box above, in nobody else's hands.
     let older = unsafe { (*node).older }.cast_mut();
     // Looked at, but binding nobody yet.
-    let before = BINDS.load(Ordering::Relaxed);
     NEWEST.store(node, Ordering::Release);
     let waits = WAITS.into_iter().any(passes) && OF_REACTOR.into_iter().all(passes);
     let rings = passes(libc::SYS_io_uring_enter);
@@ -246,10 +245,18 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
             // SAFETY: the box above, which nobody refers to.
             drop(unsafe { Box::from_raw(node) });
         });
+        if !super::is_on() {
+            // Everything may go on as before.
+            DOWN.store(false, Ordering::SeqCst);
+            offload::release_filter();
+        }
         return Some(ret);
     }
+    // Another guest may have installed one meanwhile.
+    // SAFETY: the box above, in nobody else's hands yet.
+    unsafe { (*node).older = NEWEST.load(Ordering::Acquire) };
     NEWEST.store(node, Ordering::Release);
-    BINDS.store(if all { ALL } else { before.max(HUBS) }, Ordering::SeqCst);
+    BINDS.fetch_max(if all { ALL } else { HUBS }, Ordering::SeqCst);
     arch::ask_before_calls(refuses);
     if all {
         hub.guests().for_each(|guest| guest.filtered.set(true));
