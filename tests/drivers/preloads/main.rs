@@ -61,7 +61,7 @@ fn same(program: &Path, other: &Path, settings: &[(&str, &str)]) {
     }
 }
 
-/// The first of these files that is there.
+/// The first of these files that is there. In CI one must be.
 fn installed(paths: &[&'static str]) -> Option<&'static Path> {
     let found = paths
         .iter()
@@ -69,6 +69,8 @@ fn installed(paths: &[&'static str]) -> Option<&'static Path> {
         .map(Path::new)
         .find(|path| path.exists());
     if found.is_none() {
+        let in_ci = std::env::var_os("CI").is_some_and(|set| !set.is_empty());
+        assert!(!in_ci, "none of {paths:?} is installed (see scripts/setup)");
         eprintln!("SKIPPED: none of {paths:?} is installed");
     }
     found
