@@ -85,17 +85,14 @@ pub unsafe fn on_tcb(pointer: u64, f: &mut dyn FnMut()) {
     // so that nothing it has of thread-local storage is from another TCB.
     unsafe {
         let word = super::word_at(pointer).read();
-        let processor = super::processor_of(pointer);
         super::set_word_of(pointer, super::current_word());
-        // One that was adopted in a forked child has none yet.
-        super::set_processor_of(pointer, super::current_processor());
+        // Its second word is left alone: `f` may set it, and null is the first processor.
         set_fs_base(pointer);
         let errno = *libc::__errno_location();
         f();
         *libc::__errno_location() = errno;
         set_fs_base(own);
         super::set_word_of(pointer, word);
-        super::set_processor_of(pointer, processor);
     }
 }
 

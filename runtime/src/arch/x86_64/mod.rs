@@ -29,8 +29,8 @@ pub use syscall::{ask_before_calls, syscall, syscall0, syscall1, syscall2, sysca
 pub use thread::{spawn_process, spawn_thread};
 pub use ticks::ticks;
 pub use tls::{
-    current_processor, current_word, processor_of, set_current_word, set_processor_of, set_word_of,
-    word_at, word_distance,
+    current_processor, current_word, set_current_word, set_processor_of, set_word_of, word_at,
+    word_distance,
 };
 pub use user::{compare_exchange, copy, load, read_word, write_word};
 pub use watched::watched_syscall;

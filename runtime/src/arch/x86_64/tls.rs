@@ -107,15 +107,6 @@ pub fn current_processor() -> usize {
     word
 }
 
-/// The second word of a TCB that runs on no other CPU.
-///
-/// # Safety
-/// `fs_base` must be the thread pointer of a TCB that libc has set up.
-pub unsafe fn processor_of(fs_base: u64) -> usize {
-    // SAFETY: the caller's contract; the word is ours alone.
-    unsafe { ((fs_base as i64 + offset() + PROCESSOR) as *const usize).read() }
-}
-
 /// Sets the second word of a TCB that runs on no other CPU.
 ///
 /// # Safety
