@@ -115,6 +115,10 @@ fn emit_warnings() {
         reason: "is statically linked",
     }
     .emit();
+    CaughtInstead {
+        reason: "the text of libc cannot be made writable",
+    }
+    .emit();
     ThreadsStayKernels {
         object: "/lib/plugin.so",
     }
@@ -248,6 +252,8 @@ const GOLDEN: &[&str] = &[
      every thread",
     "WARN  gevent::patch: close stays patched: threads cannot be cooperative without it",
     "WARN  gevent::patch: /bin/tool runs as it is: it is statically linked",
+    "WARN  gevent::patch: calls are caught by Syscall User Dispatch, which is slower: the text of \
+     libc cannot be made writable",
     "WARN  gevent::patch: new threads are not cooperative: /lib/plugin.so holds the runtime of Go",
     "WARN  gevent::patch: 1 site of /usr/lib/x86_64-linux-gnu/libc.so.6 cannot be patched: what \
      blocks there stops every thread",

@@ -83,10 +83,28 @@ fn action(nr: u64, args: &[u64; 6]) -> u32 {
     ask(nr, args, |filter| &filter.code)
 }
 
+/// What the kernel answers to a call: SECCOMP_RET_*.
+fn answer(nr: u64, args: &[u64; 6]) -> u32 {
+    ask(nr, args, |filter| {
+        filter.given.as_ref().unwrap_or(&filter.code)
+    })
+}
+
 /// Whether the kernel lets a call pass.
 fn lets_pass(nr: u64, args: &[u64; 6]) -> bool {
-    let given = |filter: &'static Filter| filter.given.as_ref().unwrap_or(&filter.code);
-    bpf::lets_pass(ask(nr, args, given))
+    bpf::lets_pass(answer(nr, args))
+}
+
+/// Whether an answer is an error that says that something is used up, which the library knows
+/// to do without.
+fn is_shortage(action: u32) -> bool {
+    const ERRNO: u32 = 0x0005;
+    let errno = (action & 0xffff) as i32;
+    action >> 16 == ERRNO
+        && matches!(
+            errno,
+            libc::ENOSPC | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EAGAIN
+        )
 }
 
 fn ask(
@@ -120,7 +138,10 @@ pub fn refuses(nr: u64, args: &[u64; 6]) -> bool {
         HUBS => !matches!(arch::current_word(), 0 | POOL_WORD | FOREIGN_WORD),
         _ => true,
     };
-    bound && !lets_pass(nr, args)
+    bound && {
+        let answer = answer(nr, args);
+        !bpf::lets_pass(answer) && !is_shortage(answer)
+    }
 }
 
 /// In a forked child, whose only thread has the filters of the hub's.
