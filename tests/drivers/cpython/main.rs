@@ -15,7 +15,7 @@ use modules::{MODULES, Module, Set};
 use report::Report;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// For one module in one mode; the longest takes three minutes on an idle machine.
@@ -51,8 +51,16 @@ fn python() -> Result<PathBuf, String> {
     })
 }
 
+/// Modules that use a name of the whole machine: the host's, or an abstract socket's.
+const ONE_AT_A_TIME: &[&str] = &["test_socket"];
+
+/// Held by who runs one of these.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Runs a module.
 fn run(module: &Module, mode: &Mode) -> Result<Outcome, String> {
+    let alone = ONE_AT_A_TIME.contains(&module.name);
+    let _alone = alone.then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner));
     let temporary = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut command = Command::new(python()?);
     if module.beside_a_thread {
