@@ -153,9 +153,8 @@ fn can_open(count: usize) -> bool {
 /// be a small one of the program's.
 const START_STACK: usize = 1 << 20;
 
-/// Bytes that a thread of may's needs at most below its thread pointer: the worker's runs the
-/// hub's coroutine, which has a stack of its own, and the timer's waits for timers that nobody
-/// sets.
+/// Bytes of stack that may's worker needs at most: it runs the hub's coroutine, which has a stack
+/// of its own.
 const STACK: u64 = 256 << 10;
 const PAGE: u64 = 4096;
 
