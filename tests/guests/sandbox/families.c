@@ -488,7 +488,10 @@ static void signals(void)
 			int error = pthread_kill(other, SIGUSR1);
 			if (error)
 				printf("pthread_kill: %s\n", strerrorname_np(error)), exit(5);
-			if (usleep(1000) && i > 100)
+			/* Where time cannot be waited for, the thread still needs a processor. */
+			if (usleep(1000))
+				sched_yield();
+			if (i > 1000000)
 				exit(6);
 		}
 		printf("pause: %ld\n", (long)joined(other));
