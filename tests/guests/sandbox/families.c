@@ -59,6 +59,19 @@ static long able(const char *what, long result)
 #define TELL(call) (errno = 0, tell(#call, (long)(call)))
 #define ABLE(call) (errno = 0, able(#call, (long)(call)))
 
+/* Lets this time pass, for the other threads too, where sleeping is denied as well. */
+static void spend(long microseconds)
+{
+	struct timespec start, now;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	if (usleep((useconds_t)microseconds) == 0 || errno == EINTR)
+		return;
+	do {
+		sched_yield();
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) / 1000 < microseconds);
+}
+
 /* A thread, or the error number as errno. */
 static bool thread(pthread_t *made, void *(*body)(void *), void *argument)
 {
@@ -151,7 +164,7 @@ static void hand_over(const char *what, int from, int to)
 	int ends[1] = { from };
 	if (!thread(&reader, read_one, ends))
 		return;
-	usleep(2000);
+	spend(2000);
 	tell(what, write(to, "x", 1));
 	printf("%s: read %ld\n", what, (long)joined(reader));
 }
@@ -253,7 +266,7 @@ static void network(void)
 /* Waiting for several things. */
 static void *write_later(void *end)
 {
-	usleep(3000);
+	spend(3000);
 	return (void *)write(*(int *)end, "12345678", 8);
 }
 
@@ -365,7 +378,7 @@ static void files(void)
 	pthread_t locker;
 	TELL(flock(fd, LOCK_EX));
 	if (thread(&locker, lock_file, &again)) {
-		usleep(3000);
+		spend(3000);
 		TELL(flock(fd, LOCK_UN));
 		printf("flock: %ld\n", (long)joined(locker));
 	}
@@ -482,17 +495,15 @@ static void signals(void)
 	printf("handled: %d\n", handled);
 	pthread_t other;
 	if (thread(&other, pause_once, NULL)) {
-		usleep(3000);
+		spend(3000);
 		/* Where it cannot pause it has ended; where no signal can be sent it would pause for ever. */
 		for (int i = 0; !paused; i++) {
 			int error = pthread_kill(other, SIGUSR1);
 			if (error)
 				printf("pthread_kill: %s\n", strerrorname_np(error)), exit(5);
-			/* Where time cannot be waited for, the thread still needs a processor. */
-			if (usleep(1000))
-				sched_yield();
-			if (i > 1000000)
+			if (i > 1000)
 				exit(6);
+			spend(1000);
 		}
 		printf("pause: %ld\n", (long)joined(other));
 	}
@@ -501,7 +512,7 @@ static void signals(void)
 	sigaddset(&set, SIGUSR2);
 	TELL(pthread_sigmask(SIG_BLOCK, &set, NULL));
 	if (thread(&other, wait_signal, NULL)) {
-		usleep(3000);
+		spend(3000);
 		TELL(pthread_kill(other, SIGUSR2));
 		printf("sigwait: %ld\n", (long)joined(other));
 	}
@@ -525,7 +536,7 @@ static void signals(void)
 	struct itimerval soon = { .it_value.tv_usec = 2000 };
 	if (TELL(setitimer(ITIMER_REAL, &soon, NULL)) == 0)
 		for (int i = 0; !handled && i < 1000; i++)
-			usleep(500);
+			spend(500);
 	timer_t timer;
 	handled = 0;
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
@@ -533,7 +544,7 @@ static void signals(void)
 		struct itimerspec span = { .it_value.tv_nsec = 2000000 };
 		if (TELL(timer_settime(timer, 0, &span, NULL)) == 0)
 			for (int i = 0; !handled && i < 1000; i++)
-				usleep(500);
+				spend(500);
 		TELL(timer_delete(timer));
 	}
 }
@@ -579,7 +590,7 @@ static void memory(void)
 	fflush(stdout);
 	pid_t child = fork();
 	if (child == 0) {
-		usleep(2000);
+		spend(2000);
 		_exit(sem_post(&shared->semaphore));
 	}
 	if (child > 0) {
