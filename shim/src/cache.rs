@@ -20,11 +20,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, mkdir, openat, renameat, unlinkat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Resource, geteuid, getrlimit};
 
 use crate::image::Image;
+use crate::kernel::{self, fstat, openat};
 use crate::plan::{HOP_LEN, JUMP_LEN, Plan, Room, Window};
 use crate::scan::{Refusal, Wanted};
 use crate::unwind::Unwind;
@@ -245,23 +245,23 @@ impl Cache {
     /// The same below `base`.
     pub fn open_in(base: PathBuf) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let base_dir = rustix::fs::open(&base, flags, Mode::empty()).or_else(|error| {
+        let base_dir = kernel::open(&base, flags, Mode::empty()).or_else(|error| {
             if error != Errno::NOENT {
                 return Err(error);
             }
-            mkdir(&base, Mode::RWXU)?;
-            rustix::fs::open(&base, flags, Mode::empty())
+            kernel::mkdir(&base, Mode::RWXU)?;
+            kernel::open(&base, flags, Mode::empty())
         });
         let base_dir = base_dir.ok()?;
         // Nothing is made in another user's directory.
-        (fstat(&base_dir).ok()?.st_uid == geteuid().as_raw()).then_some(())?;
+        (fstat(&base_dir).ok()?.st_uid == kernel::effective_user()).then_some(())?;
         let flags = flags | OFlags::NOFOLLOW;
         let name = "gevent-shim";
         let dir = openat(&base_dir, name, flags, Mode::empty()).or_else(|error| {
             if error != Errno::NOENT {
                 return Err(error);
             }
-            match rustix::fs::mkdirat(&base_dir, name, Mode::RWXU) {
+            match kernel::mkdirat(&base_dir, name, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),
             }
@@ -283,7 +283,7 @@ impl Cache {
         let mut bytes = vec![0; size.min(SIZE_MAX)];
         let mut read = 0;
         while read < bytes.len() {
-            match rustix::io::read(&file, &mut bytes[read..]) {
+            match kernel::read(&file, &mut bytes[read..]) {
                 Ok(0) => return None,
                 Ok(n) => read += n,
                 Err(Errno::INTR) => {}
@@ -300,21 +300,21 @@ impl Cache {
     pub fn store(&self, build_id: &[u8], wanted: Wanted, plan: &Plan) -> Result<(), Errno> {
         let name = name(build_id, wanted).ok_or(Errno::INVAL)?;
         // Beyond the limit the kernel would send a signal that ends the program.
-        let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+        let limit = kernel::file_size_limit();
         let bytes = encode(plan)
             .filter(|b| b.len() <= SIZE_MAX && b.len() as u64 <= limit)
             .ok_or(Errno::FBIG)?;
         let mut temporary = OsString::from(".");
-        temporary.push(rustix::process::getpid().as_raw_nonzero().to_string());
+        temporary.push(kernel::process().to_string());
         temporary.push(&name);
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.dir, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
-        let written = write_all(&file, &bytes)
-            .and_then(|()| renameat(&self.dir, &temporary, &self.dir, &name));
+        let written =
+            write_all(&file, &bytes).and_then(|()| kernel::rename_in(&self.dir, &temporary, &name));
         if written.is_err() {
             // The first error is the one to report.
-            let _ = unlinkat(&self.dir, &temporary, AtFlags::empty());
+            let _ = kernel::unlink_in(&self.dir, &temporary);
         }
         written
     }
@@ -323,13 +323,13 @@ impl Cache {
 /// Whether the file is this user's and has exactly these permissions.
 fn is_private(file: &OwnedFd, mode: Mode) -> bool {
     fstat(file).is_ok_and(|stat| {
-        stat.st_uid == geteuid().as_raw() && Mode::from_raw_mode(stat.st_mode) == mode
+        stat.st_uid == kernel::effective_user() && Mode::from_raw_mode(stat.st_mode) == mode
     })
 }
 
 fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
-        match rustix::io::write(file, bytes) {
+        match kernel::write(file, bytes) {
             Ok(n) => bytes = &bytes[n..],
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),

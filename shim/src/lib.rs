@@ -62,6 +62,7 @@ pub mod functions;
 pub mod guide;
 pub mod image;
 mod init;
+mod kernel;
 pub mod lookups;
 pub mod maps;
 pub mod monkey;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::kernel;
+
 /// One line of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
@@ -76,13 +78,19 @@ pub fn read() -> Result<Vec<Mapping>, Errno> {
 /// # Errors
 /// That of opening or reading the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, Errno> {
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut bytes = Vec::with_capacity(64 << 10);
+    let fd = kernel::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let (mut bytes, mut len) = (vec![0; 64 << 10], 0);
     loop {
-        bytes.reserve(16 << 10);
-        match rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut bytes)) {
-            Ok(0) => return Ok(bytes),
-            Ok(_) | Err(Errno::INTR) => {}
+        if bytes.len() - len < 16 << 10 {
+            bytes.resize(2 * bytes.len(), 0);
+        }
+        match kernel::read(&fd, &mut bytes[len..]) {
+            Ok(0) => {
+                bytes.truncate(len);
+                return Ok(bytes);
+            }
+            Ok(read) => len += read,
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
     }

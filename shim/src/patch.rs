@@ -21,8 +21,8 @@ use gevent_runtime::arch;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
+use crate::kernel;
 use crate::maps::Mapping;
 
 /// Size of a page in bytes.
@@ -49,22 +49,12 @@ impl Region {
     pub fn near(low: u64, high: u64, len: u64, mappings: &[Mapping]) -> Result<Self, Errno> {
         let len = len.next_multiple_of(PAGE);
         for addr in places(low, high, len, mappings) {
-            // SAFETY: NOREPLACE fails rather than touch an existing mapping.
-            let mapped = unsafe {
-                mmap_anonymous(
-                    ptr::without_provenance_mut(addr as usize),
-                    len as usize,
-                    ProtFlags::READ | ProtFlags::WRITE,
-                    MapFlags::PRIVATE
-                        | MapFlags::from_bits_retain(libc::MAP_FIXED_NOREPLACE as u32),
-                )
-            };
-            match mapped {
+            match kernel::map_anonymous(addr, len) {
                 Ok(at) if at as u64 == addr => return Ok(Self { addr, len }),
                 // A kernel before 4.17 takes the address as a mere hint.
                 Ok(at) => {
                     // SAFETY: it has just been mapped, and nobody knows it.
-                    let _ = unsafe { munmap(at, len as usize) };
+                    let _ = unsafe { kernel::munmap(at, len) };
                 }
                 Err(Errno::EXIST | Errno::PERM | Errno::NOMEM) => {}
                 Err(error) => return Err(error),
@@ -104,14 +94,10 @@ impl Region {
         unsafe {
             ptr::copy_nonoverlapping(bytes.as_ptr(), start.cast(), bytes.len());
             if used < self.len {
-                munmap(start.byte_add(used as usize), (self.len - used) as usize)?;
+                kernel::munmap(start.byte_add(used as usize), self.len - used)?;
                 self.len = used;
             }
-            mprotect(
-                start,
-                used as usize,
-                MprotectFlags::READ | MprotectFlags::EXEC,
-            )
+            kernel::mprotect(start, used, libc::PROT_READ | libc::PROT_EXEC)
         }
     }
 
@@ -122,7 +108,7 @@ impl Region {
     pub unsafe fn free(self) {
         let start = ptr::with_exposed_provenance_mut(self.addr as usize);
         // SAFETY: the caller's contract; the pages are this region's.
-        let _ = unsafe { munmap(start, self.len as usize) };
+        let _ = unsafe { kernel::munmap(start, self.len) };
     }
 }
 
@@ -204,7 +190,7 @@ pub unsafe fn write(text: Range<u64>, edits: &[Edit]) -> Result<(), WriteError> 
             return Err(WriteError::Changed(edit.addr));
         }
     }
-    let opened = rustix::fs::open(
+    let opened = kernel::open(
         "/proc/self/mem",
         OFlags::RDWR | OFlags::CLOEXEC,
         Mode::empty(),
@@ -230,11 +216,11 @@ unsafe fn holds(addr: u64, bytes: &[u8]) -> bool {
 
 fn write_through(mem: &OwnedFd, edits: &[Edit]) -> Result<(), Errno> {
     for (i, edit) in edits.iter().enumerate() {
-        let written = rustix::io::pwrite(mem, &edit.new, edit.addr);
+        let written = kernel::pwrite(mem, &edit.new, edit.addr);
         if written != Ok(edit.new.len()) {
             // What could be written can be written back.
             for edit in &edits[..=i] {
-                let _ = rustix::io::pwrite(mem, &edit.old, edit.addr);
+                let _ = kernel::pwrite(mem, &edit.old, edit.addr);
             }
             return Err(written.err().unwrap_or(Errno::IO));
         }
@@ -340,7 +326,7 @@ mod tests {
     #[test]
     fn both_ways_write_and_keep_the_protection() {
         let (addr, range) = text();
-        let mem = rustix::fs::open("/proc/self/mem", OFlags::RDWR, Mode::empty()).unwrap();
+        let mem = kernel::open("/proc/self/mem", OFlags::RDWR, Mode::empty()).unwrap();
         write_through(&mem, &edits(addr)).unwrap();
         assert!(is_written(addr));
         assert_eq!(permissions(addr), (true, false, true));
@@ -367,7 +353,7 @@ mod tests {
     #[test]
     fn a_failed_write_is_taken_back() {
         let (addr, _) = text();
-        let mem = rustix::fs::open("/proc/self/mem", OFlags::RDWR, Mode::empty()).unwrap();
+        let mem = kernel::open("/proc/self/mem", OFlags::RDWR, Mode::empty()).unwrap();
         let mut edits = edits(addr);
         // Nothing is mapped at the first page of the address space.
         edits[1].addr = 0;

@@ -33,9 +33,20 @@ pub fn is_real_time(policy: i32) -> bool {
     policy == libc::SCHED_FIFO || policy == libc::SCHED_RR
 }
 
-/// The kernel thread that has what a guest was not given, as calls name it.
+/// The kernel thread that has what a guest was not given, as calls name it: 0 on that one
+/// itself, because filters of system calls let threads ask about themselves by that alone.
 pub fn kernel_thread() -> u64 {
-    processor::first().kernel_tid() as u64
+    let first = processor::first();
+    if core::ptr::eq(processor::here(), first) {
+        0
+    } else {
+        first.kernel_tid() as u64
+    }
+}
+
+/// Whether `tid` names that kernel thread.
+pub fn is_kernel_thread(tid: i32) -> bool {
+    tid == 0 || tid == processor::first().kernel_tid()
 }
 
 /// By how much the kernel may delay a thread's sleep, in nanoseconds.

@@ -69,7 +69,7 @@ fn change_kernel_thread(c: &Call<'_>, take: fn(&Scheduling)) -> i64 {
 
 /// A call about `tid` that the kernel is to answer.
 fn native(c: &Call<'_>, tid: i32, take: fn(&Scheduling)) -> Outcome {
-    if tid == 0 || tid as u64 == kernel_thread() {
+    if sched::is_kernel_thread(tid) {
         Outcome::Done(change_kernel_thread(c, take))
     } else {
         Outcome::Native

@@ -227,24 +227,40 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
         // No handler of ours may be run any more.
         monitor::hold();
     }
+    let bound = BINDS.load(Ordering::Relaxed);
+    // Another guest may have installed one meanwhile.
+    let older = NEWEST.load(Ordering::Acquire);
+    // SAFETY: the box above, in nobody else's hands yet.
+    unsafe { (*node).older = older };
+    if all {
+        // Our other kernel threads have the filter as soon as the kernel has taken it.
+        NEWEST.store(node, Ordering::Release);
+        BINDS.store(ALL, Ordering::SeqCst);
+        arch::ask_before_calls(refuses);
+    }
     // SAFETY: the guest's own call, unchanged; or code that stays.
     let ret = unsafe {
         if strict {
             install_list((*node).given.as_deref().unwrap_or_default())
         } else {
-            arch::syscall(c.frame.rax, c.a)
+            arch::syscall_unasked(c.frame.rax, c.a)
         }
     };
     let listener = c.frame.rax as i64 == libc::SYS_seccomp
         && c.a[1] & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0;
     if ret < 0 || ret > 0 && !listener {
+        NEWEST.store(older, Ordering::Release);
+        BINDS.store(bound, Ordering::SeqCst);
         if !returns {
             monitor::release();
         }
-        hub.call(c.guest, || {
-            // SAFETY: the box above, which nobody refers to.
-            drop(unsafe { Box::from_raw(node) });
-        });
+        // Another kernel thread may still look at one that was for all.
+        if !all {
+            hub.call(c.guest, || {
+                // SAFETY: the box above, which nobody refers to.
+                drop(unsafe { Box::from_raw(node) });
+            });
+        }
         if !super::is_on() {
             // Everything may go on as before.
             DOWN.store(false, Ordering::SeqCst);
@@ -252,9 +268,6 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
         }
         return Some(ret);
     }
-    // Another guest may have installed one meanwhile.
-    // SAFETY: the box above, in nobody else's hands yet.
-    unsafe { (*node).older = NEWEST.load(Ordering::Acquire) };
     NEWEST.store(node, Ordering::Release);
     BINDS.fetch_max(if all { ALL } else { HUBS }, Ordering::SeqCst);
     arch::ask_before_calls(refuses);

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::kernel;
 
 /// A file mapped for reading.
 pub(super) struct File {
@@ -15,22 +16,12 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn map(path: &Path) -> Result<Self, Errno> {
-        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let len = rustix::fs::fstat(&fd)?.st_size as usize;
+        let fd = kernel::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let len = kernel::fstat(&fd)?.st_size as usize;
         if len == 0 {
             return Err(Errno::NOEXEC);
         }
-        // SAFETY: a new private mapping of our own.
-        let start = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                len,
-                ProtFlags::READ,
-                MapFlags::PRIVATE,
-                &fd,
-                0,
-            )?
-        };
+        let start = kernel::map_file(&fd, len)?;
         Ok(Self { start, len })
     }
 
@@ -45,6 +36,6 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: mapped by `map`; the slice borrows `self`.
-        let _ = unsafe { munmap(self.start, self.len) };
+        let _ = unsafe { kernel::munmap(self.start, self.len as u64) };
     }
 }

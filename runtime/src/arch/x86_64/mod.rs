@@ -25,7 +25,9 @@ pub use signal::{Interrupted, SigFrame, Ucontext, stack_pointer};
 pub use slots::{
     child_slot, find as find_slot, find_or_make as find_or_make_slot, is_slot, thread_slot,
 };
-pub use syscall::{ask_before_calls, syscall, syscall0, syscall1, syscall2, syscall3, syscall4};
+pub use syscall::{
+    ask_before_calls, syscall, syscall_unasked, syscall0, syscall1, syscall2, syscall3, syscall4,
+};
 pub use thread::{spawn_process, spawn_thread};
 pub use ticks::ticks;
 pub use tls::{
