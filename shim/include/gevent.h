@@ -294,11 +294,11 @@ int gevent_link_exception(const gevent_greenlet_t *greenlet,
 
 // Waits until all greenlets have ended, `seconds` at most. How many have. A wait. Any
 // thread.
-int gevent_joinall(const gevent_greenlet_t *const *greenlets, size_t n, double seconds);
+int gevent_joinall(gevent_greenlet_t *const *greenlets, size_t n, double seconds);
 
 // Waits until `wanted` of the greenlets have ended, `seconds` at most. How many have, of
 // those. A wait. Any thread.
-int gevent_wait(const gevent_greenlet_t *const *greenlets, size_t n, double seconds, size_t wanted);
+int gevent_wait(gevent_greenlet_t *const *greenlets, size_t n, double seconds, size_t wanted);
 
 // Starts a limit of `seconds` on the caller: when it is over, the wait that the caller is
 // in, or the next one, returns -ETIME, once; on a guest also a call of libc's that waits
@@ -342,10 +342,10 @@ int gevent_kill_mode(int mode);
 
 // Kills all greenlets and waits until they have ended, `seconds` at most. 0 or -ETIMEDOUT.
 // A wait. Any thread.
-int gevent_killall(const gevent_greenlet_t *const *greenlets, size_t n, double seconds);
+int gevent_killall(gevent_greenlet_t *const *greenlets, size_t n, double seconds);
 
 // As gevent_killall, with a payload for each as in gevent_kill_with. A wait. Any thread.
-int gevent_killall_with(const gevent_greenlet_t *const *greenlets,
+int gevent_killall_with(gevent_greenlet_t *const *greenlets,
                         size_t n,
                         void *payload,
                         double seconds);
@@ -553,7 +553,7 @@ int gevent_iwait_objects(const gevent_object_t *objects,
 
 // Begins to wait for the greenlets one after the other, `seconds` at most in all. 0 or
 // -EINVAL. Any thread, for itself: the other functions are for the same thread.
-int gevent_iwait_new(const gevent_greenlet_t *const *greenlets,
+int gevent_iwait_new(gevent_greenlet_t *const *greenlets,
                      size_t n,
                      double seconds,
                      gevent_iwait_t **out);

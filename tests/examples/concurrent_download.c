@@ -38,7 +38,7 @@ static double round_of(int n, char *url, int *done) {
     clock_gettime(CLOCK_MONOTONIC, &begin);
     for (int i = 0; i < n; i++)
         gevent_spawn(download, url, &jobs[i]);
-    gevent_joinall((const gevent_greenlet_t *const *)jobs, n, 60);
+    gevent_joinall(jobs, n, 60);
     clock_gettime(CLOCK_MONOTONIC, &end);
     for (int i = 0; i < n; i++) {
         void *result = NULL;

@@ -51,7 +51,7 @@ int main(void) {
     gevent_spawn(serve, (void *)(intptr_t)listener, &server);
     for (int i = 0; i < CLIENTS; i++)
         gevent_spawn(client, (void *)(intptr_t)i, &clients[i]);
-    gevent_joinall((const gevent_greenlet_t *const *)clients, CLIENTS, -1);
+    gevent_joinall(clients, CLIENTS, -1);
     for (int i = 0; i < CLIENTS; i++) {
         void *good = NULL;
         gevent_result(clients[i], &good);

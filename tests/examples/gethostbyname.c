@@ -23,7 +23,7 @@ int main(void) {
     for (int i = 0; i < 3; i++)
         if (gevent_spawn(look_up, (void *)names[i], &jobs[i]) != 0)
             return 1;
-    printf("%d ended\n", gevent_joinall((const gevent_greenlet_t *const *)jobs, 3, 2));
+    printf("%d ended\n", gevent_joinall(jobs, 3, 2));
     for (int i = 0; i < 3; i++) {
         void *address = NULL;
         gevent_result(jobs[i], &address);

@@ -72,7 +72,7 @@ static void greenlets(void) {
     IS(gevent_spawn(leaves, NULL, &greenlet), 0);
     IS(gevent_join(greenlet, -1), 0);
     IS(gevent_result(greenlet, &result), -ECANCELED);
-    const gevent_greenlet_t *both[] = {greenlet, NULL};
+    gevent_greenlet_t *both[] = {greenlet, NULL};
     IS(gevent_joinall(both, 1, -1), 1);
     IS(gevent_joinall(both, 2, -1), -EINVAL);
     IS(gevent_joinall(NULL, 0, -1), 0);

@@ -34,7 +34,7 @@ int main(int argc, char **argv) {
     gevent_patch_all();
     for (int i = 0; i < N; i++)
         gevent_spawn(connect_to_it, NULL, &jobs[i]);
-    gevent_joinall((const gevent_greenlet_t *const *)jobs, N, 60);
+    gevent_joinall(jobs, N, 60);
     for (int i = 0; i < N; i++) {
         gevent_result(jobs[i], &connections[i]);
         connected += PQstatus(connections[i]) == CONNECTION_OK;
@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
         clock_gettime(CLOCK_MONOTONIC, &begin);
         for (int i = 0; i < N; i++)
             gevent_spawn(query, connections[i], &jobs[i]);
-        gevent_joinall((const gevent_greenlet_t *const *)jobs, N, 60);
+        gevent_joinall(jobs, N, 60);
         clock_gettime(CLOCK_MONOTONIC, &end);
         for (int i = 0; i < N; i++) {
             void *result = NULL;

@@ -24,7 +24,7 @@ static int at_the_same_time(void) {
     double begin = now();
     for (int i = 0; i < 3; i++)
         gevent_spawn(sleeps, NULL, &all[i]);
-    gevent_joinall((const gevent_greenlet_t *const *)all, 3, -1);
+    gevent_joinall(all, 3, -1);
     for (int i = 0; i < 3; i++)
         gevent_greenlet_free(all[i]);
     return now() - begin < 1.19;

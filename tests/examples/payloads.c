@@ -140,7 +140,7 @@ static void *waits(void *event) {
 static void all_of_them(void) {
     enum { N = 3 };
     gevent_greenlet_t *jobs[N + 1];
-    const gevent_greenlet_t *const *all = (const gevent_greenlet_t *const *)jobs;
+    gevent_greenlet_t *const *all = jobs;
     gevent_event_t *event;
     void *left = NULL;
     gevent_event_new(&event);
@@ -177,7 +177,7 @@ static void bad_input(void) {
     void *left;
     gevent_event_new(&event);
     gevent_spawn(waits, event, &greenlet);
-    const gevent_greenlet_t *both[] = {greenlet, NULL};
+    gevent_greenlet_t *both[] = {greenlet, NULL};
     IS(gevent_kill_with(NULL, why, -1), -EINVAL);
     IS(gevent_kill_with(greenlet, why, NAN), -EINVAL);
     IS(gevent_killall_with(NULL, 0, why, -1), 0);

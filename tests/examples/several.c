@@ -30,7 +30,7 @@ static void as_they_end(void) {
     enum { N = 3 };
     gevent_event_t *gates[N];
     gevent_greenlet_t *jobs[N];
-    const gevent_greenlet_t *const *all = (const gevent_greenlet_t *const *)jobs;
+    gevent_greenlet_t *const *all = jobs;
     gevent_iwait_t *iwait;
     for (int i = 0; i < N; i++) {
         gevent_event_new(&gates[i]);

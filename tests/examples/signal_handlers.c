@@ -41,7 +41,7 @@ int main(void) {
     setitimer(ITIMER_REAL, &often, NULL);
     for (int i = 0; i < 2; i++)
         gevent_spawn(change, NULL, &greenlets[i]);
-    IS(gevent_joinall((const gevent_greenlet_t *const *)greenlets, 2, 60), 2);
+    IS(gevent_joinall(greenlets, 2, 60), 2);
     setitimer(ITIMER_REAL, &never, NULL);
     IS(wrong, 0);
     IS(gevent_semaphore_counter(semaphore), 0);

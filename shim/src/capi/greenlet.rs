@@ -300,7 +300,7 @@ pub unsafe extern "C" fn gevent_link_exception(
 
 /// The greenlets of an array of handles.
 pub(super) unsafe fn all(
-    greenlets: *const *const gevent_greenlet_t,
+    greenlets: *const *mut gevent_greenlet_t,
     n: usize,
 ) -> Option<Vec<AnyGreenlet>> {
     if n > 0 && greenlets.is_null() {
@@ -317,7 +317,7 @@ pub(super) unsafe fn all(
 /// thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn gevent_joinall(
-    greenlets: *const *const gevent_greenlet_t,
+    greenlets: *const *mut gevent_greenlet_t,
     n: usize,
     seconds: c_double,
 ) -> c_int {
@@ -329,7 +329,7 @@ pub unsafe extern "C-unwind" fn gevent_joinall(
 /// those. A wait. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn gevent_wait(
-    greenlets: *const *const gevent_greenlet_t,
+    greenlets: *const *mut gevent_greenlet_t,
     n: usize,
     seconds: c_double,
     wanted: usize,

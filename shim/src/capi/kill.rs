@@ -117,7 +117,7 @@ pub extern "C" fn gevent_kill_mode(mode: c_int) -> c_int {
 /// A wait. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn gevent_killall(
-    greenlets: *const *const gevent_greenlet_t,
+    greenlets: *const *mut gevent_greenlet_t,
     n: usize,
     seconds: c_double,
 ) -> c_int {
@@ -128,7 +128,7 @@ pub unsafe extern "C-unwind" fn gevent_killall(
 /// As gevent_killall, with a payload for each as in gevent_kill_with. A wait. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn gevent_killall_with(
-    greenlets: *const *const gevent_greenlet_t,
+    greenlets: *const *mut gevent_greenlet_t,
     n: usize,
     payload: *mut c_void,
     seconds: c_double,

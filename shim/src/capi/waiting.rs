@@ -110,7 +110,7 @@ pub unsafe extern "C" fn gevent_iwait_objects(
 /// -EINVAL. Any thread, for itself: the other functions are for the same thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gevent_iwait_new(
-    greenlets: *const *const gevent_greenlet_t,
+    greenlets: *const *mut gevent_greenlet_t,
     n: usize,
     seconds: c_double,
     out: *mut *mut gevent_iwait_t,
