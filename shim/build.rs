@@ -11,7 +11,12 @@ fn main() {
     // The library exports a function of that name, for the program.
     let names = names.filter(|&&name| name != "pthread_create");
     for name in names.chain(&["__tls_get_addr"]) {
-        argument(&format!("--defsym={name}=gevent_shim_own_{name}"));
+        let whose = if names::KEYS.contains(name) {
+            "std"
+        } else {
+            "own"
+        };
+        argument(&format!("--defsym={name}=gevent_shim_{whose}_{name}"));
     }
     argument("--wrap=pthread_create");
     argument("--defsym=__cxa_thread_atexit_impl=gevent_shim_thread_atexit");

@@ -359,7 +359,19 @@ fn key() -> libc::pthread_key_t {
     })
 }
 
-unsafe extern "C" fn at_thread_end(record: *mut libc::c_void) {
+/// What is called where a thread with a record ends, behind that.
+static BEHIND: OnceLock<fn()> = OnceLock::new();
+
+/// Has `f` called, in the preloaded library, where a thread with a record ends. Once.
+pub fn call_behind_records(f: fn()) {
+    BEHIND.get_or_init(|| f);
+}
+
+/// The destructor of the key of the records.
+///
+/// # Safety
+/// Called by libc alone, with what [`set`] put there.
+pub unsafe extern "C" fn at_thread_end(record: *mut libc::c_void) {
     // SAFETY: what `set` put there, taken back once: libc has emptied the place.
     let current = unsafe { Arc::from_raw(record.cast::<Current>()) };
     // What runs from here on has frames of Rust below it.
@@ -377,6 +389,9 @@ unsafe extern "C" fn at_thread_end(record: *mut libc::c_void) {
     match current.greenlet.clone() {
         Some(greenlet) => super::greenlet::finish(current, &greenlet),
         None => current.close(),
+    }
+    if let Some(behind) = BEHIND.get() {
+        behind();
     }
 }
 

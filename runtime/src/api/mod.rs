@@ -86,6 +86,8 @@ mod watch;
 pub use crate::owned_lock::Reentered;
 pub use async_result::AsyncResult;
 pub use channel::{Channel, channel};
+#[doc(hidden)]
+pub use current::{at_thread_end, call_behind_records};
 pub use error::{Exception, GetError, GreenletExit, InvalidSize};
 pub use event::Event;
 pub use greenlet::{AnyGreenlet, Greenlet, Wait};

@@ -13,6 +13,7 @@
 //! | [`call`] | `syscall`, through which the others ask the kernel; `errno` |
 //! | [`files`], [`directories`], [`sockets`], [`memory`], [`process`], [`signals`], [`time`] | system calls |
 //! | [`heap`] | memory of the library's own heap |
+//! | [`keys`] | thread-specific keys of std |
 //! | [`lookup`] | `getenv`, `dlsym` |
 //! | [`real`] | what must be libc's or libgcc_s's own: their addresses, whoever interposes them |
 //! | [`tls`] | the thread-local variables of the library |
@@ -24,6 +25,7 @@ mod call;
 mod directories;
 mod files;
 mod heap;
+mod keys;
 mod lookup;
 mod memory;
 #[cfg(test)]

@@ -134,6 +134,14 @@ pub const REAL: &[&str] = &[
     "__register_frame",
 ];
 
+/// Of those, what is bound to `gevent_shim_std_` and the name: see [`super::keys`].
+pub const KEYS: &[&str] = &[
+    "pthread_getspecific",
+    "pthread_key_create",
+    "pthread_key_delete",
+    "pthread_setspecific",
+];
+
 /// Of those, what glibc 2.28 has under another version, in another object or not at all: what
 /// a program must not ask the dynamic linker for that is to run there too.
 pub const NEWER: &[&str] = &[
