@@ -377,6 +377,7 @@ unsafe fn starting_call(frame: &mut Frame, tid: i32) {
 /// If the call ends the program, or makes it another one: what is left is told first. For
 /// kernel threads that are no guests.
 pub fn tell_of_end(frame: &Frame) {
+    let _floats = arch::DefaultFloats::begin();
     match frame.rax as i64 {
         libc::SYS_exit_group => trace::finish(None),
         libc::SYS_execve | libc::SYS_execveat => trace::before_exec(None, frame),

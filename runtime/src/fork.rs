@@ -153,6 +153,7 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
         Ok(ret) => return ret,
         Err(child) => child,
     };
+    let _floats = arch::DefaultFloats::begin();
     arch::set_current_word(0);
     dispatch::set_phase(Phase::Off);
     HEAP.forget_waiting();

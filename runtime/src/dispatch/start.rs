@@ -85,6 +85,8 @@ pub(super) unsafe fn start() -> bool {
         return false;
     }
     let mask = signal::block_all();
+    // The host context, and every thread of ours, begins with what is set here.
+    let _floats = arch::DefaultFloats::begin();
     if let Err(refusal) = begin(mask) {
         set_phase(Phase::Off);
         catch::give_up();

@@ -207,6 +207,36 @@ fn control_words() -> u64 {
     control
 }
 
+/// Control words of a thread that never changed them: MXCSR, and behind it the x87 unit's.
+const DEFAULT_CONTROL: u64 = super::signal::MXCSR_DEFAULT as u64 | 0x37f << 32;
+
+fn set_control_words(control: u64) {
+    // SAFETY: words that the instructions of `control_words` gave, or the default.
+    unsafe {
+        asm!("ldmxcsr [{0}]", "fldcw [{0} + 4]", in(reg) &raw const control, options(nostack));
+    }
+}
+
+/// The default floating-point state, for as long as this lives: a program may let floating-point
+/// operations trap (feenableexcept(3)), or round as ours do not expect. What the program had,
+/// and has collected of exceptions, comes back.
+pub struct DefaultFloats(u64);
+
+impl DefaultFloats {
+    /// From now on.
+    pub fn begin() -> Self {
+        let before = control_words();
+        set_control_words(DEFAULT_CONTROL);
+        DefaultFloats(before)
+    }
+}
+
+impl Drop for DefaultFloats {
+    fn drop(&mut self) {
+        set_control_words(self.0);
+    }
+}
+
 /// Makes a context that loads every register from `frame` when it first runs.
 /// It uses the stack right below the frame.
 ///

@@ -16,7 +16,8 @@ mod watched;
 
 pub use claim::{claim_flag, is_flag_set};
 pub use context::{
-    Context, call_on, fs_base, init as init_context, on_tcb, prepare_call, prepare_frame, switch,
+    Context, DefaultFloats, call_on, fs_base, init as init_context, on_tcb, prepare_call,
+    prepare_frame, switch,
 };
 pub use entry::{entry, entry_full, init as init_entry, resume_frame};
 pub use interruptible::interruptible_syscall;

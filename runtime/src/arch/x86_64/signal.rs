@@ -121,7 +121,7 @@ const SEGMENTS: u64 = 0x002b_0000_0000_0033;
 const EFLAGS: u64 = 0x202;
 /// Direction, trap and resume flags, which are clear when a handler begins.
 const EFLAGS_CLEAR: u64 = 0x400 | 0x100 | 0x1_0000;
-const MXCSR_DEFAULT: u32 = 0x1f80;
+pub(super) const MXCSR_DEFAULT: u32 = 0x1f80;
 const FCW_DEFAULT: u16 = 0x37f;
 
 /// Where the vector and x87 state of an interrupted context is.
