@@ -85,7 +85,7 @@ pub fn install(
         return Err(InstallError::Installed);
     }
     let sink = match target {
-        Target::Stderr => Sink::stderr(format, write),
+        Target::Stderr => Sink::stderr(format),
         Target::File(template) => Sink::file(template, format, write).map_err(|error| {
             let path = template.expand(std::process::id());
             match error {

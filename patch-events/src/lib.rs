@@ -27,6 +27,7 @@ mod format;
 mod install;
 mod listen;
 mod sink;
+pub mod stderr;
 mod subscriber;
 pub mod target;
 

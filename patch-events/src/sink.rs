@@ -13,6 +13,7 @@ use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 use crate::destination::{FILE_VARIABLE, PathTemplate};
 use crate::event::{Event, now};
 use crate::format::{Format, Formatter};
+use crate::stderr;
 use crate::subscriber::Subscriber;
 
 /// Writes some bytes to a descriptor, as write(2) does. It must not lock what
@@ -39,8 +40,8 @@ const PATIENCE: u64 = 1_000_000_000;
 
 #[derive(Debug)]
 enum Descriptor {
-    /// Whatever has number 2.
-    Stderr(io::Stderr),
+    /// The [standard error](stderr) that the process began with.
+    Stderr,
     /// The file, with its device and inode. A program that closes every
     /// descriptor it does not know closes ours too, and may then get the
     /// number for a file of its own: nothing of ours may be written there.
@@ -53,14 +54,14 @@ enum Descriptor {
 }
 
 impl Descriptor {
-    fn get(&self) -> io::Result<BorrowedFd<'_>> {
+    /// `None`: it is standard error.
+    fn get(&self) -> io::Result<Option<BorrowedFd<'_>>> {
         match self {
-            // Borrowing the number takes no lock, writing through `Stderr` would.
-            Descriptor::Stderr(stderr) => Ok(stderr.as_fd()),
+            Descriptor::Stderr => Ok(None),
             Descriptor::File { fd, identity, .. } => {
                 let stat = fstat(fd)?;
                 if (stat.st_dev, stat.st_ino) == *identity {
-                    Ok(fd.as_fd())
+                    Ok(Some(fd.as_fd()))
                 } else {
                     Err(Errno::BADF.into())
                 }
@@ -137,6 +138,8 @@ pub(crate) struct Sink {
     lost: u64,
     /// The array's begin has been written to what has no positions.
     begun: bool,
+    /// What was written last to standard error ends within a line.
+    torn: bool,
     /// That nothing can be written has been said.
     complained: bool,
 }
@@ -166,8 +169,8 @@ fn pid() -> u32 {
 }
 
 impl Sink {
-    pub(crate) fn stderr(format: Format, write: Write) -> Sink {
-        Sink::new(Descriptor::Stderr(io::stderr()), None, format, write)
+    pub(crate) fn stderr(format: Format) -> Sink {
+        Sink::new(Descriptor::Stderr, None, format, write_directly)
     }
 
     /// To the file of this process.
@@ -196,6 +199,7 @@ impl Sink {
             count: 0,
             lost: 0,
             begun: false,
+            torn: false,
             complained: false,
         }
     }
@@ -242,13 +246,47 @@ impl Sink {
         let path = path.as_os_str().as_bytes().escape_ascii();
         let line =
             format!("gevent-shim: {FILE_VARIABLE}: cannot write events to \"{path}\": {cause}\n");
-        // There is nobody to tell that this failed too.
-        let _ = rustix::io::write(io::stderr(), line.as_bytes());
+        stderr::write(line.as_bytes(), stderr::PATIENCE);
+    }
+
+    /// Writes to standard error what there is room for. How many events are lost.
+    fn tell(&mut self) -> u64 {
+        if self.torn {
+            self.torn = stderr::write(b"\n", 0) == 0;
+        }
+        if self.torn {
+            return self.count;
+        }
+        if self.formatter.format().is_array() && !self.begun {
+            // Instead of the comma before the first element.
+            self.gathered[0] = b'[';
+        }
+        let written = stderr::write(&self.gathered, stderr::PATIENCE);
+        self.begun |= written > 0;
+        let (told, rest) = self.gathered.split_at(written);
+        self.torn = !rest.is_empty() && told.last().is_some_and(|last| *last != b'\n');
+        if told.contains(&b'\n') {
+            // That they were lost is what is told first.
+            self.lost = 0;
+        }
+        // An event is a line.
+        let lines = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
+        match rest.is_empty() {
+            true => 0,
+            false => lines.clamp(1, self.count.max(1)),
+        }
     }
 
     fn put(&mut self) -> io::Result<()> {
         let descriptor = self.descriptor.as_ref().ok_or(Errno::BADF)?;
-        let fd = descriptor.get()?;
+        let Some(fd) = descriptor.get()? else {
+            let lost = self.tell();
+            if lost > 0 {
+                self.count = lost;
+                return Err(Errno::AGAIN.into());
+            }
+            return Ok(());
+        };
         if !self.formatter.format().is_array() {
             if let Descriptor::File { regular: true, .. } = descriptor {
                 fits(fstat(fd)?.st_size as u64, self.gathered.len())?;
@@ -300,7 +338,7 @@ impl Subscriber for Sink {
 
 /// Whether the process's limit lets `bytes` be written to a file behind `size` others. Not
 /// asked, the kernel would send SIGXFSZ, which ends the program.
-fn fits(size: u64, bytes: usize) -> io::Result<()> {
+pub(crate) fn fits(size: u64, bytes: usize) -> io::Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(limit) if size.saturating_add(bytes as u64) > limit => Err(Errno::FBIG.into()),
         _ => Ok(()),
@@ -377,7 +415,7 @@ fn move_up(fd: OwnedFd) -> OwnedFd {
 /// The first number to try under a soft limit of `limit` descriptors. Never
 /// above 1024: the kernel's table of a process, which every fork copies, is as
 /// long as its highest descriptor.
-fn high_number(limit: u64) -> i32 {
+pub(crate) fn high_number(limit: u64) -> i32 {
     let limit = limit.min(1024) as i32;
     if limit >= 128 { limit - 64 } else { limit / 2 }
 }
@@ -423,7 +461,7 @@ mod tests {
     fn descriptor(sink: &Sink) -> BorrowedFd<'_> {
         match sink.descriptor.as_ref().unwrap() {
             Descriptor::File { fd, .. } => fd.as_fd(),
-            Descriptor::Stderr(stderr) => stderr.as_fd(),
+            Descriptor::Stderr => panic!("a file was opened"),
         }
     }
 
@@ -581,7 +619,7 @@ mod tests {
             WRITTEN.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
         }
-        let mut sink = Sink::stderr(Format::Chrome, write);
+        let mut sink = file(Path::new("/dev/null"), Format::Chrome, write).unwrap();
         tell(&mut sink, "one");
         tell(&mut sink, "two");
         let mut written = WRITTEN.lock().unwrap().clone();
@@ -605,7 +643,8 @@ mod tests {
             WRITTEN.lock().unwrap().extend_from_slice(&bytes[..some]);
             Ok(some)
         }
-        assert!(tell(&mut Sink::stderr(Format::Text, write), "seven.."));
+        let mut sink = file(Path::new("/dev/null"), Format::Text, write).unwrap();
+        assert!(tell(&mut sink, "seven.."));
         let written = WRITTEN.lock().unwrap();
         assert!(written.ends_with(b" seven..\n") && CALLS.get() as usize >= written.len());
     }

@@ -255,26 +255,6 @@ pub fn poll_now(fd: i32, events: i16) -> i64 {
     if n <= 0 { n } else { p.revents as i64 }
 }
 
-/// Writes to a descriptor, best effort: for the one line of a bad configuration.
-pub fn write_all(fd: i32, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        // SAFETY: the slice is valid for reads.
-        let n = unsafe {
-            syscall3(
-                libc::SYS_write,
-                fd as u64,
-                bytes.as_ptr() as u64,
-                bytes.len() as u64,
-            )
-        };
-        match n {
-            n if n > 0 => bytes = &bytes[n as usize..],
-            n if n == err(libc::EINTR) => {}
-            _ => return,
-        }
-    }
-}
-
 /// Anonymous private memory that costs nothing until it is touched, or `None`.
 pub fn reserve(len: usize) -> Option<*mut u8> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;

@@ -16,7 +16,7 @@ use gevent_runtime::group::{Group, GroupSet};
 use gevent_runtime::raw;
 use gevent_runtime::trace;
 use gevent_runtime::wanted::{self, Patcher};
-use patch_events::{ask_all, events, target};
+use patch_events::{ask_all, events, stderr, target};
 
 use crate::arm;
 use crate::backtrace;
@@ -49,6 +49,7 @@ fn load() {
     if !allowed() || is_linked_in() || !own_libc::find_libc() || !raw::has_room(ROOM) {
         return;
     }
+    stderr::note();
     match config::init() {
         Ok(config) if config.disable => {}
         Ok(config) => {
@@ -67,9 +68,9 @@ fn load() {
 
 /// The one line of a configuration that cannot be meant; the program runs as it is.
 pub(crate) fn complain(error: &dyn Display) {
-    raw::write_all(
-        libc::STDERR_FILENO,
+    stderr::write(
         format!("gevent-shim: {error}\n").as_bytes(),
+        stderr::PATIENCE,
     );
 }
 
@@ -91,6 +92,9 @@ fn prepare(config: &Config) -> bool {
     if !cfg!(feature = "events") && wants_events(config) {
         complain(&"this library was built without events");
         return false;
+    }
+    if wants_events(config) {
+        stderr::keep();
     }
     if let Some(filter) = &config.events.filter
         && let Err(error) = patch_events::install(

@@ -22,9 +22,10 @@ pub mod socket;
 pub mod wire;
 mod words;
 
+use patch_events::stderr;
+
 use crate::config::{self, Config};
 use crate::guest::Guest;
-use crate::raw;
 use crate::signal;
 use crate::trace;
 
@@ -35,9 +36,9 @@ pub fn start(config: &Config) {
     if let Some(path) = &config.control
         && let Err(line) = socket::start(path)
     {
-        raw::write_all(
-            libc::STDERR_FILENO,
+        stderr::write(
             format!("gevent-shim: {line}\n").as_bytes(),
+            stderr::PATIENCE,
         );
     }
     if config.summary {

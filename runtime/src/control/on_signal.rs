@@ -9,17 +9,21 @@
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::fmt::Write;
 
+use patch_events::stderr;
+
 use super::snapshot;
 use super::socket::standstill;
 use super::wire::Snapshot;
 use crate::arch::{syscall3, syscall4};
 use crate::libc_threads;
-use crate::raw;
 
 static NUMBER: AtomicI32 = AtomicI32::new(0);
 static WANTED: AtomicU32 = AtomicU32::new(0);
 
 const STACK: usize = 128 << 10;
+
+/// How long who reads a dump is waited for, in nanoseconds: nobody waits for this thread.
+const DUMP_PATIENCE: u64 = 10_000_000_000;
 
 /// Makes the thread; every signal must be blocked. False if there can be none.
 pub fn start(number: i32) -> bool {
@@ -38,7 +42,7 @@ pub fn start(number: i32) -> bool {
                     Some(snapshot) => text(&snapshot),
                     None => format!("gevent-shim: {}\n", standstill()),
                 };
-                raw::write_all(libc::STDERR_FILENO, text.as_bytes());
+                stderr::write(text.as_bytes(), DUMP_PATIENCE);
             }
         })
         .is_ok();

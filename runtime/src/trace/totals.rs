@@ -8,6 +8,8 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use patch_events::stderr;
+
 use super::{TOTALS, on, set};
 use crate::config;
 use crate::hub::{Hub, hub};
@@ -109,7 +111,7 @@ pub fn print() {
     };
     // What does not fit is left out.
     let _ = write(&mut text, hub());
-    raw::write_all(libc::STDERR_FILENO, &text.bytes[..text.len]);
+    stderr::write(&text.bytes[..text.len], stderr::PATIENCE);
 }
 
 fn write(text: &mut impl Write, hub: &Hub) -> fmt::Result {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod calls;
 mod every;
+mod harmless;
 mod hub;
 mod limits;
 mod patching;
