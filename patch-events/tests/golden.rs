@@ -123,6 +123,11 @@ fn emit_warnings() {
         object: "/lib/plugin.so",
     }
     .emit();
+    SitesCaught {
+        object: LIBC,
+        count: 2,
+    }
+    .emit();
     SitesRefused {
         object: LIBC,
         count: 1,
@@ -255,6 +260,8 @@ const GOLDEN: &[&str] = &[
     "WARN  gevent::patch: calls are caught by Syscall User Dispatch, which is slower: the text of \
      libc cannot be made writable",
     "WARN  gevent::patch: new threads are not cooperative: /lib/plugin.so holds the runtime of Go",
+    "WARN  gevent::patch: 2 sites of /usr/lib/x86_64-linux-gnu/libc.so.6 cannot be patched: calls \
+     there are caught by Syscall User Dispatch, which is slower",
     "WARN  gevent::patch: 1 site of /usr/lib/x86_64-linux-gnu/libc.so.6 cannot be patched: what \
      blocks there stops every thread",
     "INFO  gevent::hub: armed: the hub starts with the first thread",

@@ -25,6 +25,9 @@
 //! be caught before there is a guest, a handler of its own stands in
 //! ([`while_starting`]).
 //!
+//! Where only some sites of libc could not be patched, the same is done for them, and the others
+//! lead to dispatch as ever.
+//!
 //! A kernel thread has this for itself, without heirs: threads that are no guests, children
 //! of fork and vfork and new programs are as ever, and a child of fork that makes a
 //! thread begins again. SIGSYS of a seccomp filter stays the program's. A program that uses
@@ -64,7 +67,7 @@ const SYS_USER_DISPATCH: i32 = 2;
 const ARCH_X86_64: u32 = 0xc000_003e;
 
 static ON: AtomicBool = AtomicBool::new(false);
-/// Whether no site leads to us.
+/// Whether libc makes calls that no site leads to us.
 static EVERYTHING: AtomicBool = AtomicBool::new(false);
 /// Whether calls enter with the whole vector state saved.
 static FULL: AtomicBool = AtomicBool::new(false);
@@ -104,7 +107,8 @@ pub fn is_available() -> bool {
     set(DISPATCH_OFF, 0, 0)
 }
 
-/// Nothing can be patched: from the first thread on, every call is to be caught.
+/// libc cannot be patched, or not as a whole: from the first thread on, calls that no site leads
+/// to us are to be caught.
 /// `baseline` are texts that use no wider registers than every x86-64 has.
 pub fn everything(baseline: impl Iterator<Item = Range<u64>>) {
     for (place, text) in BASELINE.iter().zip(baseline) {
@@ -123,7 +127,7 @@ fn is_full(back: u64) -> bool {
     FULL.load(Ordering::Relaxed) && !BASELINE.iter().any(within)
 }
 
-/// Whether no site leads to us.
+/// Whether libc makes calls that no site leads to us.
 #[inline]
 pub fn is_everything() -> bool {
     EVERYTHING.load(Ordering::Relaxed)
@@ -153,6 +157,10 @@ pub fn prepare() {
 }
 
 fn find_text() {
+    if TEXT[0].load(Ordering::Relaxed) != 0 {
+        // In a forked child another thread of the parent may have held libc's lock for ever.
+        return;
+    }
     let text = own_text();
     TEXT[0].store(text.start, Ordering::Relaxed);
     TEXT[1].store(text.end - text.start, Ordering::Relaxed);

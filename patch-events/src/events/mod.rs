@@ -14,8 +14,8 @@ pub use hub::{
 };
 pub use patch::{
     CaughtInstead, DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict,
-    LoadedLate, NotPatched, ProgramNotPatched, Refused, SitesRefused, StaysPatched, ThreadGroupOff,
-    ThreadsStayKernels, Vetoed, WillPatchAll, WillPatchGroup, WillPatchObject,
+    LoadedLate, NotPatched, ProgramNotPatched, Refused, SitesCaught, SitesRefused, StaysPatched,
+    ThreadGroupOff, ThreadsStayKernels, Vetoed, WillPatchAll, WillPatchGroup, WillPatchObject,
 };
 
 use crate::declare::Declaration;

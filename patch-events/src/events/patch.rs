@@ -153,6 +153,15 @@ events! {
         object: &'a str,
     } => "new threads are not cooperative: {object} holds the runtime of Go";
 
+    /// Sites of libc stay as they are: calls made there are caught, and one hub runs all threads.
+    PATCH WARN SitesCaught<'a> {
+        /// Path of the object.
+        object: &'a str,
+        /// How many.
+        count: usize,
+    } => "{of_sites} of {object} cannot be patched: calls there are caught by Syscall User Dispatch, which is slower",
+        of_sites = Count(*count, "site");
+
     /// Sites of an object stay as they are: calls made there stop every thread.
     PATCH WARN SitesRefused<'a> {
         /// Path of the object.

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use gevent_runtime::catch;
 use gevent_runtime::config::{self, LoopKind};
 use gevent_runtime::reactor::Reactor;
 use gevent_shim::arm::{self, Means};
@@ -50,6 +51,9 @@ pub fn doctor(library: Option<&OsString>, program: Option<&OsString>) -> Ending 
         (false, _) if report.caught => {
             "verdict   cooperative, but slower: every call of a program with threads is caught\n"
         }
+        (false, _) if report.caught_in_part => {
+            "verdict   cooperative, on one hub: calls of some sites are caught\n"
+        }
         (false, Some(_)) => "verdict   can be made cooperative\n",
         (false, None) => "verdict   programs can be made cooperative here\n",
     };
@@ -67,6 +71,8 @@ struct Report {
     troubled: bool,
     /// Nothing can be patched.
     caught: bool,
+    /// Not all of libc can be patched.
+    caught_in_part: bool,
 }
 
 impl Report {
@@ -205,7 +211,24 @@ fn list(report: &mut Report, program: &Path, with_program: bool) {
         let decides = objects::decides(&path);
         match objects::look(&path) {
             Ok(finding) if decides && !finding.refused.is_empty() => {
-                report.trouble("object", told(&path, &finding));
+                let told = told(&path, &finding);
+                if !catch::is_available() {
+                    report.trouble("object", format_args!("{told}, {NO_CATCHING}"));
+                } else {
+                    report.caught |= finding.refuses_threads;
+                    report.caught_in_part = true;
+                    let what = if finding.refuses_threads {
+                        "Calls of a program with threads"
+                    } else {
+                        "Calls there"
+                    };
+                    report.line(
+                        "object",
+                        format_args!(
+                            "{told}. {what} are caught by Syscall User Dispatch, some {CAUGHT_NS} ns each"
+                        ),
+                    );
+                }
             }
             Ok(finding) => report.line("object", told(&path, &finding)),
             Err(error) if decides => {

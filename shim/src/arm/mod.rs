@@ -36,7 +36,7 @@ use told::Told;
 use crate::cache::Cache;
 use crate::engine::{Engine, Installed, Target, relocate};
 use crate::image::{Image, Layout};
-use crate::maps::{self, Kind, Mapping};
+use crate::maps::{self, Kind, Mapping, Object};
 use crate::others::{self, Moves, NotStopped};
 use crate::own_libc;
 use crate::patch::{self, PAGE};
@@ -137,11 +137,15 @@ pub fn catch_everything() -> bool {
     }
     state.caught = true;
     let mappings = maps::read().unwrap_or_default();
-    let objects = maps::objects(&mappings);
+    catch_all_of(&maps::objects(&mappings));
+    true
+}
+
+/// Calls that sites do not lead to us are to be caught.
+fn catch_all_of(objects: &[Object]) {
     let of_libc = objects.iter().filter(|o| o.kind != Kind::Other);
     let texts = of_libc.flat_map(|o| o.mappings.iter().filter(|m| m.exec));
     catch::everything(texts.map(|m| m.start..m.end));
-    true
 }
 
 /// Writes the jumps of what is staged, all or none, while other threads stand still.
@@ -275,16 +279,21 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
         .flat_map(|i| i.undo.clone())
         .collect();
     let mut told_later = Vec::new();
+    // A call that dispatch does not see may wait in the kernel for another guest.
+    let can_catch = !state.late && catch::is_available();
+    let mut to_catch = false;
     for object in &objects {
         let done = Loaded::new(object).and_then(|loaded| {
             let plan = loaded.plan(Wanted::All, &live, cache.as_ref(), &undo);
             let missed = plan.missed().count() as u32;
-            let told = Told::new(&object.path, &loaded, plan);
+            let decides = object.kind != Kind::Other;
+            let told = Told::new(&object.path, &loaded, plan, decides);
             told.refusals();
-            if object.kind != Kind::Other
-                && let Some(&(addr, refusal)) = told.plan.missed().next()
-            {
-                return Err(ArmError::Site(addr.wrapping_add(loaded.bias), refusal));
+            if decides && let Some(&(addr, refusal)) = told.plan.missed().next() {
+                if !can_catch {
+                    return Err(ArmError::Site(addr.wrapping_add(loaded.bias), refusal));
+                }
+                to_catch = true;
             }
             told.begin();
             let sites = install(state, &loaded, &told.plan, &mappings)?;
@@ -309,6 +318,9 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
     commit(state, &mappings)?;
     for (told, sites) in told_later {
         told.end(sites);
+    }
+    if to_catch {
+        catch_all_of(&objects);
     }
     Ok(())
 }
@@ -420,7 +432,7 @@ fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<(), ArmError> 
             .collect(),
         refused: plan.refused,
     };
-    let told = Told::new(&mapping.path, &loaded, here);
+    let told = Told::new(&mapping.path, &loaded, here, false);
     told.refusals();
     told.begin();
     // Nobody has run there.

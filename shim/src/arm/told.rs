@@ -18,10 +18,12 @@ pub(super) struct Told {
     pub(super) plan: Plan,
     /// The names of its functions, if anybody is to be told them.
     functions: Functions,
+    /// Whether calls of sites that are refused are caught.
+    caught: bool,
 }
 
 impl Told {
-    pub(super) fn new(path: &Path, loaded: &Loaded<'_>, plan: Plan) -> Told {
+    pub(super) fn new(path: &Path, loaded: &Loaded<'_>, plan: Plan, caught: bool) -> Told {
         let told = |level| patch_events::wants(target::PATCH, level);
         let refused = plan.missed().next().is_some() && told(Level::WARN);
         let patched = !plan.windows.is_empty() && told(Level::TRACE);
@@ -37,6 +39,7 @@ impl Told {
             bias: loaded.bias,
             plan,
             functions,
+            caught,
         }
     }
 
@@ -83,12 +86,11 @@ impl Told {
             });
         }
         let missed = self.plan.missed().count();
-        if missed > 0 {
-            events::SitesRefused {
-                object: &self.path,
-                count: missed,
-            }
-            .emit();
+        let (object, count) = (&*self.path, missed);
+        match missed {
+            0 => {}
+            _ if self.caught => events::SitesCaught { object, count }.emit(),
+            _ => events::SitesRefused { object, count }.emit(),
         }
         if sites > 0 {
             events::DidPatchObject {

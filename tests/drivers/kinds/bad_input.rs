@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use gevent_tests::library;
+use gevent_tests::{library, mode};
 
 use crate::support::{Said, bounded, c, directory, launcher, preloaded, said};
 
@@ -159,6 +159,127 @@ fn a_libc_that_is_replaced_meanwhile() {
         std::fs::write(&next, new).unwrap();
         is_cooperative(&run(&cache, &words), name);
         assert_eq!(std::fs::read(&own).unwrap().len(), new.len());
+    }
+}
+
+/// libc's file with each `mov eax, number; syscall` of these numbers led to code that no table
+/// of functions knows, behind its text.
+fn libc_with_strange_sites(libc: &Path, numbers: &[i64]) -> Vec<u8> {
+    let mut bytes = std::fs::read(libc).unwrap();
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+    let headers = word(&bytes, 32) as usize;
+    let text = (headers..)
+        .step_by(56)
+        .find(|&at| bytes[at..at + 8] == [1, 0, 0, 0, 5, 0, 0, 0])
+        .unwrap();
+    let (offset, size) = (word(&bytes, text + 8), word(&bytes, text + 32));
+    let first = (offset + size) as usize;
+    let mut cave = first;
+    for number in numbers {
+        let mut call = vec![0xb8];
+        call.extend((*number as u32).to_le_bytes());
+        call.extend([0x0f, 0x05]);
+        let places = bytes[..first].windows(call.len());
+        let sites: Vec<_> = places
+            .enumerate()
+            .filter(|(_, window)| *window == call)
+            .map(|(at, _)| at)
+            .collect();
+        assert!(!sites.is_empty(), "no site of {number}");
+        for site in sites {
+            let jump = |from: usize, to: usize| {
+                let mut jump = vec![0xe9];
+                jump.extend((to as i32 - (from + 5) as i32).to_le_bytes());
+                jump
+            };
+            bytes[site..site + 5].copy_from_slice(&jump(site, cave));
+            let mut code = call.clone();
+            code.extend(jump(cave + call.len(), site + call.len()));
+            assert!(bytes[cave..cave + code.len()].iter().all(|&byte| byte == 0));
+            bytes[cave..cave + code.len()].copy_from_slice(&code);
+            cave += code.len();
+        }
+    }
+    assert!(cave.is_multiple_of(4096) || cave / 4096 == first / 4096);
+    let size = (cave as u64 - offset).to_le_bytes();
+    bytes[text + 32..text + 40].copy_from_slice(&size);
+    bytes[text + 40..text + 48].copy_from_slice(&size);
+    bytes
+}
+
+/// A thread waits for a lock of a file that the initial one holds.
+const WAITS_FOR_A_FILE: &str = r#"
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int second;
+static void *body(void *a)
+{
+	if (flock(second, LOCK_EX) != 0)
+		return "not locked";
+	return syscall(SYS_gettid) >= 1 << 22 ? "guest" : a;
+}
+int main(int argc, char **argv)
+{
+	pthread_t thread;
+	void *what;
+	int first = open(argv[0], O_RDONLY);
+	second = open(argv[0], O_RDONLY);
+	if (argc != 1 || flock(first, LOCK_EX) != 0 || pthread_create(&thread, 0, body, "kernel thread"))
+		return 2;
+	for (int i = 0; i < 20; i++)
+		usleep(1000);
+	if (flock(first, LOCK_UN) != 0 || pthread_join(thread, &what))
+		return 3;
+	puts(what);
+	return 0;
+}
+"#;
+
+#[test]
+fn a_libc_with_sites_that_cannot_be_patched() {
+    let libc = Path::new("/lib/x86_64-linux-gnu/libc.so.6");
+    if !libc.exists() || !mode::catching_available() {
+        return println!("NOT TESTED: no {}, or no catching", libc.display());
+    }
+    for (name, numbers) in [
+        ("flock", &[libc::SYS_flock][..]),
+        ("futex", &[libc::SYS_futex]),
+        ("clone", &[libc::SYS_clone3, libc::SYS_clone]),
+    ] {
+        let place = empty(&format!("strange-{name}"));
+        let cache = empty(&format!("strange-{name}-cache"));
+        let path = format!("-Wl,-rpath,{}", place.display());
+        std::fs::write(
+            place.join("libc.so.6"),
+            libc_with_strange_sites(libc, numbers),
+        )
+        .unwrap();
+        for (made, text) in [("waits_for_a_file", WAITS_FOR_A_FILE), ("plans", PROGRAM)] {
+            let program = c(&format!("{made}_{name}"), text, &[&path]);
+            let words = [program.to_str().unwrap()];
+            for _ in 0..3 {
+                is_cooperative(&run(&cache, &words), name);
+            }
+            let launcher = launcher();
+            let told = said(&mut bounded(&[
+                launcher.to_str().unwrap(),
+                "doctor",
+                words[0],
+            ]));
+            assert_eq!(told.status, Some(0), "{told:?}");
+            let sites = if name == "clone" {
+                ". Calls of a program with threads are caught"
+            } else {
+                ". Calls there are caught"
+            };
+            assert!(told.out.contains(sites), "{told:?}");
+            assert!(told.out.contains("stays: it is in no known function"));
+            assert!(told.out.contains("verdict   cooperative, "), "{told:?}");
+        }
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Finding {
     pub sites: usize,
     /// Sites that would stay, with their link-time address.
     pub refused: Vec<(u64, Refusal)>,
+    /// Whether one of them makes threads.
+    pub refuses_threads: bool,
 }
 
 /// Looks at a file as the library looks at a loaded object.
@@ -79,13 +81,19 @@ pub fn look(path: &Path) -> Result<Finding, String> {
         .collect();
     let parts = parts.ok_or("the file is shorter than its headers say")?;
     let image = Image::new(&layout, &parts).map_err(|error| error.to_string())?;
-    let found = candidates(&image, Wanted::All);
-    let plan = plan(&scan(&image, &found, &[]), |start, end| {
-        image.get(start, end - start)
-    });
+    let planned = |wanted| {
+        let found = candidates(&image, wanted);
+        plan(&scan(&image, &found, &[]), |start, end| {
+            image.get(start, end - start)
+        })
+    };
+    let plan = planned(Wanted::All);
+    let refused: Vec<_> = plan.missed().copied().collect();
     Ok(Finding {
         sites: plan.windows.len(),
-        refused: plan.missed().copied().collect(),
+        refuses_threads: !refused.is_empty()
+            && planned(Wanted::ThreadCreation).missed().next().is_some(),
+        refused,
     })
 }
 
