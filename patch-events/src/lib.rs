@@ -26,6 +26,7 @@ mod filter;
 mod format;
 mod install;
 mod listen;
+pub mod numbers;
 mod sink;
 pub mod stderr;
 mod subscriber;

@@ -13,6 +13,7 @@ use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 use crate::destination::{FILE_VARIABLE, PathTemplate};
 use crate::event::{Event, now};
 use crate::format::{Format, Formatter};
+use crate::numbers::Room;
 use crate::stderr;
 use crate::subscriber::Subscriber;
 
@@ -84,6 +85,7 @@ impl Descriptor {
             | OFlags::NOFOLLOW
             | OFlags::NOCTTY
             | OFlags::NONBLOCK;
+        let room = Room::make();
         let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
         let stat = fstat(&opened)?;
         let regular = match FileType::from_raw_mode(stat.st_mode) {
@@ -95,7 +97,7 @@ impl Descriptor {
             array_end(opened.as_fd())?;
         }
         Ok(Descriptor::File {
-            fd: move_up(opened),
+            fd: move_up(opened, &room),
             identity: (stat.st_dev, stat.st_ino),
             regular,
         })
@@ -404,20 +406,11 @@ fn add_elements(fd: BorrowedFd<'_>, elements: &[u8]) -> io::Result<()> {
 
 /// Gives a descriptor a number out of the way, so that the program's own get
 /// the numbers they have without us. If there is none it stays where it is.
-fn move_up(fd: OwnedFd) -> OwnedFd {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    match rustix::io::fcntl_dupfd_cloexec(&fd, high_number(limit)) {
+fn move_up(fd: OwnedFd, room: &Room) -> OwnedFd {
+    match rustix::io::fcntl_dupfd_cloexec(&fd, room.lowest()) {
         Ok(moved) => moved,
         Err(_) => fd,
     }
-}
-
-/// The first number to try under a soft limit of `limit` descriptors. Never
-/// above 1024: the kernel's table of a process, which every fork copies, is as
-/// long as its highest descriptor.
-pub(crate) fn high_number(limit: u64) -> i32 {
-    let limit = limit.min(1024) as i32;
-    if limit >= 128 { limit - 64 } else { limit / 2 }
 }
 
 #[cfg(test)]
@@ -483,26 +476,9 @@ mod tests {
     fn the_descriptor_is_out_of_the_way_and_ends_with_exec() {
         let dir = tempfile::tempdir().unwrap();
         let sink = text_file(&dir.path().join("events")).unwrap();
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        assert!(descriptor(&sink).as_raw_fd() >= high_number(limit));
+        assert!(descriptor(&sink).as_raw_fd() >= Room::make().lowest());
         let flags = rustix::io::fcntl_getfd(descriptor(&sink)).unwrap();
         assert!(flags.contains(FdFlags::CLOEXEC));
-    }
-
-    #[test]
-    fn high_numbers_fit_their_limit() {
-        for (limit, number) in [
-            (u64::MAX, 960),
-            (1 << 20, 960),
-            (1024, 960),
-            (256, 192),
-            (128, 64),
-            (127, 63),
-            (3, 1),
-            (0, 0),
-        ] {
-            assert_eq!(high_number(limit), number, "{limit}");
-        }
     }
 
     #[test]

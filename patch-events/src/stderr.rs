@@ -23,11 +23,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use rustix::net::{SendFlags, send};
-use rustix::process::{Resource, getrlimit};
 use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 
 use crate::event::now;
-use crate::sink::{fits, high_number};
+use crate::numbers::Room;
+use crate::sink::fits;
 
 /// What number 2 was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +91,8 @@ pub fn keep() {
 
 /// A copy of number 2 out of the program's way.
 fn copy() -> Option<OwnedFd> {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    rustix::io::fcntl_dupfd_cloexec(io::stderr(), high_number(limit)).ok()
+    let room = Room::make_in_handler();
+    rustix::io::fcntl_dupfd_cloexec(io::stderr(), room.lowest()).ok()
 }
 
 /// Writes lines to the standard error that the process began with, if it is there. How many

@@ -86,6 +86,7 @@ impl Deadline {
 /// A new timer descriptor that becomes readable when CLOCK_REALTIME is set, or the machine
 /// was suspended; or `-errno`.
 pub fn watch() -> Result<i32, i64> {
+    let _room = private::room();
     // SAFETY: no pointers.
     let fd = unsafe {
         syscall2(
@@ -118,7 +119,7 @@ pub fn watch() -> Result<i32, i64> {
         raw::close(fd as i32);
         return Err(ret);
     }
-    Ok(private::keep(fd as i32))
+    Ok(private::open(|| fd) as i32)
 }
 
 /// Takes what such a descriptor tells, so that it tells of the next step.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::arch::{syscall2, syscall3};
+use crate::private;
 use crate::raw;
 
 /// Bytes that are read of it.
@@ -16,6 +17,7 @@ pub struct FdInfo {
 impl FdInfo {
     /// Reads it; `None` if there is none, or no descriptor to read it with.
     pub fn of(fd: i32) -> Option<Self> {
+        let _room = private::room();
         let mut path = *b"/proc/self/fdinfo/\0\0\0\0\0\0\0\0\0\0\0";
         let prefix = b"/proc/self/fdinfo/".len();
         let mut digits = 1;

@@ -5,6 +5,8 @@
 //! it again, on the host context that fork copied. may is never entered again.
 #![allow(unsafe_code)]
 
+use patch_events::numbers;
+
 use crate::arch::{self, syscall2};
 use crate::catch;
 use crate::control;
@@ -159,6 +161,7 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
     HEAP.forget_waiting();
     host::keep_timer_stack();
     monitor::reset_after_fork();
+    numbers::reset_after_fork();
     proc_files::close_after_fork();
     control::reset_after_fork();
     foreign::reset_after_fork();
@@ -202,6 +205,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
         }
         Err(child) => child,
     };
+    numbers::reset_after_fork();
     private::set_shared(request.shares_descriptors());
     if let Some(stack) = request.stack {
         c.frame.rsp = stack;

@@ -94,6 +94,7 @@ fn make() -> Result<i32, i32> {
     let (Some(first), Some(second)) = grounds else {
         return Err(libc::ENOMEM);
     };
+    let _room = private::room();
     let mut pipe = [0i32; 2];
     // SAFETY: the kernel fills `pipe`.
     let ret = unsafe {
@@ -121,7 +122,7 @@ fn make() -> Result<i32, i32> {
     });
     raw::close(pipe[0]);
     match result {
-        Ok(_) => END.store(private::keep(pipe[1]), Ordering::Relaxed),
+        Ok(_) => END.store(private::open(|| pipe[1] as i64) as i32, Ordering::Relaxed),
         Err(_) => raw::close(pipe[1]),
     }
     result

@@ -158,7 +158,7 @@ const START_STACK: usize = 1 << 20;
 const STACK: u64 = 256 << 10;
 const PAGE: u64 = 4096;
 
-/// Gives back most of the 2 MiB that the worker has as its stack: may does not let us say how
+/// Gives back most of what the worker has as its stack: may does not let us say how
 /// much. The timer thread's stays whole, since libc lists that thread, and makes the stacks of
 /// those executable as a whole for an object that asks for it.
 fn shrink_worker_stack() {
@@ -299,12 +299,8 @@ fn wait_for_events(frame: &mut Frame) {
 /// `frame` must be of the present `epoll_create1` or `eventfd2` call.
 pub unsafe fn open_private(frame: &mut Frame) {
     // SAFETY: may's own call, unchanged.
-    let fd = unsafe { arch::syscall(frame.rax, frame.args()) };
-    frame.rax = if fd >= 0 {
-        private::keep(fd as i32) as u64
-    } else {
-        fd as u64
-    };
+    let fd = private::open(|| unsafe { arch::syscall(frame.rax, frame.args()) });
+    frame.rax = fd as u64;
 }
 
 /// The kernel's `struct sigaction`.

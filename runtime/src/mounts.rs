@@ -16,6 +16,7 @@ use core::mem::MaybeUninit;
 
 use crate::arch::{syscall, syscall2, syscall3, syscall4};
 use crate::guest::Guest;
+use crate::private;
 use crate::raw;
 
 /// How long what was read holds, in nanoseconds.
@@ -82,6 +83,7 @@ fn read() {
 /// What a file of the kernel's says; `None` if it cannot be opened. (std's functions for
 /// files look symbols up, which takes the loader's lock.)
 pub(crate) fn contents(path: &CStr) -> Option<Vec<u8>> {
+    let _room = private::room();
     let mut bytes = Vec::new();
     // SAFETY: a path of ours.
     let fd = unsafe {
@@ -149,6 +151,7 @@ pub fn is_slow_path(guest: &'static Guest, directory: i32, path: u64) -> bool {
         mode: 0,
         resolve: RESOLVE_CACHED,
     };
+    let _room = private::room();
     // SAFETY: the kernel checks the program's path; the rest is ours.
     let fd = unsafe {
         syscall4(

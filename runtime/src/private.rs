@@ -1,7 +1,7 @@
 //! Descriptors of our own in the program's table.
 //!
-//! A program that opens a file expects the lowest free number, so ours live at
-//! 960 or above (less where RLIMIT_NOFILE is lower). They are close-on-exec. A program that
+//! A program that opens a file expects the lowest free number below its limit, so ours have
+//! [numbers] above it, where there is room. They are close-on-exec. A program that
 //! closes every number it can think of gets EBADF for ours, as for any number it
 //! never opened.
 //!
@@ -12,35 +12,41 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use crate::arch::{syscall2, syscall3};
+use patch_events::numbers::{self, Room};
+
+use crate::arch::syscall3;
 use crate::raw;
+use crate::sandbox;
 
 const MAX: usize = 64;
 static KEPT: [AtomicI32; MAX] = [const { AtomicI32::new(-1) }; MAX];
 
+/// While the result lives, descriptors can be opened beyond the program's own limit.
+pub fn room() -> Room {
+    Room::make()
+}
+
+/// Has the program's filters of system calls asked before its limit is raised.
+pub fn mind_filters() {
+    numbers::ask_first(|| {
+        let set_own = [0, libc::RLIMIT_NOFILE as u64, 1, 1, 0, 0];
+        !sandbox::refuses(libc::SYS_prlimit64 as u64, &set_own)
+    });
+}
+
 /// A copy of a descriptor at a high number, remembered as ours; or `-errno`.
 pub fn duplicate(fd: i32) -> i64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: writes to `limit`.
-    unsafe {
-        syscall2(
-            libc::SYS_getrlimit,
-            libc::RLIMIT_NOFILE as u64,
-            &raw mut limit as u64,
-        )
-    };
-    // Not higher: fork copies the descriptor table up to its highest entry.
-    let lowest = limit.rlim_cur.min(1024).saturating_sub(64);
+    copy(fd, &room())
+}
+
+fn copy(fd: i32, room: &Room) -> i64 {
     // SAFETY: no pointers.
     let high = unsafe {
         syscall3(
             libc::SYS_fcntl,
             fd as u64,
             libc::F_DUPFD_CLOEXEC as u64,
-            lowest,
+            room.lowest() as u64,
         )
     };
     if high >= 0 {
@@ -49,15 +55,24 @@ pub fn duplicate(fd: i32) -> i64 {
     high
 }
 
-/// Moves a fresh descriptor to a high number and remembers it. If it cannot be
-/// moved it is remembered where it is.
-pub fn keep(fd: i32) -> i32 {
-    let high = duplicate(fd);
-    if high >= 0 {
-        raw::close(fd);
-        return high as i32;
+/// Opens a descriptor of ours: `make` gives it, or `-errno`. It goes to a high number and is
+/// remembered; if it cannot be moved it is remembered where it is.
+pub fn open(make: impl FnOnce() -> i64) -> i64 {
+    let room = room();
+    let fd = make();
+    if fd < 0 {
+        return fd;
     }
-    note(fd);
+    let high = if fd < room.lowest() as i64 {
+        copy(fd as i32, &room)
+    } else {
+        -1
+    };
+    if high >= 0 {
+        raw::close(fd as i32);
+        return high;
+    }
+    note(fd as i32);
     fd
 }
 

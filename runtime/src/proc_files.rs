@@ -66,16 +66,15 @@ pub fn open(index: usize, kernel_tid: i32) {
             continue;
         }
         // SAFETY: a path of ours that ends with a zero byte.
-        let fd = unsafe {
+        let fd = private::open(|| unsafe {
             syscall2(
                 libc::SYS_open,
                 path.as_ptr() as u64,
                 (libc::O_RDONLY | libc::O_CLOEXEC) as u64,
             )
-        };
+        });
         if fd >= 0 {
-            let fd = private::keep(fd as i32);
-            FDS[file.place()].store(fd, Ordering::Relaxed);
+            FDS[file.place()].store(fd as i32, Ordering::Relaxed);
         } else {
             events::FileMissing {
                 path: path.trim_end_matches('\0'),

@@ -213,6 +213,8 @@ fn operation(op: Op) -> Operation {
         Op::IoprioSet => sched::ioprio_set,
         Op::IoprioGet => sched::ioprio_get,
         Op::Prlimit64 => identity::prlimit64,
+        Op::Getrlimit => identity::getrlimit,
+        Op::Setrlimit => identity::setrlimit,
         Op::Getpgid
         | Op::Getsid
         | Op::Kill

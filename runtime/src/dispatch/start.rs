@@ -18,6 +18,7 @@ use crate::hub::{hub, processor, recruit};
 use crate::libc_threads;
 use crate::monitor;
 use crate::patching;
+use crate::private;
 use crate::proc_files;
 use crate::raw;
 use crate::reactor::Reactor;
@@ -131,6 +132,9 @@ impl From<&'static str> for Refusal {
 fn begin(mask: u64) -> Result<(), Refusal> {
     let config = config::get();
     sandbox::may_start()?;
+    private::mind_filters();
+    // The one kernel thread has files to read, and our descriptors to open.
+    let _room = private::room();
     let hub = hub();
     // SAFETY: no arguments.
     let (tid, pid) = unsafe {

@@ -35,6 +35,8 @@
 use core::cell::UnsafeCell;
 use core::ptr;
 
+use patch_events::numbers;
+
 use crate::arch::{self, syscall0, syscall3};
 use crate::deadline::Deadline;
 use crate::dispatch;
@@ -226,6 +228,10 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
                 ask(|_| fds::table().options_change());
             }
             Some(ret)
+        }
+        libc::SYS_getrlimit | libc::SYS_setrlimit | libc::SYS_prlimit64 => {
+            let resource = a[(nr == libc::SYS_prlimit64) as usize] as u32;
+            (resource == libc::RLIMIT_NOFILE).then(|| ask(|_| numbers::as_program(native)))
         }
         libc::SYS_rt_sigaction => Some(ask(|hub| ops::signal::sigaction(hub, a))),
         libc::SYS_tkill | libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo => {

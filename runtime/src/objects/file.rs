@@ -8,6 +8,7 @@ use core::slice;
 use libc::Elf64_Sym;
 
 use crate::arch::{self, syscall2, syscall3};
+use crate::private;
 use crate::raw;
 
 /// Size of a section header, and of a symbol.
@@ -23,6 +24,7 @@ pub struct File {
 impl File {
     /// Maps the file to be read.
     pub fn open(path: &CStr) -> Option<Self> {
+        let _room = private::room();
         // SAFETY: a string that ends; the mapping is one of its own.
         unsafe {
             let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;

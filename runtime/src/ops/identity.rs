@@ -5,6 +5,8 @@
 //! thread: so the id is put in its place.
 #![allow(unsafe_code)]
 
+use patch_events::numbers;
+
 use super::{Call, Outcome, offloaded, signal, thread};
 use crate::arch;
 use crate::heap_reserve;
@@ -49,18 +51,47 @@ pub unsafe fn first(c: &mut Call<'_>) -> Outcome {
 /// As [`first`].
 pub unsafe fn prlimit64(c: &mut Call<'_>) -> Outcome {
     let [_, resource, new, ..] = c.a;
-    let outcome = with_process(c, &[0]);
-    let memory = [libc::RLIMIT_AS, libc::RLIMIT_DATA].map(u64::from);
-    if new == 0 || !memory.contains(&(resource as u32 as u64)) {
-        return outcome;
-    }
-    let ret = match outcome {
-        Outcome::Done(ret) => ret,
-        // SAFETY: the guest's own call, unchanged.
-        _ => unsafe { arch::syscall(c.frame.rax, c.a) },
+    limit(c, resource as u32, new != 0)
+}
+
+/// getrlimit(2).
+///
+/// # Safety
+/// As [`first`].
+pub unsafe fn getrlimit(c: &mut Call<'_>) -> Outcome {
+    limit(c, c.a[0] as u32, false)
+}
+
+/// setrlimit(2).
+///
+/// # Safety
+/// As [`first`].
+pub unsafe fn setrlimit(c: &mut Call<'_>) -> Outcome {
+    limit(c, c.a[0] as u32, true)
+}
+
+/// A call that reads a limit, or sets it.
+fn limit(c: &mut Call<'_>, resource: u32, sets: bool) -> Outcome {
+    let own = |c: &mut Call<'_>| {
+        let outcome = match c.frame.rax as i64 {
+            libc::SYS_prlimit64 => with_process(c, &[0]),
+            _ => Outcome::Native,
+        };
+        match outcome {
+            Outcome::Done(ret) => ret,
+            // SAFETY: the guest's own call, unchanged.
+            _ => unsafe { arch::syscall(c.frame.rax, c.a) },
+        }
     };
-    c.hub.call(c.guest, heap_reserve::fit);
-    Outcome::Done(ret)
+    match resource {
+        libc::RLIMIT_NOFILE => Outcome::Done(numbers::as_program(|| own(c))),
+        libc::RLIMIT_AS | libc::RLIMIT_DATA if sets => {
+            let ret = own(c);
+            c.hub.call(c.guest, heap_reserve::fit);
+            Outcome::Done(ret)
+        }
+        _ => Outcome::Done(own(c)),
+    }
 }
 
 /// kcmp(2), which names two.

@@ -35,9 +35,9 @@ fn child(c: &Call<'_>, idtype: u32, id: u64, options: u64) -> bool {
     }
     if idtype == libc::P_PID {
         // SAFETY: no pointers.
-        let fd = unsafe { syscall2(libc::SYS_pidfd_open, id, 0) };
+        let fd = private::open(|| unsafe { syscall2(libc::SYS_pidfd_open, id, 0) });
         if fd >= 0 {
-            let fd = private::keep(fd as i32);
+            let fd = fd as i32;
             let ready = one_child(c, fd, id, look);
             fds::table().closed(fd);
             private::close(fd);

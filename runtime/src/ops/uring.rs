@@ -143,11 +143,11 @@ impl Bell {
     fn on(ring: i32) -> Option<Self> {
         let flags = (libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) as u64;
         // SAFETY: no pointers.
-        let fd = unsafe { syscall2(libc::SYS_eventfd2, 0, flags) };
+        let fd = private::open(|| unsafe { syscall2(libc::SYS_eventfd2, 0, flags) });
         if fd < 0 {
             return None;
         }
-        let fd = private::keep(fd as i32);
+        let fd = fd as i32;
         // SAFETY: one number of ours.
         let ret = unsafe { register(ring, REGISTER_EVENTFD, &raw const fd as u64, 1) };
         if ret == 0 {

@@ -39,12 +39,14 @@ impl EpollSet {
     /// A new instance; `Err` is `-errno`.
     pub fn open() -> Result<Self, i64> {
         // SAFETY: no pointers.
-        let fd = unsafe { syscall1(libc::SYS_epoll_create1, libc::EPOLL_CLOEXEC as u64) };
+        let fd = private::open(|| unsafe {
+            syscall1(libc::SYS_epoll_create1, libc::EPOLL_CLOEXEC as u64)
+        });
         if fd < 0 {
             Err(fd)
         } else {
             Ok(EpollSet {
-                fd: private::keep(fd as i32),
+                fd: fd as i32,
                 clock: -1,
             })
         }

@@ -99,13 +99,13 @@ impl Reactor {
             },
         };
         // SAFETY: no pointers.
-        let bell = unsafe {
+        let bell = private::open(|| unsafe {
             syscall2(
                 libc::SYS_eventfd2,
                 0,
                 (libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) as u64,
             )
-        };
+        });
         if bell < 0 {
             epoll.close();
             if let Some(ring) = ring {
@@ -113,7 +113,7 @@ impl Reactor {
             }
             return Err(bell);
         }
-        let bell = private::keep(bell as i32);
+        let bell = bell as i32;
         epoll.watch_bell(bell);
         BELL.store(bell, Ordering::Relaxed);
         Ok(Reactor { epoll, ring })

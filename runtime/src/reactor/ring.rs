@@ -67,6 +67,7 @@ impl Ring {
     /// A ring that also tells of events on the epoll set `epoll_fd`, for `several` kernel
     /// threads or one; `Err` is `-errno`.
     pub fn open(epoll_fd: i32, several: bool) -> Result<Self, i64> {
+        let _room = private::room();
         let mut builder = IoUring::builder();
         builder.setup_cqsize(ENTRIES * 16).setup_submit_all();
         if !several {

@@ -190,7 +190,7 @@ table! {
     94 lchown File Offloaded[Path] Uninterrupted PATH;
     95 umask File Native Uninterrupted "";
     96 gettimeofday Time Native Uninterrupted "";
-    97 getrlimit Sys Native Uninterrupted "";
+    97 getrlimit Sys Virtual(Getrlimit) Uninterrupted "";
     98 getrusage Thread Virtual(Getrusage) Uninterrupted RUSAGE;
     99 sysinfo Sys Native Uninterrupted "";
     100 times Time Native Uninterrupted "";
@@ -253,7 +253,7 @@ table! {
     157 prctl Thread Virtual(Prctl) Uninterrupted "";
     158 arch_prctl Thread Native Uninterrupted SHARED;
     159 adjtimex Time Native Uninterrupted "";
-    160 setrlimit Sys Native Uninterrupted "";
+    160 setrlimit Sys Virtual(Setrlimit) Uninterrupted "";
     161 chroot File Offloaded[Path] Uninterrupted PATH;
     162 sync File Offloaded[Always] Uninterrupted "";
     163 acct File Offloaded[Always] Uninterrupted "";

@@ -362,6 +362,7 @@ pub fn site_of(resume: u64) -> Option<u64> {
 /// Patches an object that the dynamic linker maps right now. The service behind
 /// [`gevent_runtime::wanted::on_exec_mapping`].
 pub fn on_exec_mapping(addr: usize, len: usize) {
+    let _room = gevent_runtime::private::room();
     let mapped = addr as u64..(addr + len) as u64;
     let mut state = state();
     if state.given_up || state.caught {

@@ -16,7 +16,16 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
+/// Bytes of stack for a thread that std makes of the size it makes them: may's two. The program's
+/// own setting is not for them.
+const STACK_SETTING: &[u8] = b"RUST_MIN_STACK";
+const STACK: &CStr = c"524288";
+
 unsafe extern "C" fn getenv(name: *const c_char) -> *const c_char {
+    // SAFETY: the caller's string.
+    if unsafe { CStr::from_ptr(name) }.to_bytes() == STACK_SETTING {
+        return STACK.as_ptr();
+    }
     // SAFETY: the caller's string; the environment is an array of strings with a null at
     // its end, or null, and std reads it under a lock of its own.
     unsafe {

@@ -73,7 +73,7 @@ fn descriptors_that_cannot_be_watched_are_told_once() {
 
 #[test]
 fn descriptors_that_are_missing_are_told() {
-    let program = guest("limit_descriptors");
+    let program = guest("limit_descriptors_hard");
     for kind in LOOPS {
         let events = told(&program, FILTER, &[("GEVENT_SHIM_LOOP", kind)]);
         // With none the program stays bare; with a few, the hub does without the rest.
