@@ -106,6 +106,9 @@ static ENGINE: crate::engine::frida_gum::FridaGum = crate::engine::frida_gum::Fr
 pub fn arm_thread_creation() -> Result<u32, ArmError> {
     let mappings = maps::read().map_err(ArmError::Maps)?;
     let mut state = state();
+    // Another library's constructor may have made a thread, which is then on its way out of
+    // just these sites.
+    alone(&state).inspect_err(tell_of_threads)?;
     let mut sites = 0;
     let objects = maps::objects(&mappings);
     for object in objects.iter().filter(|o| o.kind == Kind::Libc) {
@@ -227,14 +230,8 @@ pub fn patch_all() -> PatchOutcome {
         }
         Err(error) => {
             discard(&mut state);
-            give_up(&mut state);
-            if let ArmError::OtherThreads(threads) = error {
-                events::LoadedLate {
-                    threads,
-                    names: &thread_names(None),
-                }
-                .emit();
-            }
+            give_up(&mut state, &error);
+            tell_of_threads(&error);
             events::NotPatched {
                 reason: &error.to_string(),
             }
@@ -243,6 +240,17 @@ pub fn patch_all() -> PatchOutcome {
         }
     }
     outcome
+}
+
+/// The event about threads that were there before, if that is the reason.
+fn tell_of_threads(error: &ArmError) {
+    if let &ArmError::OtherThreads(threads) = error {
+        events::LoadedLate {
+            threads,
+            names: &thread_names(None),
+        }
+        .emit();
+    }
 }
 
 /// Whether no other thread is in the way.
@@ -334,9 +342,10 @@ fn discard(state: &mut State) {
 }
 
 /// Takes every patch back, unless another thread may be in one.
-fn give_up(state: &mut State) {
+fn give_up(state: &mut State, error: &ArmError) {
     state.given_up = true;
-    if state.late {
+    let others = matches!(error, ArmError::OtherThreads(_) | ArmError::Threads);
+    if state.late || others {
         // Sites of thread creation, which lead to the kernel.
         return;
     }
