@@ -22,6 +22,12 @@
 //! nothing to do. While the hub sleeps, so does the monitor, unless somebody listens to
 //! what only it can see ([`watch`](crate::trace::watch)).
 //!
+//! Where instructions take far longer than on a CPU, as under a tracer that runs them one at
+//! a time, what a signal leads to may take longer than that interval, and guests would do
+//! nothing else. So the next signal is sent when the last one has led to a switch, or after
+//! [`PATIENCE`]; and not before the guests have had [`SHARE`] times as long for themselves as
+//! a preemption takes.
+//!
 //! A guest that computes and takes a lock again and again (malloc's) is preempted while
 //! it holds the lock, mostly; whoever was woken for the lock finds it taken, every time.
 //! The kernel helps such a waiter by letting it preempt who woke it. So a guest that was
@@ -62,6 +68,14 @@ pub const PREEMPT: i32 = 63;
 
 /// Shortest interval between two looks, in nanoseconds.
 const SHORTEST: u64 = 250_000;
+
+/// How long a signal may take to lead to a switch before another one is sent, in nanoseconds;
+/// twice as long each further time.
+const PATIENCE: u64 = 10_000_000;
+const MOST_PATIENCE: u64 = 1_000_000_000;
+
+/// Guests have this many times as long for themselves as a preemption takes.
+const SHARE: u64 = 8;
 
 /// Interval between two looks without preemption, in nanoseconds.
 const WITHOUT: u64 = 10_000_000;
@@ -278,6 +292,40 @@ struct Preemption {
     at: u64,
     /// The first look that has seen no other switches.
     since: u64,
+    /// The last signal.
+    sent: Sent,
+}
+
+/// A signal that is to lead to a switch.
+#[derive(Default)]
+struct Sent {
+    /// The switches that there had been, and when it was sent.
+    switches: u64,
+    at: u64,
+    /// How long it may take.
+    patience: u64,
+}
+
+impl Sent {
+    /// Whether the switches, as many as there have been at a time, still lack the one that it
+    /// is to lead to.
+    fn is_awaited(&self, switches: u64, at: u64) -> bool {
+        switches == self.switches && at - self.at < self.patience
+    }
+
+    /// Another one is sent.
+    fn again(&mut self, switches: u64, at: u64) {
+        let patience = if switches == self.switches {
+            (self.patience * 2).clamp(PATIENCE, MOST_PATIENCE)
+        } else {
+            PATIENCE
+        };
+        *self = Sent {
+            switches,
+            at,
+            patience,
+        };
+    }
 }
 
 impl Preemption {
@@ -293,6 +341,7 @@ impl Preemption {
             before: processor.switches(),
             at: raw::now(),
             since: raw::now(),
+            sent: Sent::default(),
         }
     }
 
@@ -309,7 +358,8 @@ impl Preemption {
 
     fn look(&mut self, hub: &Hub) {
         // Somebody else may look more often.
-        if raw::now() - self.at < self.interval {
+        let share = SHARE * self.processor.preemption_cost();
+        if raw::now() - self.at < self.interval.max(share) {
             return;
         }
         let before = self.before;
@@ -330,8 +380,12 @@ impl Preemption {
             }
             return;
         }
+        if in_the_way && self.sent.is_awaited(self.before, self.at) {
+            return;
+        }
         if in_the_way && self.preempts && (is_running(processor) || self.waits_for_long()) {
             processor.preempt_between_calls();
+            self.sent.again(self.before, self.at);
             self.interval = (self.interval / 4).max(SHORTEST.min(self.quantum));
             self.quiet = 0;
             return;
@@ -519,13 +573,38 @@ pub unsafe extern "C" fn preempted() {
     // SAFETY: the frame was built for this guest.
     let guest = unsafe { &*(crate::arch::current_word() as *const Guest) };
     let hub = guest.hub();
+    let mut first = true;
     loop {
         hub.enter_shim();
         guest.busy.set(true);
+        if first {
+            processor::here().preemption_happens();
+            first = false;
+        }
         hub.give_way(guest);
         hub.leave_shim();
         if !hub.take_preemption() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_sent_again_when_it_led_to_a_switch_or_took_too_long() {
+        let mut sent = Sent::default();
+        assert!(!sent.is_awaited(0, 1));
+        sent.again(5, 100);
+        assert!(sent.is_awaited(5, 99 + PATIENCE));
+        assert!(!sent.is_awaited(6, 101));
+        assert!(!sent.is_awaited(5, 100 + PATIENCE));
+        sent.again(5, 100 + PATIENCE);
+        assert!(sent.is_awaited(5, 99 + 3 * PATIENCE));
+        assert!(!sent.is_awaited(5, 100 + 3 * PATIENCE));
+        sent.again(6, 1);
+        assert_eq!(sent.patience, PATIENCE);
     }
 }

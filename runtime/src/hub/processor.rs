@@ -28,6 +28,7 @@ use crate::cpu_time::Meter;
 use crate::guest::Guest;
 use crate::libc_threads;
 use crate::monitor;
+use crate::raw;
 use crate::signal::OfThread;
 
 /// Most processors there can be: each has a bit in `IDLE`, and descriptors of its own.
@@ -59,6 +60,11 @@ pub struct Processor {
     watched: AtomicBool,
     pub(super) switches: AtomicU64,
     pub(super) preemption: AtomicBool,
+    /// When the signal of the last preemption arrived.
+    preempted_at: Cell<u64>,
+    /// How long it took from there until others ran, the last time and the time before, in
+    /// nanoseconds.
+    preemption_took: [AtomicU64; 2],
     pub(super) dead: Cell<*const Guest>,
     pub(super) call: Cell<Option<(HostCall, *mut ())>>,
     pub(super) caller: Cell<*const Guest>,
@@ -207,6 +213,8 @@ impl Processor {
             watched: AtomicBool::new(false),
             switches: AtomicU64::new(0),
             preemption: AtomicBool::new(false),
+            preempted_at: Cell::new(0),
+            preemption_took: [const { AtomicU64::new(0) }; 2],
             dead: Cell::new(ptr::null()),
             call: Cell::new(None),
             caller: Cell::new(ptr::null()),
@@ -290,6 +298,26 @@ impl Processor {
     /// Whether the reactor works here now. For the monitor.
     pub fn is_turning(&self) -> bool {
         self.turning.load(Ordering::Relaxed)
+    }
+
+    /// The guest that runs is about to let the others run, because of a signal.
+    pub fn preemption_begins(&self) {
+        self.preempted_at.set(raw::now());
+    }
+
+    /// It does so now.
+    pub fn preemption_happens(&self) {
+        let took = raw::now().saturating_sub(self.preempted_at.get());
+        let last = self.preemption_took[0].swap(took, Ordering::Relaxed);
+        self.preemption_took[1].store(last, Ordering::Relaxed);
+    }
+
+    /// How long a preemption takes before others run, in nanoseconds: the shorter one of the
+    /// last two, since a kernel thread may lose its CPU in the middle of one. For the monitor.
+    pub fn preemption_cost(&self) -> u64 {
+        let [last, before] = &self.preemption_took;
+        last.load(Ordering::Relaxed)
+            .min(before.load(Ordering::Relaxed))
     }
 
     /// Asks that the guest that runs lets the others run.

@@ -175,6 +175,7 @@ pub(super) unsafe fn has_room(guest: &Guest, uc: &Ucontext) -> bool {
 /// As [`into_context`].
 pub(super) unsafe fn preemption(guest: &Guest, uc: &mut Ucontext, info: &Info) {
     guest.giving_way.set(true);
+    processor::here().preemption_begins();
     mask::hold();
     let give_way = Action::without_mask(monitor::preempted as *const () as u64);
     let mut context = Interrupted::of_context(uc);
