@@ -110,6 +110,7 @@ pub mod hub;
 pub mod interrupt;
 pub mod libc_threads;
 pub mod lookup;
+pub mod maps;
 pub mod monitor;
 pub mod mounts;
 pub mod objects;

@@ -10,6 +10,7 @@ use crate::arch::{self, fs_base, prepare_call, resume_frame, set_word_of, syscal
 use crate::dispatch;
 use crate::frame::{Frame, RED_ZONE};
 use crate::hub::{Hub, processor};
+use crate::maps;
 use crate::ops::rseq;
 use crate::parking;
 use crate::probes;
@@ -151,10 +152,16 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     guest.frame.set(child);
     // clone(2), which libc uses before 2.34 and where there is no clone3(2), tells no size.
     let low = match args.stack_size {
-        0 => hub
-            .stacks
-            .bounds(args.stack_top as usize - 1)
-            .map(|(low, _)| low as u64),
+        0 => {
+            let within = args.stack_top as usize - 1;
+            let ours = hub.stacks.bounds(within).map(|(low, _)| low as u64);
+            // Another one, which was there before the hub or is the program's own, ends at a
+            // guard that is a mapping of its own.
+            ours.or_else(|| {
+                let mapping = hub.call(creator, || maps::around(within));
+                mapping.map(|mapping| mapping.start as u64)
+            })
+        }
         size => Some(args.stack_top.wrapping_sub(size)),
     };
     if let Some(low) = low {

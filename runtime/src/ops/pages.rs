@@ -7,11 +7,13 @@
 //! process, whichever of its threads asks.
 #![allow(unsafe_code)]
 
+use core::ops::Range;
+
 use super::offloaded::hand_over;
 use super::{Call, Outcome};
 use crate::arch::{syscall1, syscall2};
 use crate::guest::stacks::MADV_GUARD_INSTALL;
-use crate::mounts;
+use crate::maps;
 use crate::offload;
 use crate::raw;
 use crate::reactor::fds;
@@ -132,12 +134,8 @@ pub unsafe fn mlockall(c: &mut Call<'_>) -> Outcome {
         // SAFETY: no pointers. Succeeds as it did above.
         unsafe { syscall1(libc::SYS_mlockall, libc::MCL_FUTURE as u64) };
     }
-    let list: Vec<(usize, usize)> = c.hub.call(c.guest, || {
-        let maps = mounts::contents(c"/proc/self/maps").unwrap_or_default();
-        let maps = String::from_utf8_lossy(&maps);
-        maps.lines().filter_map(range).collect()
-    });
-    for &(start, end) in &list {
+    let list = c.hub.call(c.guest, maps::ranges);
+    for &Range { start, end } in &list {
         // The kernel may show a range of ours and one beside it as one.
         let mut from = start;
         while from < end {
@@ -156,11 +154,4 @@ pub unsafe fn mlockall(c: &mut Call<'_>) -> Outcome {
     }
     c.hub.call(c.guest, move || drop(list));
     Outcome::Done(0)
-}
-
-/// The range of a line of proc_pid_maps(5).
-fn range(line: &str) -> Option<(usize, usize)> {
-    let (start, end) = line.split(' ').next()?.split_once('-')?;
-    let number = |digits| usize::from_str_radix(digits, 16).ok();
-    Some((number(start)?, number(end)?))
 }

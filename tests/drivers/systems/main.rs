@@ -65,10 +65,6 @@ static SYSTEMS: [System; 3] = [
             ),
             ("net_vsock", "an option of Linux 5.14 is not in its headers"),
             (
-                "preempt_foreign_stack",
-                "clone(2) tells no size of the first thread's stack",
-            ),
-            (
                 "process_fork_locks",
                 "a child of a thread can't open an object that another one was opening",
             ),
