@@ -309,6 +309,7 @@ pub fn leave(guest: &'static Guest, frame: &mut Frame) {
 /// A call on a TCB that is neither a guest's nor the host's.
 unsafe fn bare_call(frame: &mut Frame) {
     let nr = frame.rax as i64;
+    foreign::note_shared_descriptors(nr, frame);
     if phase() == Phase::Starting {
         // SAFETY: no arguments.
         let tid = unsafe { syscall0(libc::SYS_gettid) } as i32;

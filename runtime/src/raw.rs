@@ -162,7 +162,18 @@ pub fn set_status_flags(fd: i32, flags: i64) {
 
 /// The S_IFMT bits of a descriptor's mode; zero if it is not open.
 pub fn file_type(fd: i32) -> u32 {
-    stat(fd).map_or(0, |stat| stat.st_mode & libc::S_IFMT)
+    file(fd).map_or(0, |(kind, _)| kind)
+}
+
+/// The S_IFMT bits of a descriptor's mode, and a number that tells its file from others, as far
+/// as that is known of its inode: not zero. `None` if it is not open.
+pub fn file(fd: i32) -> Option<(u32, u64)> {
+    /// Spreads the bits of a word (2^64 divided by the golden ratio).
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let stat = stat(fd)?;
+    let kind = stat.st_mode & libc::S_IFMT;
+    let both = stat.st_ino ^ (stat.st_dev ^ u64::from(kind) << 32).wrapping_mul(SPREAD);
+    Some((kind, both | 1 << 63))
 }
 
 /// Whether a character device is one that nobody ever waits for: /dev/null, /dev/zero,

@@ -9,7 +9,7 @@
 //! | call | because |
 //! |---|---|
 //! | futex | guests wait in the table, which wakes and lets wait both |
-//! | close, close_range, dup2, dup3 | what the hub knows of a descriptor is not its successor's |
+//! | close, close_range, dup2, dup3 | what the hub knows of a descriptor is not its successor's, unless the thread has a table of its own |
 //! | fcntl, ioctl, setsockopt | what the hub knows of flags and time-outs changes |
 //! | rt_sigaction | the kernel has the hub's handlers |
 //! | tkill, tgkill, rt_tgsigqueueinfo | the kernel does not know guests |
@@ -34,6 +34,7 @@
 
 use core::cell::UnsafeCell;
 use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use patch_events::numbers;
 
@@ -44,11 +45,11 @@ use crate::fork;
 use crate::frame::Frame;
 use crate::futex::{Shared, TABLE};
 use crate::guest::life;
-use crate::hub::{Hub, hub};
+use crate::hub::{Hub, hub, processor};
 use crate::ops::{self, Outcome};
 use crate::parking::{self, Sleeper};
 use crate::raw;
-use crate::reactor::fds;
+use crate::reactor::fds::{self, Doubt};
 use crate::sharing;
 use crate::signal;
 use crate::trace;
@@ -160,12 +161,65 @@ fn ask<R>(f: impl FnOnce(&'static Hub) -> R) -> R {
     }
 }
 
+/// A call of a thread that is no guest is about to be made: whether others may close descriptors
+/// from then on, past us.
+pub fn note_shared_descriptors(nr: i64, frame: &Frame) {
+    let of_clone = |flag: i32| life::clone_flags(frame) & flag as u64 != 0;
+    let shares = match nr {
+        libc::SYS_io_uring_setup => true,
+        libc::SYS_clone | libc::SYS_clone3 => {
+            of_clone(libc::CLONE_FILES) && !of_clone(libc::CLONE_THREAD)
+        }
+        _ => false,
+    };
+    if shares {
+        fds::doubt(Doubt::Likely);
+    }
+}
+
+/// Threads of this kind may have a table of descriptors that is not the hub's.
+static APART: AtomicBool = AtomicBool::new(false);
+
+/// Whether the calling thread has one.
+fn is_apart() -> bool {
+    /// linux/kcmp.h.
+    const KCMP_FILES: u64 = 2;
+    if !APART.load(Ordering::Relaxed) {
+        return false;
+    }
+    let hubs = processor::first().kernel_tid() as u64;
+    // SAFETY: no pointers. Refused, it is as if the table were one.
+    unsafe {
+        let own = syscall0(libc::SYS_gettid) as u64;
+        arch::syscall(libc::SYS_kcmp as u64, [own, hubs, KCMP_FILES, 0, 0, 0]) > 0
+    }
+}
+
+/// close_range(2) with CLOSE_RANGE_UNSHARE: what is ours stays, as the thread rings the hub's
+/// bell.
+fn close_range_apart(a: [u64; 6]) -> Option<i64> {
+    let (first, last) = (a[0] as u32, a[1] as u32);
+    let flags = a[2] & !u64::from(libc::CLOSE_RANGE_UNSHARE);
+    if first > last || flags & !u64::from(libc::CLOSE_RANGE_CLOEXEC) != 0 {
+        return None;
+    }
+    APART.store(true, Ordering::Relaxed);
+    // SAFETY: no pointers.
+    let ret = unsafe { arch::syscall1(libc::SYS_unshare, libc::CLONE_FILES as u64) };
+    Some(if ret == 0 {
+        ops::fd::close_around_ours(first, last, flags)
+    } else {
+        ret
+    })
+}
+
 /// A call of such a thread.
 ///
 /// # Safety
 /// `frame` must be of the present call.
 pub unsafe fn call(frame: &mut Frame) {
     let nr = frame.rax as i64;
+    note_shared_descriptors(nr, frame);
     if matches!(nr, libc::SYS_clone | libc::SYS_clone3) {
         // SAFETY: the present call.
         if let Some(args) = unsafe { life::thread_args(frame) } {
@@ -210,6 +264,24 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
             unsafe { ops::futex::foreign(frame) };
             Some(frame.rax as i64)
         }
+        libc::SYS_unshare => {
+            if a[0] & libc::CLONE_FILES as u64 != 0 {
+                APART.store(true, Ordering::Relaxed);
+            }
+            None
+        }
+        libc::SYS_close_range if a[2] & u64::from(libc::CLOSE_RANGE_UNSHARE) != 0 => {
+            close_range_apart(a)
+        }
+        libc::SYS_close_range if is_apart() => {
+            let (first, last) = (a[0] as u32, a[1] as u32);
+            (first <= last).then(|| ops::fd::close_around_ours(first, last, a[2]))
+        }
+        libc::SYS_close | libc::SYS_dup2 | libc::SYS_dup3 | libc::SYS_fcntl | libc::SYS_ioctl
+            if is_apart() =>
+        {
+            None
+        }
         libc::SYS_close => ask(|hub| ops::fd::close_here(hub, a[0] as i32)).or_else(|| {
             let ret = native();
             ask(|_| ops::fd::closed_elsewhere(a[0] as i32));
@@ -243,6 +315,9 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
             }
         }
         libc::SYS_munmap | libc::SYS_mprotect => {
+            if nr == libc::SYS_mprotect && a[2] & libc::PROT_EXEC as u64 != 0 {
+                fds::doubt(Doubt::Possible);
+            }
             if !hub().stacks.may_hold(a[0] as usize) {
                 let (addr, len) = (a[0] as usize, a[1] as usize);
                 if nr == libc::SYS_mprotect || !ops::memory::concerns(addr, len) {
@@ -267,6 +342,9 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
                 addr = native();
             }
             if !(-4095..0).contains(&addr) {
+                if maps.made_code {
+                    fds::doubt(Doubt::Possible);
+                }
                 if maps.concerns(addr as usize) {
                     ask(|_| maps.note(addr as usize));
                 }

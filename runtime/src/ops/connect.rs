@@ -32,7 +32,7 @@ pub unsafe fn connect(c: &mut Call<'_>) -> Outcome {
     if family(c.a[1]) == Some(libc::AF_VSOCK as u16) {
         return virtual_machine(c);
     }
-    let Some(state) = fds::table().get(fd) else {
+    let Some(state) = fds::table().of_call_at_once(fd) else {
         return Outcome::Native;
     };
     let deadline =
@@ -179,8 +179,8 @@ fn disconnect(fd: i32) {
 pub unsafe fn socket(c: &mut Call<'_>) -> Outcome {
     // SAFETY: the guest's own call.
     let ret = unsafe { syscall(c.frame.rax, c.a) };
-    if let Some(state) = fds::table().get(ret as i32) {
-        state.now_born();
+    if ret >= 0 {
+        fds::table().made(ret as i32);
     }
     Outcome::Done(ret)
 }

@@ -10,7 +10,7 @@ use patch_events::numbers;
 
 use super::iov::Buffers;
 use super::wait::{Direction, Limit, Place, Ready, readiness, send_all, transfer};
-use super::{Call, Outcome, lock, net, offloaded, owner, send, tty};
+use super::{Call, Outcome, lock, net, offloaded, owner, send, thread, tty};
 use crate::arch::{syscall, syscall1, syscall3};
 use crate::hub::Hub;
 use crate::mounts;
@@ -68,9 +68,21 @@ fn unless_refused(ret: i64) -> i64 {
 }
 
 fn kind(fd: i32) -> Kind {
-    fds::table()
-        .get(fd)
-        .map_or(Kind::Other, |state| state.kind(fd))
+    let state = fds::table().of_call(fd);
+    match state.map(|state| state.kind(fd)) {
+        // What is done with these would wait for a pipe, and the hub with it.
+        Some(Kind::Regular | Kind::Bottomless | Kind::Terminal) if fds::is_doubted() => {
+            let state = fds::table().of_call_at_once(fd);
+            state.map_or(Kind::Other, |state| state.kind(fd))
+        }
+        kind => kind.unwrap_or(Kind::Other),
+    }
+}
+
+/// The kind of a descriptor that is no socket, where one was expected.
+fn kind_again(fd: i32) -> Kind {
+    fds::table().closed(fd);
+    kind(fd)
 }
 
 /// Waits until poll(2) says that a descriptor without RWF_NOWAIT is ready, and
@@ -289,10 +301,14 @@ fn array(c: &Call<'_>) -> Option<Buffers> {
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn read(c: &mut Call<'_>) -> Outcome {
     if c.a[2] != 0 && kind(c.fd(0)).is_socket() {
-        return match net::receive(c, c.a[1], c.a[2]) {
-            Outcome::Done(ret) if raw::is_refused(ret) => poll_first(c, c.fd(0), libc::POLLIN),
-            outcome => outcome,
-        };
+        match net::receive(c, c.a[1], c.a[2]) {
+            Outcome::Done(ret) if raw::is_refused(ret) => {
+                return poll_first(c, c.fd(0), libc::POLLIN);
+            }
+            Outcome::Done(ret)
+                if ret == err(libc::ENOTSOCK) && !kind_again(c.fd(0)).is_socket() => {}
+            outcome => return outcome,
+        }
     }
     let iov = libc::iovec {
         iov_base: c.a[1] as *mut _,
@@ -319,10 +335,14 @@ pub unsafe fn write(c: &mut Call<'_>) -> Outcome {
         iov_len: c.a[2] as usize,
     };
     if c.a[2] != 0 && kind(c.fd(0)).is_socket() {
-        return match send::send(c, c.a[1], c.a[2]) {
-            Outcome::Done(ret) if raw::is_refused(ret) => tty::write(c, &Buffers::one(&iov)),
-            outcome => outcome,
-        };
+        match send::send(c, c.a[1], c.a[2]) {
+            Outcome::Done(ret) if raw::is_refused(ret) => {
+                return tty::write(c, &Buffers::one(&iov));
+            }
+            Outcome::Done(ret)
+                if ret == err(libc::ENOTSOCK) && !kind_again(c.fd(0)).is_socket() => {}
+            outcome => return outcome,
+        }
     }
     write_all(c, Some(Buffers::one(&iov)))
 }
@@ -549,20 +569,37 @@ pub unsafe fn ioctl(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`read`].
 pub unsafe fn close_range(c: &mut Call<'_>) -> Outcome {
+    if c.a[2] & u64::from(UNSHARE) != 0 && c.a[0] as u32 <= c.a[1] as u32 {
+        let ret = thread::unshare_descriptors(c);
+        if ret != 0 {
+            return Outcome::Done(ret);
+        }
+    }
     close_range_here(c.hub, c.a).map_or(Outcome::Native, Outcome::Done)
 }
+
+/// Gives the caller a table of descriptors of its own first (close_range(2)).
+const UNSHARE: u32 = libc::CLOSE_RANGE_UNSHARE;
 
 /// As [`close_range`], for whoever calls. `None`: it is the kernel's.
 pub fn close_range_here(hub: &Hub, a: [u64; 6]) -> Option<i64> {
     let (first, last, flags) = (a[0] as u32, a[1] as u32, a[2]);
-    if first > last || flags & libc::CLOSE_RANGE_UNSHARE as u64 != 0 {
+    if first > last || flags & !u64::from(UNSHARE | libc::CLOSE_RANGE_CLOEXEC) != 0 {
         return None;
     }
+    // Guests that run on one kernel thread have one table, and nobody else has it unless it is
+    // shared with another process: then it is for the caller to see to that.
+    let flags = flags & !u64::from(UNSHARE);
     if flags == 0 {
         for fd in first..=last.min(first.saturating_add(1 << 16)) {
             abandon_number(hub, fd as i32);
         }
     }
+    Some(close_around_ours(first, last, flags))
+}
+
+/// close_range(2) of all numbers but ours, in the caller's table.
+pub fn close_around_ours(first: u32, last: u32, flags: u64) -> i64 {
     let mut from = first;
     loop {
         let ours = private::lowest_from(from)
@@ -573,12 +610,12 @@ pub fn close_range_here(hub: &Hub, a: [u64; 6]) -> Option<i64> {
             // SAFETY: no pointers.
             let ret = unsafe { syscall3(libc::SYS_close_range, from as u64, upto as u64, flags) };
             if ret != 0 {
-                return Some(ret);
+                return ret;
             }
         }
         match ours {
             Some(fd) if fd < last => from = fd + 1,
-            _ => return Some(0),
+            _ => return 0,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::arch;
 use crate::heir;
 use crate::offload;
 use crate::raw::err;
+use crate::reactor::fds::{self, Doubt};
 use crate::sharing;
 
 const MAP_STACK_PRIVATE: u64 = (libc::MAP_STACK | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
@@ -21,6 +22,8 @@ pub struct Mapped {
     pub shared: bool,
     /// It may be an object's code.
     pub code: bool,
+    /// It may hold code that the program makes.
+    pub made_code: bool,
 }
 
 impl Mapped {
@@ -31,6 +34,8 @@ impl Mapped {
             writable: prot & libc::PROT_WRITE as u64 != 0,
             shared: flags & libc::MAP_TYPE as u64 != libc::MAP_PRIVATE as u64,
             code: prot & libc::PROT_EXEC as u64 != 0 && flags & libc::MAP_ANONYMOUS as u64 == 0,
+            made_code: prot & libc::PROT_EXEC as u64 != 0
+                && flags & libc::MAP_ANONYMOUS as u64 != 0,
         }
     }
 
@@ -101,6 +106,9 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
         return Outcome::Done(addr as i64);
     }
     let maps = Mapped::of(c.a);
+    if maps.made_code {
+        fds::doubt(Doubt::Possible);
+    }
     let reads = flags & (libc::MAP_POPULATE | libc::MAP_LOCKED) as u64 != 0;
     if !maps.shared && !maps.code && !reads && !sharing::any() {
         return with_room(c);
@@ -234,6 +242,10 @@ impl Moved {
 /// # Safety
 /// As [`mmap`].
 pub unsafe fn mprotect(c: &mut Call<'_>) -> Outcome {
+    if c.a[2] & libc::PROT_EXEC as u64 != 0 {
+        // Code that the program makes, whose calls are no sites.
+        fds::doubt(Doubt::Possible);
+    }
     match c
         .hub
         .stacks

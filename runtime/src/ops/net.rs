@@ -26,7 +26,7 @@ pub(super) fn done(ret: Option<i64>) -> Outcome {
 
 fn kind(fd: i32) -> Kind {
     fds::table()
-        .get(fd)
+        .of_call(fd)
         .map_or(Kind::Other, |state| state.kind(fd))
 }
 
@@ -371,8 +371,8 @@ pub unsafe fn accept(c: &mut Call<'_>) -> Outcome {
             }
         },
     );
-    if let Some(new) = ret.and_then(|ret| fds::table().get(ret as i32)) {
-        new.now_born();
+    if let Some(new) = ret.filter(|ret| *ret >= 0) {
+        fds::table().made(new as i32);
     }
     done(ret)
 }

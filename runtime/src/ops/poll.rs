@@ -4,6 +4,8 @@
 //! between two of those is the readiness of each descriptor of the set.
 #![allow(unsafe_code)]
 
+use core::mem::replace;
+
 use super::{Call, Outcome};
 use crate::arch::{self, syscall};
 use crate::guest::Reason;
@@ -29,20 +31,28 @@ const LONGEST_NAP: u64 = 10_000_000;
 type Interest<'a> = &'a dyn Fn(usize) -> Option<(i32, u32)>;
 
 /// Waits until one of the `n` descriptors may be ready, or for `nap` nanoseconds if one
-/// of them cannot be watched: then the reason is [`Reason::None`].
+/// of them cannot be watched: then the reason is [`Reason::None`]. `again`: the same call has
+/// waited before.
 fn wait_any(
     c: &Call<'_>,
     n: usize,
     deadline: Option<u64>,
     nap: u64,
+    again: bool,
     interest: Interest<'_>,
 ) -> Reason {
     let mut count = 0;
     let mut until = deadline;
     for (fd, _) in (0..n).filter_map(interest) {
         count += 1;
-        // SAFETY: the reference ends with the statement.
-        match unsafe { c.hub.reactor() }.arm(fd) {
+        // SAFETY: the reference ends with the statement that makes it.
+        let reactor = unsafe { c.hub.reactor() };
+        let armed = if again {
+            reactor.arm_again(fd)
+        } else {
+            reactor.arm(fd)
+        };
+        match armed {
             Ok(()) => {}
             // Never changes, as a regular file.
             Err(e) if e == err(libc::EPERM) => {}
@@ -122,8 +132,9 @@ fn ask(
         return ret;
     };
     let mut nap = FIRST_NAP;
+    let mut again = false;
     while ret == 0 {
-        match wait_any(c, n, deadline, nap, interest) {
+        match wait_any(c, n, deadline, nap, replace(&mut again, true), interest) {
             Reason::Timeout => return attempt(),
             Reason::Signal => return ERESTARTNOHAND,
             Reason::Event => {}

@@ -14,7 +14,7 @@ const NONBLOCK: u64 = libc::SPLICE_F_NONBLOCK as u64;
 
 fn kind(fd: i32) -> Kind {
     fds::table()
-        .get(fd)
+        .of_call_at_once(fd)
         .map_or(Kind::Other, |state| state.kind(fd))
 }
 

@@ -37,6 +37,9 @@ pub unsafe fn clone(c: &mut Call<'_>) -> Outcome {
         return Outcome::Done(unsafe { life::create(c.guest, c.frame, &args) });
     }
     let flags = life::clone_flags(c.frame);
+    if flags & libc::CLONE_FILES as u64 != 0 {
+        fds::doubt(fds::Doubt::Likely);
+    }
     if flags & libc::CLONE_VM as u64 != 0 {
         if flags & libc::CLONE_VFORK as u64 == 0 {
             sharers::begin();
@@ -339,6 +342,19 @@ pub unsafe fn ptrace(c: &mut Call<'_>) -> Outcome {
 /// What unshare(2) takes from guests that several kernel threads run: not of one of these
 /// alone.
 const OF_GUESTS: i32 = libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SYSVSEM;
+
+/// Gives the guests, which have one table of descriptors, one that no other process has.
+pub(super) fn unshare_descriptors(c: &Call<'_>) -> i64 {
+    if processor::several() || !fds::is_likely_wrong() {
+        return 0;
+    }
+    // SAFETY: no pointers.
+    let ret = unsafe { arch::syscall1(libc::SYS_unshare, libc::CLONE_FILES as u64) };
+    if ret == 0 {
+        offload::credentials_changed(c.guest);
+    }
+    ret
+}
 
 /// setuid(2) and its family, and other calls about what a kernel thread may and sees:
 /// what is handed over afterwards must not be allowed more.

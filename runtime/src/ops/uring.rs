@@ -14,7 +14,7 @@ use crate::guest::Reason;
 use crate::hub::processor;
 use crate::private;
 use crate::raw::{self, ERESTARTNOHAND, err};
-use crate::reactor::fds::{self, Kind};
+use crate::reactor::fds::{self, Doubt, Kind};
 use crate::signal;
 
 // Flags of io_uring_enter(2).
@@ -242,14 +242,17 @@ pub unsafe fn io_uring_setup(c: &mut Call<'_>) -> Outcome {
     c.guest.stay_on(processor::here());
     // SAFETY: the guest's own arguments.
     let fd = unsafe { syscall2(libc::SYS_io_uring_setup, c.a[0], c.a[1]) };
+    // What it closes and opens it may do at any time after a submission.
+    fds::doubt(Doubt::Likely);
     if fd >= 0
         && let Some(state) = fds::table().get(fd as i32)
     {
+        fds::table().closed(fd as i32);
         // The third word of `struct io_uring_params`.
         // SAFETY: the kernel has just filled it.
         let flags: Result<u32, i64> = unsafe { raw::get(c.a[1] + 8) };
         if flags.is_ok_and(|flags| flags & DEFER_TASKRUN == 0) {
-            state.set_kind(Kind::ReadableRing);
+            state.set_kind(fd as i32, Kind::ReadableRing);
         }
     }
     Outcome::Done(fd)
@@ -262,6 +265,10 @@ pub unsafe fn io_uring_setup(c: &mut Call<'_>) -> Outcome {
 pub unsafe fn io_uring_enter(c: &mut Call<'_>) -> Outcome {
     let [ring, submit, least, flags, arg, size] = c.a;
     let (submit, least) = (submit as u32 as u64, least as u32 as u64);
+    if submit != 0 {
+        // SAFETY: the reference ends with the statement.
+        unsafe { c.hub.reactor() }.settle_all();
+    }
     if flags & GETEVENTS == 0 || least == 0 || flags & !KNOWN != 0 {
         return Outcome::Native;
     }

@@ -6,7 +6,7 @@ use core::cell::Cell;
 
 use crate::arch::syscall;
 use crate::guest::Reason;
-use crate::raw::{self, ERESTARTSYS, err};
+use crate::raw::{self, ERESTARTNOINTR, ERESTARTSYS, err};
 use crate::reactor;
 use crate::reactor::fds::{self, FdState, FdWaiter, Kind};
 use crate::reactor::ring::Entry;
@@ -54,6 +54,8 @@ pub enum Ready {
 /// the first one meanwhile.
 pub struct Place {
     first: i32,
+    /// Somebody has waited for it.
+    waited: Cell<bool>,
     at: Cell<i32>,
 }
 
@@ -62,6 +64,7 @@ impl Place {
     pub fn new(fd: i32) -> Self {
         Place {
             first: fd,
+            waited: Cell::new(false),
             at: Cell::new(fd),
         }
     }
@@ -87,8 +90,14 @@ pub fn readiness(c: &Call<'_>, place: &Place, events: u32, deadline: Option<u64>
         return Ready::Never;
     };
     let mut until = deadline;
-    // SAFETY: the reference ends with the statement.
-    match unsafe { c.hub.reactor() }.arm(fd) {
+    // SAFETY: the reference ends with the match's head.
+    let reactor = unsafe { c.hub.reactor() };
+    let armed = if place.waited.replace(true) {
+        reactor.arm_again(fd)
+    } else {
+        reactor.arm(fd)
+    };
+    match armed {
         Ok(()) => {}
         // Nothing tells, so the caller looks again.
         Err(e) if reactor::is_full(e) => {
@@ -247,7 +256,7 @@ pub fn transfer(
     mut attempt: impl FnMut(i32) -> i64,
 ) -> Option<i64> {
     let place = Place::new(fd);
-    let state = fds::table().get(fd)?;
+    let state = fds::table().of_call(fd)?;
     // SAFETY: the reference ends with the statement.
     let handed = handed.filter(|&(_, code)| unsafe { c.hub.reactor() }.supports(code));
     let ring = handed.is_some();
@@ -275,6 +284,10 @@ pub fn transfer(
         }
     } else if ring {
         state.luck.set(luck + 1);
+    }
+    if fds::is_doubted() && state.is_anothers(fd) {
+        // The call is begun anew, with what is asked of the file now.
+        return Some(ERESTARTNOINTR);
     }
     // io_uring would wait whatever the program wanted.
     if state.is_nonblocking(fd) {
@@ -403,6 +416,9 @@ pub fn send_all(
         }
         let state = fds::table().get(place.fd())?;
         if !blocking {
+            if done == 0 && fds::is_doubted() && state.is_anothers(fd) {
+                return Some(ERESTARTNOINTR);
+            }
             if state.is_nonblocking(fd) {
                 return or(done, err(libc::EAGAIN));
             }

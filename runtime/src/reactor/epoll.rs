@@ -112,12 +112,17 @@ impl EpollSet {
         let Some(state) = fds::table().get(fd) else {
             return Err(err(libc::EBADF));
         };
+        let data = || fd as u64 | (state.generation.get() as u64) << 32;
         if state.armed.get() {
-            return Ok(());
+            if !fds::is_doubted() || self.control(libc::EPOLL_CTL_MOD, fd, ALL, data()) == 0 {
+                return Ok(());
+            }
+            // Its file is gone, or has no such number any more.
+            fds::table().closed(fd);
         }
         let highest = &fds::table().highest;
         highest.set(highest.get().max(fd));
-        let data = fd as u64 | (state.generation.get() as u64) << 32;
+        let data = data();
         let mut ret = self.control(libc::EPOLL_CTL_ADD, fd, ALL, data);
         if ret == err(libc::EEXIST) {
             // The same description came back to the same number.

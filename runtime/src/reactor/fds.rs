@@ -1,12 +1,20 @@
 //! What the reactor knows about each descriptor number of the program.
 //!
+//! # Closed past us
+//! A number may be closed, and used again, by what no site of ours sees: by an io_uring of the
+//! program's, by code that it makes at run time, by a process with the same table. Where such a
+//! thing is there ([`doubt`]), nothing that is known of a number counts for more than a hint:
+//! whether a descriptor is registered, the epoll set itself says each time somebody is to wait
+//! for it; what else is known is forgotten once the number's file has another inode, which is
+//! looked at before a wait, or before each call.
+//!
 //! # Synchronization
-//! The hub's kernel thread alone, but for `owner`, which the signal handler reads.
+//! The hub's kernel thread alone, but for `owner`, which the signal handler reads, and `DOUBT`.
 #![allow(unsafe_code)]
 
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use crate::guest::{Guest, Reason};
 use crate::hub::Hub;
@@ -50,6 +58,38 @@ impl FdWaiter {
     }
 }
 
+/// Whether descriptors are closed past us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Doubt {
+    /// Not as far as is known.
+    None,
+    /// There is code that may make such calls, as there is in most programs that have it for
+    /// other ends: it is looked before a wait.
+    Possible,
+    /// There is what such calls are made with: it is looked before each call.
+    Likely,
+}
+
+static DOUBT: AtomicU8 = AtomicU8::new(Doubt::None as u8);
+
+/// From now on there is that much reason to doubt. Any thread.
+pub fn doubt(much: Doubt) {
+    DOUBT.fetch_max(much as u8, Ordering::Relaxed);
+}
+
+/// Whether there is reason to doubt what is known of numbers.
+#[inline]
+pub fn is_doubted() -> bool {
+    DOUBT.load(Ordering::Relaxed) != Doubt::None as u8
+}
+
+/// Whether what is known of numbers is likely to be wrong.
+#[inline]
+pub fn is_likely_wrong() -> bool {
+    DOUBT.load(Ordering::Relaxed) == Doubt::Likely as u8
+}
+
 /// What a descriptor is, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -86,8 +126,8 @@ impl Kind {
         matches!(self, Kind::Tcp | Kind::Stream)
     }
 
-    fn of(fd: i32) -> Self {
-        match raw::file_type(fd) {
+    fn of(fd: i32, file_type: u32) -> Self {
+        match file_type {
             libc::S_IFREG | libc::S_IFBLK => Kind::Regular,
             libc::S_IFSOCK => match raw::socket_option(fd, libc::SO_PROTOCOL) {
                 libc::IPPROTO_TCP | libc::IPPROTO_MPTCP => Kind::Tcp,
@@ -138,6 +178,8 @@ pub struct FdState {
     pub receive_timeout: Cell<u64>,
     /// SO_SNDTIMEO in nanoseconds, 0 for none.
     pub send_timeout: Cell<u64>,
+    /// The file that is known, by [`raw::file`]; 0 if that was not asked.
+    identity: Cell<u64>,
     /// Guests that go on with this number, one of ours, after theirs was closed.
     users: Cell<u32>,
     /// Whom its signals are for, in the words of [`IoOwner`](crate::signal::IoOwner).
@@ -170,9 +212,35 @@ impl FdState {
         if let Some(kind) = self.kind.get() {
             return kind;
         }
-        let kind = Kind::of(fd);
+        let Some((file_type, identity)) = raw::file(fd) else {
+            return Kind::Other;
+        };
+        let kind = Kind::of(fd, file_type);
+        self.identity.set(identity);
         self.kind.set(Some(kind));
         kind
+    }
+
+    /// Whether `fd`, whose state this is, is another file's number than it was: what was known
+    /// has been forgotten then.
+    #[cold]
+    #[inline(never)]
+    pub fn is_anothers(&self, fd: i32) -> bool {
+        let now = raw::file(fd).map_or(0, |(_, identity)| identity);
+        let before = self.identity.get();
+        if now == before {
+            return false;
+        }
+        if before == 0 {
+            // What it was was never asked. Its flags and options are asked again.
+            self.born.set(0);
+            self.flags_epoch.set(0);
+            self.options_epoch.set(0);
+        } else {
+            table().closed(fd);
+        }
+        self.identity.set(now);
+        before != 0
     }
 
     /// What it refers to, if that was asked.
@@ -181,13 +249,10 @@ impl FdState {
     }
 
     /// Remembers what the program has just made, which cannot be asked for.
-    pub fn set_kind(&self, kind: Kind) {
+    pub fn set_kind(&self, fd: i32, kind: Kind) {
         self.kind.set(Some(kind));
-    }
-
-    /// A call of the program has just made the description: nobody shares it yet.
-    pub fn now_born(&self) {
-        self.born.set(table().share_epoch.get());
+        self.identity
+            .set(raw::file(fd).map_or(0, |(_, identity)| identity));
     }
 
     /// Whether the program made `fd` non-blocking. The flag belongs to the
@@ -195,7 +260,10 @@ impl FdState {
     /// program set flags on whatever descriptor.
     pub fn is_nonblocking(&self, fd: i32) -> bool {
         let epoch = table().flags_epoch.get();
-        if self.flags_epoch.get() == epoch && self.born.get() == table().share_epoch.get() {
+        if self.flags_epoch.get() == epoch
+            && self.born.get() == table().share_epoch.get()
+            && !is_doubted()
+        {
             return self.nonblocking.get();
         }
         let nonblocking = raw::is_nonblocking(fd);
@@ -399,6 +467,36 @@ impl FdTable {
         Some(unsafe { &*block.add(fd as usize % BLOCK) })
     }
 
+    /// The state of the descriptor that a call names, as far as it is the present file's.
+    #[inline]
+    pub fn of_call(&self, fd: i32) -> Option<&'static FdState> {
+        let state = self.get(fd)?;
+        if is_likely_wrong() {
+            state.is_anothers(fd);
+        }
+        Some(state)
+    }
+
+    /// As [`of_call`](Self::of_call), for one who makes a call that would wait if the file were
+    /// another one.
+    #[inline]
+    pub fn of_call_at_once(&self, fd: i32) -> Option<&'static FdState> {
+        let state = self.get(fd)?;
+        if is_doubted() {
+            state.is_anothers(fd);
+        }
+        Some(state)
+    }
+
+    /// A call of the program has just made the description and the number: nobody shares it
+    /// yet.
+    pub fn made(&self, fd: i32) {
+        self.closed(fd);
+        if let Some(state) = self.get(fd) {
+            state.born.set(self.share_epoch.get());
+        }
+    }
+
     /// The same, if any number near it was ever asked about: programs close numbers that were
     /// never opened.
     pub fn known(&self, fd: i32) -> Option<&'static FdState> {
@@ -458,6 +556,7 @@ impl FdTable {
             state.receive_low.set(1);
             state.born.set(0);
             state.urgent.set(false);
+            state.identity.set(0);
             state.set_owner(0);
             state.generation.set(state.generation.get().wrapping_add(1));
         }

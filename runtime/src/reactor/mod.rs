@@ -140,6 +140,15 @@ impl Reactor {
         self.epoll.arm(fd)
     }
 
+    /// As [`arm`](Self::arm), for one who has waited for the descriptor before in the same call:
+    /// it is for what the number was then.
+    pub fn arm_again(&mut self, fd: i32) -> Result<(), i64> {
+        match fds::table().get(fd) {
+            Some(state) if state.armed.get() && !sandbox::is_down() => Ok(()),
+            _ => self.arm(fd),
+        }
+    }
+
     /// Tells the hub from now on when CLOCK_REALTIME is set. `Err(-errno)`: there is no
     /// descriptor for it.
     pub fn watch_clock(&mut self) -> Result<(), i64> {
@@ -180,6 +189,13 @@ impl Reactor {
     pub fn settle(&mut self, fd: i32) {
         if let Some(ring) = &mut self.ring {
             ring.settle(fd);
+        }
+    }
+
+    /// Hands what was submitted to the kernel: numbers may soon be other files' past us.
+    pub fn settle_all(&mut self) {
+        if let Some(ring) = &mut self.ring {
+            ring.settle_all();
         }
     }
 

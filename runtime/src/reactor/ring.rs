@@ -151,6 +151,13 @@ impl Ring {
         }
     }
 
+    /// See [`Reactor::settle_all`](super::Reactor::settle_all).
+    pub fn settle_all(&mut self) {
+        if !self.ring.submission().is_empty() {
+            self.hand_in();
+        }
+    }
+
     /// Hands the batch to the kernel.
     fn hand_in(&mut self) -> bool {
         self.next_batch();

@@ -21,6 +21,7 @@ use gevent_runtime::catch;
 use gevent_runtime::dispatch;
 use gevent_runtime::executable;
 use gevent_runtime::foreign;
+use gevent_runtime::reactor::fds::{self, Doubt};
 use gevent_runtime::wanted::PatchOutcome;
 use patch_events::{events, target};
 
@@ -323,6 +324,10 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
             }
         }
     }
+    if outcome.refused > 0 {
+        fds::doubt(Doubt::Possible);
+    }
+    doubt_descriptors(state, &mappings);
     commit(state, &mappings)?;
     for (told, sites) in told_later {
         told.end(sites);
@@ -331,6 +336,24 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
         catch_all_of(&objects);
     }
     Ok(())
+}
+
+/// Looks for what may close descriptors without a site: code that the program has made, and
+/// its io_urings.
+fn doubt_descriptors(state: &State, mappings: &[Mapping]) {
+    let of_ours = |m: &Mapping| {
+        let mut all = state.installed.iter();
+        all.any(|i| i.region.addr() < m.end && m.start < i.region.addr() + i.region.len())
+    };
+    let is_made = |m: &Mapping| m.exec && m.path.as_os_str().is_empty() && !of_ours(m);
+    if mappings
+        .iter()
+        .any(|m| m.path.ends_with("anon_inode:[io_uring]"))
+    {
+        fds::doubt(Doubt::Likely);
+    } else if mappings.iter().any(is_made) {
+        fds::doubt(Doubt::Possible);
+    }
 }
 
 /// Gives stubs up that no jump leads to.
@@ -387,6 +410,7 @@ pub fn on_exec_mapping(addr: usize, len: usize) {
         unsafe { relocate::forget(installed) };
     }
     if let Err(error) = patch_mapping(&mut state, mapped) {
+        fds::doubt(Doubt::Possible);
         tracing::info!(
             target: target::PATCH,
             "left the object opened at {addr:#x} unpatched: {error}"
