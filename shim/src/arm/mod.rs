@@ -3,6 +3,7 @@
 //! that are opened later.
 #![allow(unsafe_code)]
 
+mod clean;
 mod error;
 mod file;
 mod go;
@@ -129,6 +130,9 @@ pub fn arm_thread_creation() -> Result<u32, ArmError> {
         return Err(ArmError::NoSites);
     }
     commit(&mut state, &mappings)?;
+    for installed in &state.installed {
+        clean::give_back(&installed.text);
+    }
     Ok(sites)
 }
 
