@@ -30,12 +30,13 @@ use crate::scan::{Refusal, Wanted};
 use crate::unwind::Unwind;
 
 /// First bytes of a file; changes with the planner's rules.
-const MAGIC: &[u8; 16] = b"gevent-shim pln3";
+const MAGIC: &[u8; 16] = b"gevent-shim pln4";
 /// Longest file that is read, in bytes.
 const SIZE_MAX: usize = 1 << 20;
 
-const REFUSALS: [Refusal; 7] = [
+const REFUSALS: [Refusal; 8] = [
     Refusal::SignalReturn,
+    Refusal::ProgramStart,
     Refusal::NoFunction,
     Refusal::NotAnInstruction,
     Refusal::IndirectJump,

@@ -51,6 +51,8 @@ pub struct Layout {
     dynamic: Option<(u64, u64)>,
     /// Linked to run at its link-time address.
     pub fixed: bool,
+    /// Address of the first instruction of a program.
+    entry: u64,
 }
 
 /// One `PT_LOAD`.
@@ -99,6 +101,7 @@ impl Layout {
             notes: Vec::new(),
             dynamic: None,
             fixed: header.e_type(LE) == ET_EXEC,
+            entry: header.e_entry(LE),
         };
         for p in headers {
             let (addr, size) = (p.p_vaddr(LE), p.p_filesz(LE));
@@ -138,6 +141,8 @@ pub struct Image<'a> {
     pub eh_frame_hdr: Option<u64>,
     /// Linked to run at its link-time address.
     pub fixed: bool,
+    /// Address of the first instruction, if it is a program or the dynamic linker.
+    pub entry: u64,
     /// The linker's identification of the contents.
     pub build_id: Option<&'a [u8]>,
 }
@@ -162,6 +167,7 @@ impl<'a> Image<'a> {
             segments,
             eh_frame_hdr: layout.eh_frame_hdr,
             fixed: layout.fixed,
+            entry: layout.entry,
             build_id: None,
         };
         if let Some((addr, size)) = layout.dynamic

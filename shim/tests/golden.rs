@@ -282,6 +282,29 @@ fn code_in_no_function_is_refused() {
 }
 
 #[test]
+fn code_at_the_entry_point_is_left_alone() {
+    // The dynamic linker's: a call, and behind it a site that a jump goes past.
+    let call: &[u8] = &[0xe8, 0, 0, 0, 0];
+    let start = code(&[RET, call, &[0x74, 7], MOV_READ, SYSCALL, call, RET]);
+    let mut object = Object::new(&[(start, 1)]);
+    assert_eq!(refusal(&object.plan(&[])), Refusal::NoFunction);
+    object.entry = TEXT + 1;
+    let plan = object.plan(&[]);
+    assert_eq!(refusal(&plan), Refusal::ProgramStart);
+    assert_eq!(plan.missed().count(), 0);
+    // Not where it may come back to, behind a return, or in front of the entry point.
+    for (entry, code) in [
+        (TEXT + 1, code(&[RET, RET, MOV_READ, SYSCALL, RET])),
+        (TEXT + 8, code(&[RET, MOV_READ, SYSCALL, RET])),
+        (TEXT + 1, code(&[RET, &[0xeb, 0], MOV_READ, SYSCALL, RET])),
+    ] {
+        let mut object = Object::new(&[(code, 1)]);
+        object.entry = entry;
+        assert_eq!(refusal(&object.plan(&[])), Refusal::NoFunction);
+    }
+}
+
+#[test]
 fn code_that_a_function_falls_into_is_known() {
     // glibc's clone: the entry ends in front of the syscall, another begins
     // where the child starts.

@@ -6,7 +6,8 @@
 //! the object's unwind tables. Hand-written code ends an entry of the tables in
 //! front of a `syscall` that returns twice (glibc's `clone`); such a gap is
 //! decoded from the entry before it, and counts only if control falls into it.
-//! A candidate in any other code without an entry is refused.
+//! A candidate in any other code without an entry is refused. The dynamic linker's first
+//! instructions have none either; they are left alone, as nobody comes there again.
 //!
 //! A *boundary* is an address where execution may arrive other than from the
 //! instruction before it. A patch window may begin at one, never contain one:
@@ -41,6 +42,8 @@ use tables::jump_tables;
 
 /// How far from a site a window can reach, in bytes.
 const REACH: u64 = 40;
+/// How long the code at an entry point is at most, in bytes.
+const START_MAX: u64 = 256;
 /// How far a short jump reaches, with its own length.
 const SHORT_JUMP: u64 = 130;
 
@@ -51,6 +54,9 @@ pub enum Refusal {
     /// and unwinders know it by its bytes.
     #[error("is a return from a signal handler")]
     SignalReturn,
+    /// The code at the object's entry point, which ran before there was a library.
+    #[error("is in the code that starts the program")]
+    ProgramStart,
     /// Nothing proves that the bytes are an instruction.
     #[error("is in no known function")]
     NoFunction,
@@ -75,7 +81,10 @@ impl Refusal {
     /// Whether the site must be left alone in every plan, so that it says
     /// nothing against the object.
     pub fn is_expected(self) -> bool {
-        matches!(self, Self::SignalReturn | Self::NotAnInstruction)
+        matches!(
+            self,
+            Self::SignalReturn | Self::ProgramStart | Self::NotAnInstruction
+        )
     }
 }
 
@@ -233,7 +242,7 @@ impl<'a> Scanner<'_, 'a> {
     /// Returns their number, at least one.
     fn function_with(&mut self, first: u64, rest: &[u64]) -> usize {
         let Some((function, text, end)) = self.locate(first) else {
-            self.out.refused.push((first, Refusal::NoFunction));
+            self.refuse(first);
             return 1;
         };
         let count = rest.partition_point(|&a| a < end).max(1);
@@ -253,13 +262,13 @@ impl<'a> Scanner<'_, 'a> {
                     if addr < function.end || falls_into(&instructions, function.end, i) {
                         sites.push(i);
                     } else {
-                        self.out.refused.push((addr, Refusal::NoFunction));
+                        self.refuse(addr);
                     }
                 }
                 _ if reaches(&instructions, addr) => {
                     self.out.refused.push((addr, Refusal::NotAnInstruction));
                 }
-                _ => self.out.refused.push((addr, Refusal::NoFunction)),
+                _ => self.refuse(addr),
             }
         }
         if sites.is_empty() {
@@ -290,6 +299,35 @@ impl<'a> Scanner<'_, 'a> {
             unknown: known.err(),
         });
         count
+    }
+
+    /// Refuses a candidate that is in no function.
+    fn refuse(&mut self, addr: u64) {
+        let refusal = if self.starts_program(addr) {
+            Refusal::ProgramStart
+        } else {
+            Refusal::NoFunction
+        };
+        self.out.refused.push((addr, refusal));
+    }
+
+    /// Whether straight code leads from the entry point to the site at `addr`.
+    fn starts_program(&self, addr: u64) -> bool {
+        let entry = self.image.entry;
+        let text = self.image.text_at(entry);
+        let Some(text) = text.filter(|text| (entry..text.end()).contains(&addr)) else {
+            return false;
+        };
+        let end = (addr + 2).min(text.end());
+        let near = addr - entry <= START_MAX;
+        near && decode(&text, entry, end).iter().all(|i| {
+            i.ip() == addr && i.code() == Code::Syscall
+                || i.ip() < addr
+                    && matches!(
+                        i.flow_control(),
+                        FlowControl::Next | FlowControl::ConditionalBranch | FlowControl::Call
+                    )
+        })
     }
 
     /// The function of `addr`, its text, and where linear decoding ends.

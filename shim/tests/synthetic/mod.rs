@@ -18,6 +18,8 @@ pub struct Object {
     pub text: Vec<u8>,
     /// Constants, at [`DATA`].
     pub data: Vec<u8>,
+    /// The entry point.
+    pub entry: u64,
     hdr: Vec<u8>,
 }
 
@@ -48,6 +50,7 @@ impl Object {
         Self {
             text,
             data: Vec::new(),
+            entry: 0,
             hdr,
         }
     }
@@ -63,6 +66,7 @@ impl Object {
             ],
             eh_frame_hdr: Some(HDR),
             fixed: false,
+            entry: self.entry,
             build_id: None,
         }
     }
