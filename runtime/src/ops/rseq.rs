@@ -3,7 +3,7 @@
 //! The kernel knows one area a kernel thread. The initial thread's stays registered with the
 //! kernel thread that was its own, on which it stays. What libc registers for every other
 //! thread succeeds without the kernel: libc takes an error for a broken kernel and aborts. The cpu
-//! id in such an area stays "not registered", so that sched_getcpu(3) asks the kernel. To areas
+//! id in such an area is "not registered", so that sched_getcpu(3) asks the kernel. To areas
 //! of the program's own the answer is that there are no such sequences, where it would trust
 //! what nobody writes.
 //!
@@ -30,6 +30,9 @@ const SIGNATURE: u32 = 0x5305_3053;
 /// ORIG_RSEQ_SIZE: the least that the kernel takes, and what libc registers where its
 /// features need no more.
 const LEAST_SIZE: u32 = 32;
+
+/// RSEQ_CPU_ID_UNINITIALIZED.
+const NOT_REGISTERED: u32 = u32::MAX;
 
 /// `__rseq_offset`, with all bits changed; 0 where there is none.
 static OFFSET: AtomicU64 = AtomicU64::new(0);
@@ -81,6 +84,7 @@ pub unsafe fn rseq(c: &mut Call<'_>) -> Outcome {
         UNREGISTER if registered.signature.get() != signature => libc::EPERM,
         UNREGISTER => {
             registered.address.set(0);
+            clear(address);
             return Outcome::Done(0);
         }
         0 if registered.address.get() == 0 => {
@@ -90,6 +94,7 @@ pub unsafe fn rseq(c: &mut Call<'_>) -> Outcome {
             registered.address.set(address);
             registered.size.set(size);
             registered.signature.set(signature);
+            clear(address);
             return Outcome::Done(0);
         }
         0 if !same => libc::EINVAL,
@@ -98,6 +103,14 @@ pub unsafe fn rseq(c: &mut Call<'_>) -> Outcome {
         _ => libc::EINVAL,
     };
     Outcome::Done(err(result))
+}
+
+/// Makes an area say that it is not registered, as the kernel does when it no longer is. Some
+/// libcs leave zeros there, which name a processor.
+fn clear(area: u64) {
+    let area = area as *mut [u32; 2];
+    // SAFETY: libc's area of the present thread, in its TCB: cpu_id_start and cpu_id.
+    unsafe { area.write_volatile([0, NOT_REGISTERED]) };
 }
 
 /// In a forked child of a guest on `from`, whose kernel thread has a copy of what that one's
