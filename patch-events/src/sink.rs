@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getpid, getrlimit};
 use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 
+use crate::channel;
 use crate::destination::{FILE_VARIABLE, PathTemplate};
 use crate::event::{Event, now};
 use crate::format::{Format, Formatter};
@@ -253,8 +254,14 @@ impl Sink {
 
     /// Writes to standard error what there is room for. How many events are lost.
     fn tell(&mut self) -> u64 {
+        // Without a drain there is one thread, or the process ends.
+        let write = if channel::is_served() {
+            stderr::write_often
+        } else {
+            stderr::write
+        };
         if self.torn {
-            self.torn = stderr::write(b"\n", 0) == 0;
+            self.torn = write(b"\n", 0) == 0;
         }
         if self.torn {
             return self.count;
@@ -263,7 +270,7 @@ impl Sink {
             // Instead of the comma before the first element.
             self.gathered[0] = b'[';
         }
-        let written = stderr::write(&self.gathered, stderr::PATIENCE);
+        let written = write(&self.gathered, stderr::PATIENCE);
         self.begun |= written > 0;
         let (told, rest) = self.gathered.split_at(written);
         self.torn = !rest.is_empty() && told.last().is_some_and(|last| *last != b'\n');

@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use rustix::net::{SendFlags, send};
 use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
@@ -98,7 +98,40 @@ fn copy() -> Option<OwnedFd> {
 /// Writes lines to the standard error that the process began with, if it is there. How many
 /// bytes were written: fewer, where nobody reads for `patience` nanoseconds, or not for a while.
 /// Any mode, also in a signal handler. With a regular file it may wait for the disk.
+///
+/// Of a terminal nobody can tell how much it takes, and only another description of it does not
+/// wait, which is opened for the time of the write and takes the lowest number meanwhile. So
+/// this is for where no other thread opens anything, or for once.
 pub fn write(bytes: &[u8], patience: u64) -> usize {
+    let number = io::stderr();
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let of_device = start().is_some_and(|start| start.kind == FileType::CharacterDevice);
+    if of_device
+        && Identity::of(&number) == start()
+        && let Ok(opened) = rustix::fs::open("/proc/self/fd/2", flags, Mode::empty())
+        && Identity::of(&opened) == start()
+    {
+        let until = now().saturating_add(patience);
+        let mut done = 0;
+        while done < bytes.len() {
+            match to_reader(
+                opened.as_fd(),
+                FileType::CharacterDevice,
+                &bytes[done..],
+                until,
+            ) {
+                0 => break,
+                written => done += written,
+            }
+        }
+        return done;
+    }
+    write_often(bytes, patience)
+}
+
+/// As [`write`], for who writes again and again. A write to a terminal that is stopped may wait
+/// for it: for a thread of ours.
+pub(crate) fn write_often(bytes: &[u8], patience: u64) -> usize {
     let Some(start) = start() else {
         return 0;
     };

@@ -93,6 +93,10 @@ static ASLEEP: AtomicBool = AtomicBool::new(false);
 static BELL: AtomicU32 = AtomicU32::new(0);
 static WANTED: AtomicU32 = AtomicU32::new(0);
 static DONE: AtomicU32 = AtomicU32::new(0);
+/// There is hardly any memory: events are counted instead of told.
+static SPARING: AtomicBool = AtomicBool::new(false);
+/// Somebody was in the middle of a listener, and stayed there, at the last fork.
+static STUCK: AtomicBool = AtomicBool::new(false);
 
 /// How long a look at the ring finds nothing before the drain waits to be called,
 /// and how long it waits between looks, in nanoseconds.
@@ -152,6 +156,20 @@ pub(crate) fn with_listeners<R>(f: impl FnOnce(&mut Vec<Listener>) -> R) -> Opti
     let result = LISTENERS.with(PATIENCE, f);
     ROLE.set(before);
     result
+}
+
+/// From now on events are counted instead of told, or told again. Any mode.
+pub fn spare_memory(on: bool) {
+    SPARING.store(on, Ordering::Relaxed);
+}
+
+/// Whether an event that has just happened is to be counted alone; then it is.
+pub(crate) fn is_only_counted() -> bool {
+    let sparing = SPARING.load(Ordering::Relaxed);
+    if sparing && let Some(channel) = CHANNEL.get() {
+        channel.ring.count_dropped();
+    }
+    sparing
 }
 
 /// Leaves a record for the drain. Any mode, any thread, any signal handler; nothing
@@ -246,9 +264,19 @@ fn drain() -> bool {
             break;
         };
         any = true;
+        // An event that is made already takes no more memory, and gives some back.
+        let is_made = core::ptr::fn_addr_eq(record.tell, deliver_boxed as fn(&[u64; WORDS]));
+        if SPARING.load(Ordering::Relaxed) && !is_made {
+            channel.ring.count_dropped();
+            continue;
+        }
         dated(record.at, || (record.tell)(&record.words));
     }
-    let dropped = channel.ring.take_dropped();
+    let dropped = if SPARING.load(Ordering::Relaxed) {
+        0
+    } else {
+        channel.ring.take_dropped()
+    };
     if dropped > 0 {
         events::EventsLost { count: dropped }.emit();
     }
@@ -345,7 +373,18 @@ pub fn is_served() -> bool {
 /// Before a fork: no other thread may be in the middle of a listener. False if one
 /// stays there: the child can tell nothing then.
 pub fn before_fork() -> bool {
-    !is_open() || LISTENERS.take(PATIENCE / 2)
+    if !is_open() {
+        return true;
+    }
+    // One who was stuck may be for ever, and a program may fork often.
+    let patience = if STUCK.load(Ordering::Relaxed) {
+        0
+    } else {
+        PATIENCE / 2
+    };
+    let held = LISTENERS.take(patience);
+    STUCK.store(!held, Ordering::Relaxed);
+    held
 }
 
 /// After a fork, in the parent. `held` is what [`before_fork`] returned.
