@@ -11,11 +11,13 @@
 //! guest's stretch of a few instructions, or a fork; none of them waits for a guest
 //! meanwhile.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use patch_events::events;
+use patch_events::{channel, events};
 
+use crate::heap_reserve;
 use crate::owned_lock::OwnedLock;
+use crate::raw;
 
 /// The heap's.
 pub static HEAP: OwnedLock = OwnedLock::new();
@@ -24,16 +26,36 @@ pub static HEAP: OwnedLock = OwnedLock::new();
 /// that this was told.
 static SHORT: AtomicU8 = AtomicU8::new(0);
 
-/// The kernel gave the heap no more memory. Called with the heap's lock held.
-pub fn note_short() {
+/// Not even a little memory was to be had: events, which take some, are left out.
+static SPARING: AtomicBool = AtomicBool::new(false);
+
+/// Bytes that are a little; and that there is to be room for until events are told again.
+const LITTLE: usize = 1 << 20;
+const ENOUGH: usize = 16 << 20;
+
+/// The kernel gave the heap no more memory for `size` bytes. Called with the heap's lock held.
+pub fn note_short(size: usize) {
     // Told before, or about to be.
     let _ = SHORT.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+    if size <= LITTLE {
+        SPARING.store(true, Ordering::Relaxed);
+    }
 }
 
-/// Tells so, once. Called by the monitor.
+/// Tells so, once, and then spares what is left until there is more. Called by the monitor.
 pub fn tell() {
     if SHORT.load(Ordering::Relaxed) == 1 {
         SHORT.store(2, Ordering::Relaxed);
         events::MemoryShort {}.emit();
+        channel::spare_memory(SPARING.load(Ordering::Relaxed));
+        return;
+    }
+    if SPARING.load(Ordering::Relaxed) {
+        let enough = raw::has_room(ENOUGH);
+        SPARING.store(!enough, Ordering::Relaxed);
+        channel::spare_memory(!enough);
+        if enough {
+            heap_reserve::begin();
+        }
     }
 }

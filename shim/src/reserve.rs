@@ -38,7 +38,7 @@ unsafe impl Allocator for Source {
         if !mapped.is_null() {
             return (mapped, size, 0);
         }
-        heap_lock::note_short();
+        heap_lock::note_short(size);
         match heap_reserve::take(size) {
             Some((at, len)) => (at, len, EXTERNAL),
             None => (ptr::null_mut(), 0, 0),
