@@ -340,7 +340,7 @@ unsafe fn bare_call(frame: &mut Frame) {
             // SAFETY: the present call.
             match unsafe { life::thread_args(frame) } {
                 // SAFETY: as above.
-                Some(args) if unsafe { start::start() } => {
+                Some(args) if unsafe { start::start(frame.rax) } => {
                     // SAFETY: `start` made this thread a guest.
                     let guest = unsafe { &*(arch::current_word() as *const Guest) };
                     guest.hub().enter_shim();

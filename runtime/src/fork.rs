@@ -155,6 +155,8 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
         Ok(ret) => return ret,
         Err(child) => child,
     };
+    // First: everything of ours that is given back here asks it.
+    sandbox::reset_after_fork();
     let _floats = arch::DefaultFloats::begin();
     arch::set_current_word(0);
     dispatch::set_phase(Phase::Off);
@@ -168,7 +170,6 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };
     sample::reset_after_fork();
-    sandbox::reset_after_fork();
     sharers::reset_after_fork();
     // SAFETY: no arguments.
     trace::forked(held, unsafe { arch::syscall0(libc::SYS_getpid) } as i32);
@@ -205,6 +206,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
         }
         Err(child) => child,
     };
+    sandbox::reset_after_fork();
     numbers::reset_after_fork();
     private::set_shared(request.shares_descriptors());
     if let Some(stack) = request.stack {
@@ -238,7 +240,6 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     // SAFETY: the only thread of the child, and every waiter's owner is gone.
     unsafe { futex::TABLE.reset() };
     sample::reset_after_fork();
-    sandbox::reset_after_fork();
     sharers::reset_after_fork();
     trace::forked(held, hub.pid.get());
     hub.leave_shim();

@@ -18,8 +18,11 @@ use core::mem::transmute;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use gevent_runtime::dispatch::guest_of;
+use gevent_runtime::dispatch::{current_guest, guest_of};
+use gevent_runtime::guest::Guest;
 use gevent_runtime::objects;
+
+use crate::own_libc;
 
 /// Longest name, with its terminator (TASK_COMM_LEN).
 const NAME: usize = 16;
@@ -97,7 +100,7 @@ unsafe fn about_clock(
     unsafe {
         match transmute::<*mut libc::c_void, Option<OfClock>>(place.get()) {
             Some(real) if !is_counted(clock) => real(clock, to),
-            _ => libc::syscall(nr, clock, to) as c_int,
+            _ => own_libc::syscall_of_program(nr, clock as u64, to as u64) as c_int,
         }
     }
 }
@@ -122,6 +125,10 @@ pub unsafe extern "C" fn clock_getres(clock: libc::clockid_t, to: *mut libc::tim
     unsafe { about_clock(&GET_RESOLUTION, libc::SYS_clock_getres, clock, to) }
 }
 
+fn is_caller(guest: &Guest) -> bool {
+    current_guest().is_some_and(|caller| core::ptr::eq(caller, guest))
+}
+
 /// pthread_setname_np(3).
 ///
 /// # Safety
@@ -130,7 +137,8 @@ pub unsafe extern "C" fn clock_getres(clock: libc::clockid_t, to: *mut libc::tim
 pub unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *const c_char) -> c_int {
     // SAFETY: the caller's thread and string; null or libc's function of this type.
     unsafe {
-        let Some(guest) = guest_of(thread) else {
+        // For itself a thread asks the kernel, with a call that we carry out.
+        let Some(guest) = guest_of(thread).filter(|&guest| !is_caller(guest)) else {
             let real = transmute::<*mut libc::c_void, Option<SetName>>(SET_NAME.get());
             return real.map_or(libc::ENOSYS, |set| set(thread, name));
         };
@@ -157,7 +165,7 @@ pub unsafe extern "C" fn pthread_getname_np(
 ) -> c_int {
     // SAFETY: the caller's thread and buffer; null or libc's function of this type.
     unsafe {
-        let Some(guest) = guest_of(thread) else {
+        let Some(guest) = guest_of(thread).filter(|&guest| !is_caller(guest)) else {
             let real = transmute::<*mut libc::c_void, Option<GetName>>(GET_NAME.get());
             return real.map_or(libc::ENOSYS, |get| get(thread, name, size));
         };

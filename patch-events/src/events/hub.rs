@@ -107,6 +107,13 @@ events! {
         others: usize,
     } => "the program has installed a filter of system calls, which does not let the library make: {calls} (other threads on this hub: {others})";
 
+    /// A filter of system calls was there before the program started, and kills for calls that
+    /// the library would make: it does without them, as where they are denied.
+    HUB WARN FilterInherited<'a> {
+        /// Which ones.
+        calls: &'a str,
+    } => "a filter of system calls that was there before the program kills for: {calls}";
+
     /// The kernel gave the library no more memory. Told once. It has a reserve of 4 MiB for
     /// what its calls need; calls for many descriptors are tried again and again, or fail with
     /// ENOMEM.

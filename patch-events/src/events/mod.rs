@@ -8,9 +8,10 @@ mod patch;
 pub use call::Called;
 pub use guest::{GuestEnded, GuestMadeAt, GuestStarted, LookedUp};
 pub use hub::{
-    Armed, Catching, ClockNotWatched, EventsLost, FileMissing, Filtered, ForkReinitialised,
-    HubBlocked, HubStarted, HubsLimited, LocksGuarded, LocksNotGuarded, MemoryBack, MemoryPassed,
-    MemoryShort, NotCatching, NotWatched, PoolFull, PoolMissing, RingRefused, WouldBlockForever,
+    Armed, Catching, ClockNotWatched, EventsLost, FileMissing, FilterInherited, Filtered,
+    ForkReinitialised, HubBlocked, HubStarted, HubsLimited, LocksGuarded, LocksNotGuarded,
+    MemoryBack, MemoryPassed, MemoryShort, NotCatching, NotWatched, PoolFull, PoolMissing,
+    RingRefused, WouldBlockForever,
 };
 pub use patch::{
     CaughtInstead, DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict,

@@ -10,7 +10,7 @@ use crate::group::{Group, GroupSet};
 use crate::hub::hub;
 use crate::lookup;
 use crate::ops::{self, Op as Operation};
-use crate::sandbox::{self, guard};
+use crate::sandbox::{self, guard, inherited};
 use crate::selection::{self, Selection};
 use crate::syscalls::{self, Op};
 use crate::wanted;
@@ -58,7 +58,7 @@ fn fill(table: &mut [Option<Operation>; syscalls::LIMIT], selection: &Selection)
         // SAFETY: as here, no guest runs meanwhile.
         unsafe { chaos::surround(table) };
     }
-    if sandbox::is_on() {
+    if sandbox::is_on() || inherited::any() {
         // SAFETY: as here.
         unsafe { guard::surround(table) };
     }

@@ -23,7 +23,7 @@ use crate::proc_files;
 use crate::raw;
 use crate::reactor::Reactor;
 use crate::reactor::fds;
-use crate::sandbox;
+use crate::sandbox::{self, inherited};
 use crate::selection;
 use crate::sharing;
 use crate::signal;
@@ -61,7 +61,7 @@ pub unsafe fn expect_thread() {
         return;
     }
     // SAFETY: the caller's contract.
-    if unsafe { start() } {
+    if unsafe { start(0) } {
         let hub = hub();
         hub.enter_shim();
         hub.leave_shim();
@@ -72,8 +72,8 @@ pub unsafe fn expect_thread() {
 /// makes the calling thread its first guest. False: the program stays bare.
 ///
 /// # Safety
-/// Called on the program's own stack, from a clone call or before one.
-pub(super) unsafe fn start() -> bool {
+/// Called on the program's own stack, from a clone call with number `nr`, or before one: 0.
+pub(super) unsafe fn start(nr: u64) -> bool {
     if PHASE
         .compare_exchange(
             Phase::Bare as u8,
@@ -88,6 +88,7 @@ pub(super) unsafe fn start() -> bool {
     let mask = signal::block_all();
     // The host context, and every thread of ours, begins with what is set here.
     let _floats = arch::DefaultFloats::begin();
+    inherited::look(nr);
     if let Err(refusal) = begin(mask) {
         set_phase(Phase::Off);
         catch::give_up();
@@ -198,6 +199,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
                 kernel_tid: tid,
             }
             .emit();
+            inherited::tell();
             hub.set_reactor(Some(reactor));
         }
         Err(_) => return Err("the kernel gives no reactor".into()),
@@ -214,6 +216,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     if !again {
         patching::carry_out(selection::in_use());
     }
+    inherited::want();
     set_phase(Phase::Running);
     catch::start_early();
     // The first call takes the host context through may's start-up, whose one event

@@ -4,7 +4,8 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering;
 
-use super::{KILL_THREAD, STRICT, TRAP, action, bpf, is_down, lets_pass};
+use super::{KILL_THREAD, STRICT, TRAP, action, bpf, inherited, is_down, lets_pass};
+use crate::arch::{self, syscall4};
 use crate::monitor;
 use crate::offload;
 use crate::ops::offloaded::wait_untried;
@@ -38,12 +39,19 @@ pub unsafe fn surround(table: &mut [Option<Op>; syscalls::LIMIT]) {
     }
 }
 
-/// Every call of a guest, once there are filters.
+/// Every call of a guest, where there are filters.
 ///
 /// # Safety
 /// As an operation's.
 unsafe fn around(c: &mut Call<'_>) -> Outcome {
     let (nr, a) = (c.frame.rax, c.a);
+    if inherited::kills(nr) {
+        return if inherited::kills_thread() {
+            end(c)
+        } else {
+            Outcome::Native
+        };
+    }
     let bound = c.guest.filtered.get();
     if bound {
         match action(nr, &a) & 0xffff_0000 {
@@ -51,7 +59,7 @@ unsafe fn around(c: &mut Call<'_>) -> Outcome {
             KILL_THREAD => return end(c),
             // The kernel does not let such a signal wait.
             TRAP if c.guest.signal.mask() & signal::bit(libc::SIGSYS) != 0 => {
-                monitor::end_process(monitor::End::By(libc::SIGSYS));
+                end_by_trap(nr, a);
             }
             // The kernel gives the answer.
             _ => return Outcome::Native,
@@ -80,6 +88,19 @@ unsafe fn around(c: &mut Call<'_>) -> Outcome {
         }
         outcome => outcome,
     }
+}
+
+/// A call that is trapped while SIGSYS is blocked ends the process: the kernel, whose mask is
+/// not the guest's, is given both.
+fn end_by_trap(nr: u64, a: [u64; 6]) -> ! {
+    let (how, set) = (libc::SIG_BLOCK as u64, signal::bit(libc::SIGSYS));
+    // SAFETY: a set of ours, and the guest's own call.
+    unsafe {
+        if syscall4(libc::SYS_rt_sigprocmask, how, &raw const set as u64, 0, 8) == 0 {
+            arch::syscall_unasked(nr, a);
+        }
+    }
+    monitor::end_process(monitor::End::By(libc::SIGSYS))
 }
 
 /// Calls about what all threads share, which any of them may make.

@@ -1,4 +1,5 @@
-//! Filters of system calls that the program installs while it has a hub (seccomp(2)).
+//! Filters of system calls (seccomp(2)): those that the program installs while it has a hub.
+//! What is done about one that was there before is in [`inherited`].
 //!
 //! A filter binds the kernel thread that installs it, and the threads that this one makes.
 //! Here that kernel thread runs all guests, so that the kernel holds all of them to a filter
@@ -24,6 +25,7 @@
 
 pub mod bpf;
 pub mod guard;
+pub mod inherited;
 pub mod install;
 
 use core::ptr;
@@ -138,10 +140,11 @@ pub fn refuses(nr: u64, args: &[u64; 6]) -> bool {
         HUBS => !matches!(arch::current_word(), 0 | POOL_WORD | FOREIGN_WORD),
         _ => true,
     };
-    bound && {
-        let answer = answer(nr, args);
-        !bpf::lets_pass(answer) && !is_shortage(answer)
-    }
+    inherited::kills(nr)
+        || bound && {
+            let answer = answer(nr, args);
+            !bpf::lets_pass(answer) && !is_shortage(answer)
+        }
 }
 
 /// In a forked child, whose only thread has the filters of the hub's.

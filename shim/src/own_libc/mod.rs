@@ -38,6 +38,7 @@ mod sockets;
 mod time;
 mod tls;
 
+pub(crate) use call::syscall_of_program;
 pub(crate) use real::{find_libc, find_unwinder};
 
 /// Gives functions of this module the names to which the build script binds libc's. The

@@ -62,6 +62,41 @@ fn a_hub_that_starts() {
 }
 
 #[test]
+fn a_filter_that_was_there_before() {
+    let program = build(
+        "inherits_a_filter",
+        "#include <linux/filter.h>
+         #include <linux/seccomp.h>
+         #include <sys/prctl.h>
+         #include <sys/syscall.h>
+         static void *body(void *arg) { return arg; }
+         int main(int count, char **arguments)
+         {
+             struct sock_filter code[] = {
+                 BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_preadv2, 0, 1),
+                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+             };
+             struct sock_fprog filter = { 4, code };
+             if (count == 1) {
+                 must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, \"privileges\");
+                 must(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0, \"filter\");
+                 execl(\"/proc/self/exe\", arguments[0], \"again\", (char *)0);
+                 return 1;
+             }
+             pthread_join(start(body, 0), 0);
+             return 0;
+         }",
+    );
+    let events = told(&program, "gevent::hub=warn", &[]);
+    assert_eq!(
+        one(&events, "FilterInherited")["fields"]["calls"],
+        "preadv2"
+    );
+}
+
+#[test]
 fn catching_that_begins_and_ends() {
     // The program asks for Syscall User Dispatch itself.
     let program = build(

@@ -15,24 +15,87 @@ pub struct Denied {
 // Of linux/bpf_common.h and linux/seccomp.h.
 const LOAD_WORD: u16 = 0x20;
 const JUMP_EQUAL: u16 = 0x15;
+const JUMP_ANY_SET: u16 = 0x45;
 const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
 const ERRNO: u32 = 0x0005_0000;
+const KILL_PROCESS: u32 = 0x8000_0000;
+const KILL_THREAD: u32 = 0;
+/// Places in `struct seccomp_data`: the number, and the low halves of arguments.
+const NUMBER: u32 = 0;
+const fn argument(index: u32) -> u32 {
+    16 + 8 * index
+}
 
 fn instruction(code: u16, jf: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code, jt: 0, jf, k }
 }
 
+fn number(nr: i64) -> u32 {
+    u32::try_from(nr).expect("a number of a call")
+}
+
 /// Has the process that runs `command` answer these calls with their errnos from before it
 /// executes the program.
 pub fn deny(command: &mut Command, denied: &[Denied]) {
-    let mut code = vec![instruction(LOAD_WORD, 0, 0)];
-    for one in denied {
-        let number = u32::try_from(one.nr).expect("a number of a call");
-        code.push(instruction(JUMP_EQUAL, 1, number));
-        code.push(instruction(RETURN, 0, ERRNO | one.errno.unsigned_abs()));
+    let answers = denied
+        .iter()
+        .map(|one| (one.nr, ERRNO | one.errno.unsigned_abs()));
+    install(command, by_number(answers));
+}
+
+/// Has the process killed for this call, or the thread that makes it.
+pub fn kill(command: &mut Command, nr: i64, thread: bool) {
+    let answer = if thread { KILL_THREAD } else { KILL_PROCESS };
+    install(command, by_number([(nr, answer)].into_iter()));
+}
+
+fn by_number(answers: impl Iterator<Item = (i64, u32)>) -> Vec<libc::sock_filter> {
+    let mut code = vec![instruction(LOAD_WORD, 0, NUMBER)];
+    for (nr, answer) in answers {
+        code.push(instruction(JUMP_EQUAL, 1, number(nr)));
+        code.push(instruction(RETURN, 0, answer));
     }
     code.push(instruction(RETURN, 0, ALLOW));
+    code
+}
+
+/// Has the process refused what makes memory executable that was writable, as systemd does for
+/// MemoryDenyWriteExecute= where the kernel has no such thing of its own, and, with EACCES,
+/// SELinux without `execmem`.
+pub fn deny_new_code(command: &mut Command, errno: i32) {
+    const WRITE: u32 = libc::PROT_WRITE as u32;
+    const EXEC: u32 = libc::PROT_EXEC as u32;
+    const SHM_EXEC: u32 = 0o100_000;
+    let refuse = ERRNO | errno.unsigned_abs();
+    let mut code = Vec::new();
+    // Both bits of the third argument.
+    code.extend([
+        instruction(LOAD_WORD, 0, NUMBER),
+        instruction(JUMP_EQUAL, 4, number(libc::SYS_mmap)),
+        instruction(LOAD_WORD, 0, argument(2)),
+        instruction(JUMP_ANY_SET, 2, WRITE),
+        instruction(JUMP_ANY_SET, 1, EXEC),
+        instruction(RETURN, 0, refuse),
+    ]);
+    for (nr, bit) in [
+        (libc::SYS_mprotect, EXEC),
+        (libc::SYS_pkey_mprotect, EXEC),
+        (libc::SYS_shmat, SHM_EXEC),
+    ] {
+        code.extend([
+            instruction(LOAD_WORD, 0, NUMBER),
+            instruction(JUMP_EQUAL, 3, number(nr)),
+            instruction(LOAD_WORD, 0, argument(2)),
+            instruction(JUMP_ANY_SET, 1, bit),
+            instruction(RETURN, 0, refuse),
+        ]);
+    }
+    code.push(instruction(RETURN, 0, ALLOW));
+    install(command, code);
+}
+
+fn install(command: &mut Command, code: Vec<libc::sock_filter>) {
     // SAFETY: between fork and exec the closure makes two system calls and touches no memory
     // but the filter's.
     unsafe {

@@ -222,6 +222,28 @@ fn denied_before() -> Vec<Trial> {
         .collect()
 }
 
+/// The same calls, for which a filter kills that was there before.
+fn killed_before() -> Vec<Trial> {
+    let calls = CALLS.iter().enumerate();
+    calls
+        .flat_map(|(at, &(name, nr))| {
+            [("process", false), ("thread", true)].map(move |(what, thread)| {
+                // A program whose thread is gone may wait for it for ever.
+                let strictness = if thread {
+                    Strictness::Ends
+                } else {
+                    Strictness::Same
+                };
+                Trial::test(format!("killed::{name}::{what}"), move || {
+                    check(at + usize::from(thread), &[], strictness, &|command| {
+                        filter::kill(command, nr, thread);
+                    })
+                })
+            })
+        })
+        .collect()
+}
+
 fn profiles() -> Vec<Trial> {
     let each = PROFILES.iter().flat_map(|&(name, text)| {
         (0..combinations().len()).map(move |turn| {
@@ -272,6 +294,41 @@ fn in_places() -> Vec<Trial> {
     each.collect()
 }
 
+/// Where a filter lets nobody make code: every call is caught, as where the kernel itself does so.
+fn without_new_code() -> Vec<Trial> {
+    let each = [("eperm", libc::EPERM), ("eacces", libc::EACCES)];
+    each.into_iter()
+        .flat_map(|(name, errno)| {
+            (0..combinations().len()).map(move |turn| {
+                Trial::test(format!("no_new_code::{name}::{turn}"), move || {
+                    check(turn, &[], Strictness::Same, &|command| {
+                        filter::deny_new_code(command, errno);
+                    })?;
+                    is_caught(errno)
+                })
+            })
+        })
+        .collect()
+}
+
+/// That the program says by an event how its calls are carried out.
+fn is_caught(errno: i32) -> Result<(), Failed> {
+    let mode = Mode::Preloaded {
+        library: library::find()?,
+        event_loop: EventLoop::Epoll,
+        hubs: 1,
+    };
+    let outcome = run_it(&mode, &[], &|command| {
+        command.env("GEVENT_SHIM_EVENTS", "gevent::patch=warn");
+        filter::deny_new_code(command, errno);
+    })?;
+    if outcome.stderr.contains("caught") {
+        Ok(())
+    } else {
+        Err(format!("no event says so:\n{}", outcome.stderr).into())
+    }
+}
+
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|about| {
         use std::os::unix::fs::MetadataExt;
@@ -282,8 +339,10 @@ fn is_root() -> bool {
 fn main() -> ExitCode {
     let arguments = Arc::new(Arguments::from_args());
     let mut trials = denied_before();
+    trials.extend(killed_before());
     trials.extend(profiles());
     trials.extend(installed_later());
     trials.extend(in_places());
+    trials.extend(without_new_code());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

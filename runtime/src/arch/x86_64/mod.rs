@@ -27,7 +27,8 @@ pub use slots::{
     child_slot, find as find_slot, find_or_make as find_or_make_slot, is_slot, thread_slot,
 };
 pub use syscall::{
-    ask_before_calls, syscall, syscall_unasked, syscall0, syscall1, syscall2, syscall3, syscall4,
+    REFUSES, ask_before_calls, is_refused, syscall, syscall_unasked, syscall0, syscall1, syscall2,
+    syscall3, syscall4,
 };
 pub use thread::{spawn_process, spawn_thread};
 pub use ticks::ticks;

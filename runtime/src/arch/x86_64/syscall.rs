@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 pub type Refuses = fn(u64, &[u64; 6]) -> bool;
 
 /// The [`Refuses`] to ask before every call, or null.
-static REFUSES: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+pub static REFUSES: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Has `refuses` asked before every call that is made here from now on: one that it refuses
 /// fails with EPERM. It must be async-signal-safe.
@@ -17,12 +17,15 @@ pub fn ask_before_calls(refuses: Refuses) {
     REFUSES.store(refuses as *mut (), Ordering::Release);
 }
 
+/// Whether a call must not be made, once there is who says so.
 #[cold]
-fn is_refused(nr: u64, a: &[u64; 6]) -> bool {
-    // SAFETY: not null, so what `ask_before_calls` stored.
-    let refuses =
-        unsafe { core::mem::transmute::<*mut (), Refuses>(REFUSES.load(Ordering::Acquire)) };
-    refuses(nr, a)
+pub fn is_refused(nr: u64, a: &[u64; 6]) -> bool {
+    let refuses = REFUSES.load(Ordering::Acquire);
+    if refuses.is_null() {
+        return false;
+    }
+    // SAFETY: what `ask_before_calls` stored.
+    unsafe { core::mem::transmute::<*mut (), Refuses>(refuses)(nr, a) }
 }
 
 /// Runs system call `nr`. Returns what the kernel left in `rax`: `-errno` on

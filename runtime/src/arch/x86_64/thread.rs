@@ -65,6 +65,17 @@ unsafe fn spawn(
     body: unsafe extern "C" fn(usize),
     argument: usize,
 ) -> i64 {
+    let asked = [
+        flags,
+        stack_top,
+        alive as u64,
+        alive as u64,
+        thread_pointer,
+        0,
+    ];
+    if super::is_refused(libc::SYS_clone as u64, &asked) {
+        return -i64::from(libc::EPERM);
+    }
     let ret: i64;
     // The child finds every register as the parent left it, but rax, rcx, r11 and rsp.
     // SAFETY: the parent goes on behind the block as after any call; the child never
