@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::{
-    as_bare, bounded, c, directory, has, launcher, preloaded, said, told_by_the_launcher, try_c,
+    as_bare, bounded, c, directory, has, in_ci, launcher, preloaded, said, told_by_the_launcher,
+    try_c,
 };
 
 /// Prints what it was given, and exits with 5.
@@ -48,7 +49,10 @@ fn programs_of_32_bits() {
     ] {
         let path = match try_c(name, PROGRAM, arguments) {
             Ok(path) => path,
-            Err(error) => return println!("NOT TESTED: no gcc-multilib: {error}"),
+            Err(error) => {
+                assert!(!in_ci(), "no gcc-multilib (see scripts/setup): {error}");
+                return println!("NOT TESTED: no gcc-multilib (see scripts/setup): {error}");
+            }
         };
         runs_as_bare(&path);
         // Its dynamic linker is told of no library, so it has nothing to say.

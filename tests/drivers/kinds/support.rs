@@ -72,13 +72,17 @@ pub fn try_c(name: &str, text: &str, arguments: &[&str]) -> std::io::Result<Path
     Ok(output)
 }
 
+/// Whether nothing may be left out.
+pub fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|set| !set.is_empty())
+}
+
 /// Whether there is a program of that name; if not, that is told, and in CI a failure.
 pub fn has(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
     if !found {
-        let in_ci = std::env::var_os("CI").is_some_and(|set| !set.is_empty());
-        assert!(!in_ci, "no {tool} (see scripts/setup)");
+        assert!(!in_ci(), "no {tool} (see scripts/setup)");
         println!("NOT TESTED: no {tool} (see scripts/setup)");
     }
     found

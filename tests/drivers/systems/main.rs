@@ -3,7 +3,8 @@
 //!
 //! debootstrap installs each system once ([`install`]); its programs run in its root directory, with
 //! this process's mounts ([`mounts`]). Guest programs are compiled there, too. Where there
-//! is no debootstrap, or we are not root, every test is ignored, and says so; with `CI` set, it fails.
+//! is no debootstrap, or we are not root, every test is ignored, and says so; with `CI` set, root is
+//! told of a failure.
 //!
 //! A program runs with one pair of event loop and number of hubs a system, another one in each,
 //! and [`SLOW`] ones do not. `GEVENT_TESTS_SYSTEMS=all` asks for everything.
@@ -295,7 +296,8 @@ fn main() -> ExitCode {
     let listing = choice.arguments.list;
     let impossible = if listing { None } else { impossible() };
     if let Some(why) = &impossible {
-        if std::env::var_os("CI").is_some_and(|set| !set.is_empty()) {
+        // Only root can enter another system; whatever else is missing can be installed.
+        if is_root() && std::env::var_os("CI").is_some_and(|set| !set.is_empty()) {
             eprintln!("systems: {why}");
             return ExitCode::FAILURE;
         }
