@@ -1,5 +1,6 @@
 //! Servers of the scenarios: started in a directory of their own, stopped by a signal, and what they
 //! leave behind.
+#![allow(unsafe_code)]
 
 use crate::mode::Mode;
 use crate::root::Root;
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -47,6 +49,29 @@ impl Place {
             Ok(place)
         };
         make().map_err(|error| error.to_string())
+    }
+
+    /// Keeps it as it is for all later runs, and removes its directory when the process exits.
+    #[must_use]
+    pub fn kept(self) -> &'static Self {
+        static KEPT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+        extern "C" fn remove() {
+            let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+            for directory in kept.drain(..) {
+                if let Err(error) = std::fs::remove_dir_all(&directory) {
+                    eprintln!("{} is left: {error}", directory.display());
+                }
+            }
+        }
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_empty() {
+            // SAFETY: the function is there as long as the program. It may be called when `main`
+            // has returned: it uses no thread-local storage.
+            let registered = unsafe { libc::atexit(remove) };
+            assert_eq!(registered, 0, "no memory");
+        }
+        kept.push(self.directory.path().to_path_buf());
+        Box::leak(Box::new(self))
     }
 
     /// A file of the directory.

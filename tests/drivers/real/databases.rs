@@ -37,7 +37,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// A directory that is made once for all runs, and copied.
-type Template = OnceLock<Result<Place, String>>;
+type Template = OnceLock<Result<&'static Place, String>>;
 
 /// The directory of PostgreSQL's programs, of the newest version there is.
 fn postgres_programs() -> Result<PathBuf, String> {
@@ -86,7 +86,7 @@ fn readable(mode: &Mode, place: &Place) -> Result<Mode, String> {
     Ok(mode)
 }
 
-fn postgres_template() -> Result<Place, String> {
+fn postgres_template() -> Result<&'static Place, String> {
     let place = Place::new()?;
     give_away(&place)?;
     let mut initdb = Command::new(postgres_programs()?.join("initdb"));
@@ -95,7 +95,7 @@ fn postgres_template() -> Result<Place, String> {
         .arg(place.path("data"))
         .current_dir("/");
     succeed(&Mode::Bare, as_nobody(&mut initdb))?;
-    Ok(place)
+    Ok(place.kept())
 }
 
 /// TPC-B, whose four sums must agree at the end.

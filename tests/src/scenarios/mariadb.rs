@@ -7,7 +7,7 @@ use crate::serving::{Place, Serving, is_root, succeed, succeed_in};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 /// Copies the directory `data` of a place.
 ///
@@ -30,7 +30,7 @@ pub fn lines_of(text: &str, names: &[&str]) -> String {
 }
 
 /// A directory of data that is made once for all runs, and copied.
-fn template(root: &Root) -> Result<Place, String> {
+fn template(root: &Root) -> Result<&'static Place, String> {
     let place = Place::new()?;
     let mut install = Command::new("mariadb-install-db");
     install
@@ -42,15 +42,15 @@ fn template(root: &Root) -> Result<Place, String> {
         ])
         .arg(format!("--datadir={}", place.path("data").display()));
     succeed_in(root, &Mode::Bare, &mut install)?;
-    Ok(place)
+    Ok(place.kept())
 }
 
 /// That of each system, made when it is needed first.
-fn template_of(root: &Root) -> Result<Arc<Place>, String> {
-    static ALL: Mutex<BTreeMap<Root, Result<Arc<Place>, String>>> = Mutex::new(BTreeMap::new());
+fn template_of(root: &Root) -> Result<&'static Place, String> {
+    static ALL: Mutex<BTreeMap<Root, Result<&'static Place, String>>> = Mutex::new(BTreeMap::new());
     let mut all = ALL.lock().map_err(|_| "an installation panicked")?;
     all.entry(root.clone())
-        .or_insert_with(|| template(root).map(Arc::new))
+        .or_insert_with(|| template(root))
         .clone()
 }
 
@@ -63,7 +63,7 @@ const TABLES: &str = "sbtest1, sbtest2, sbtest3, sbtest4";
 /// What failed besides.
 pub fn mariadb(root: &Root, server_mode: &Mode, client_mode: &Mode) -> Result<Outcome, String> {
     let place = Place::new()?;
-    copy(&*template_of(root)?, &place.path("data"))?;
+    copy(template_of(root)?, &place.path("data"))?;
     let mut server = Command::new("/usr/sbin/mariadbd");
     server
         .args(["--no-defaults", "--bind-address=127.0.0.1"])
