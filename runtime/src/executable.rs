@@ -258,20 +258,37 @@ pub fn parts<S: Source>(source: &S, start: u64) -> impl Iterator<Item = Part> + 
     })
 }
 
+/// Bytes of a segment that are looked at together: a multiple of [`RECORD_ALIGN`].
+const PIECE: usize = 4096;
+
 /// Whether the object whose file this is holds Go's runtime.
-pub fn holds_go(file: &[u8]) -> bool {
-    let data = |part: Part| {
-        let begin = usize::try_from(part.offset).ok()?;
-        let end = begin.checked_add(usize::try_from(part.size).ok()?)?;
-        file.get(begin..end)
-    };
-    parts(&file, 0).any(|part| match part.kind {
-        libc::PT_NOTE => has_note_of_go(&file, part.offset, part.size),
-        libc::PT_LOAD if part.flags & libc::PF_W != 0 => {
-            data(part).is_some_and(|data| has_record_of_go(data, part.addr))
-        }
+pub fn holds_go(file: &impl Source) -> bool {
+    parts(file, 0).any(|part| match part.kind {
+        libc::PT_NOTE => has_note_of_go(file, part.offset, part.size),
+        libc::PT_LOAD if part.flags & libc::PF_W != 0 => holds_record_of_go(file, part),
         _ => false,
     })
+}
+
+/// Whether a segment of data holds the record of a build of Go's.
+fn holds_record_of_go(file: &impl Source, part: Part) -> bool {
+    let mut piece = [0; PIECE];
+    let mut done = 0;
+    while done < part.size {
+        // The next piece begins where a record may, so that none is cut.
+        let addr = part.addr.wrapping_add(done);
+        let most = PIECE as u64 - addr % RECORD_ALIGN as u64;
+        let piece = &mut piece[..most.min(part.size - done) as usize];
+        let at = part.offset.checked_add(done);
+        if !at.is_some_and(|at| file.fill(at, piece)) {
+            return false;
+        }
+        if has_record_of_go(piece, addr) {
+            return true;
+        }
+        done += piece.len() as u64;
+    }
+    false
 }
 
 #[cfg(test)]
@@ -374,6 +391,36 @@ mod tests {
         assert!(!has_record_of_go(b"", 3));
     }
 
+    #[test]
+    fn the_record_is_found_wherever_it_lies_in_a_large_segment() {
+        const DATA: usize = 256;
+        for (skew, place) in [
+            (0, 0),
+            (0, PIECE - 16),
+            (0, PIECE),
+            (8, PIECE - 8),
+            (8, 3 * PIECE + 8),
+        ] {
+            let mut file = vec![0; DATA + 4 * PIECE];
+            file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            (file[32], file[54], file[56]) = (64, 56, 1);
+            let size = (4 * PIECE) as u64;
+            let words = [
+                u64::from(libc::PT_LOAD) | u64::from(libc::PF_W) << 32,
+                DATA as u64,
+                skew,
+                0,
+                size,
+            ];
+            for (i, word) in words.into_iter().enumerate() {
+                file[64 + 8 * i..][..8].copy_from_slice(&word.to_le_bytes());
+            }
+            assert!(!holds_go(&&file[..]));
+            file[DATA + place..][..RECORD.len()].copy_from_slice(RECORD);
+            assert!(holds_go(&&file[..]), "{skew} {place}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_looked_at(
@@ -391,7 +438,7 @@ mod tests {
             has_note_of_go(&&bytes[..], 0, size);
             has_note_of_go(&&bytes[..], size, size);
             has_record_of_go(&bytes, addr);
-            holds_go(&bytes);
+            holds_go(&&bytes[..]);
             parts(&&bytes[..], 0).count();
         }
     }

@@ -429,7 +429,7 @@ fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<(), ArmError> 
         .find(|m| m.start <= mapped.start && mapped.start < m.end && m.exec && m.file.1 != 0)
         .ok_or(ArmError::Unmapped)?;
     let file = File::map(&mapping.path).map_err(ArmError::File)?;
-    if executable::holds_go(file.bytes()) {
+    if executable::holds_go(&file.bytes()) {
         // Its code waits in the kernel for what its threads do.
         foreign::objects::note(mapped.clone());
         let object = mapping.path.to_string_lossy().into_owned();

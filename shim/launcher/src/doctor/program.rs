@@ -1,14 +1,19 @@
 //! What a file is, and whether the dynamic linker will load a library beside it.
+//!
+//! Programs may be large, and are looked at on the way to each of their starts: what is
+//! read of one is its headers, and its data, where Go leaves a record.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use gevent_runtime::executable::{self, INTERPRETER_MAX, Why};
+use gevent_runtime::executable::{self, INTERPRETER_MAX, Source, Why};
 use gevent_runtime::trace;
-use object::{LittleEndian as LE, Object, ObjectSection};
+use object::LittleEndian as LE;
+use object::elf::FileHeader64;
+use object::read::elf::{FileHeader, SectionHeader};
+use object::read::{ReadCache, ReadRef};
 
 /// Scripts that are each other's interpreter end somewhere.
 pub const MOST_SCRIPTS: usize = 4;
@@ -94,20 +99,35 @@ pub fn look(path: &Path) -> std::io::Result<Looked> {
     Ok(Looked { found, troubles })
 }
 
+/// Bytes in which a script names its interpreter.
+const FIRST_LINE: usize = 256;
+
+/// A file's bytes, read where they are asked for.
+struct Opened(std::fs::File);
+
+impl Source for Opened {
+    fn fill(&self, at: u64, into: &mut [u8]) -> bool {
+        self.0.read_exact_at(into, at).is_ok()
+    }
+}
+
 fn read(path: &Path) -> std::io::Result<File> {
-    let mut bytes = Vec::new();
-    let mut file = std::fs::File::open(path)?;
-    let mode = file.metadata()?.mode();
-    file.by_ref().take(256).read_to_end(&mut bytes)?;
-    let interpreter = interpreter_of_script(&bytes);
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    let mut start = [0; FIRST_LINE];
+    let len = metadata.len().min(start.len() as u64) as usize;
+    let start = &mut start[..len];
+    file.read_exact_at(start, 0)?;
+    let interpreter = interpreter_of_script(start);
+    let is_elf = start.starts_with(b"\x7fELF");
     let mut obstacle = None;
     if interpreter.is_none() {
-        file.read_to_end(&mut bytes)?;
-        obstacle = why_not(&bytes).or_else(|| distrusted(path));
+        let file = Opened(file);
+        obstacle = why_not(&file, &ReadCache::new(&file.0)).or_else(|| distrusted(path));
     }
     Ok(File {
-        mode,
-        is_elf: bytes.starts_with(b"\x7fELF"),
+        mode: metadata.mode(),
+        is_elf,
         interpreter,
         obstacle,
     })
@@ -155,23 +175,24 @@ pub fn obstacle(program: &OsStr) -> Option<Obstacle> {
     None
 }
 
-/// Why no library can be loaded beside an executable, or why it would be of no use there.
-fn why_not(bytes: &[u8]) -> Option<Obstacle> {
-    if !bytes.starts_with(b"\x7fELF") {
+/// Why no library can be loaded beside an executable, or why it would be of no use there. Both
+/// are its file.
+fn why_not<'a>(file: &impl Source, sections: impl ReadRef<'a>) -> Option<Obstacle> {
+    if file.bytes(0) != Some(*b"\x7fELF") {
         return Some(Obstacle {
             kind: None,
             words: "is neither an ELF executable nor a script".to_owned(),
         });
     }
-    let kind = if is_go(bytes) {
+    let kind = if executable::holds_go(file) || has_section_of_go(sections) {
         Why::Go
     } else {
-        executable::why_not(&bytes)?
+        executable::why_not(file)?
     };
     let words = if kind == Why::OtherLinker
-        && let mut parts = executable::parts(&bytes, 0)
+        && let mut parts = executable::parts(file, 0)
         && let Some(part) = parts.find(|part| part.kind == libc::PT_INTERP)
-        && let Some(path) = executable::interpreter(&bytes, part, &mut [0; INTERPRETER_MAX])
+        && let Some(path) = executable::interpreter(file, part, &mut [0; INTERPRETER_MAX])
     {
         let path = path.escape_ascii();
         format!("is loaded by {path}, not by glibc's dynamic linker")
@@ -183,13 +204,15 @@ fn why_not(bytes: &[u8]) -> Option<Obstacle> {
 }
 
 /// Whether a file holds Go's runtime, also where the program headers do not say so.
-fn is_go(bytes: &[u8]) -> bool {
-    const SECTIONS: [&str; 2] = [".go.buildinfo", ".note.go.buildid"];
-    executable::holds_go(bytes)
-        || object::read::elf::ElfFile64::<LE>::parse(bytes).is_ok_and(|file| {
-            SECTIONS
+fn has_section_of_go<'a>(file: impl ReadRef<'a>) -> bool {
+    const SECTIONS: [&[u8]; 2] = [b".go.buildinfo", b".note.go.buildid"];
+    FileHeader64::<LE>::parse(file)
+        .and_then(|header| header.sections(LE, file))
+        .is_ok_and(|sections| {
+            let mut named = SECTIONS
                 .iter()
-                .any(|name| file.section_by_name(name).is_some_and(|s| s.size() > 0))
+                .filter_map(|name| sections.section_by_name(LE, name));
+            named.any(|(_, section)| section.sh_size(LE) > 0)
         })
 }
 
@@ -211,6 +234,7 @@ mod tests {
 
     #[test]
     fn what_is_no_program_is_told() {
+        let why_not = |bytes: &[u8]| why_not(&bytes, bytes);
         let why = |bytes: &[u8]| why_not(bytes).unwrap().words;
         assert!(why(b"").contains("neither"));
         let mut small = b"\x7fELF\x01\x01\x01".to_vec();
