@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use gevent_tests::library;
+
 use crate::support::{
     as_bare, bounded, c, directory, has, in_ci, launcher, preloaded, said, told_by_the_launcher,
     try_c,
@@ -65,6 +67,43 @@ fn programs_of_32_bits() {
 }
 
 #[test]
+fn a_32_bit_child_where_each_linker_has_a_library_of_its_own() {
+    let path = match try_c("small_child", PROGRAM, &["-m32"]) {
+        Ok(path) => path,
+        Err(error) => {
+            assert!(!in_ci(), "no gcc-multilib (see scripts/setup): {error}");
+            return println!("NOT TESTED: no gcc-multilib (see scripts/setup): {error}");
+        }
+    };
+    let empty = c("empty.so", "", &["-m32", "-shared", "-nostdlib"]);
+    let place = tempfile::tempdir_in(directory()).unwrap();
+    let own = library::find().unwrap();
+    for (library, kinds) in [
+        (&own, ["lib/x86_64-linux-gnu", "lib64"]),
+        (&empty, ["lib/i386-linux-gnu", "lib32"]),
+    ] {
+        for kind in kinds {
+            let kind = place.path().join(kind);
+            std::fs::create_dir_all(&kind).unwrap();
+            std::fs::copy(library, kind.join("libgevent_shim.so")).unwrap();
+        }
+    }
+    let preload = format!(
+        "LD_PRELOAD={}/$LIB/libgevent_shim.so",
+        place.path().display()
+    );
+    let threads = c("small_childs_parent", THREADS, &[]);
+    let script = format!("{}; {}", threads.display(), path.display());
+    let bare = said(&mut bounded(&["sh", "-c", &script]));
+    assert_eq!(bare.status, Some(5), "{bare:?}");
+    let words = ["env", &preload, "sh", "-c", &script];
+    assert_eq!(said(&mut bounded(&words)), bare);
+    let events = [&["env", "GEVENT_SHIM_EVENTS=gevent::hub=info"], &words[1..]].concat();
+    let told = said(&mut bounded(&events)).err;
+    assert!(told.contains("the hub starts"), "{told}");
+}
+
+#[test]
 fn a_program_that_env_finds_for_a_script_is_told_of() {
     let fixed = c("static", PROGRAM, &["-static"]);
     let script = directory().join("found_script");
@@ -93,6 +132,28 @@ fn set_user_id_programs() {
     let bare = as_bare(&[copy.to_str().unwrap()]);
     assert!(bare.out.contains("65534"), "{bare:?}");
     told_by_the_launcher(&[copy.to_str().unwrap()], "is set-user-ID");
+}
+
+#[test]
+fn programs_with_file_capabilities() {
+    if !has("setcap") {
+        return;
+    }
+    let path = c("capable", THREADS, &[]);
+    let path = path.to_str().unwrap();
+    let set = Command::new("setcap")
+        .args(["cap_net_raw+ep", path])
+        .output()
+        .unwrap();
+    if !set.status.success() {
+        return println!("NOT TESTED: no file can have capabilities here: {set:?}");
+    }
+    assert_eq!(as_bare(&[path]).out, "40\n");
+    // Root gains nothing by them, so they keep nothing out.
+    let mut words = preloaded(&[]);
+    words.extend(["setpriv", "--reuid=65534", "--clear-groups", path].map(str::to_owned));
+    let said = said(&mut bounded(&words));
+    assert_eq!((said.status, &*said.out, &*said.err), (Some(0), "40\n", ""));
 }
 
 #[test]
