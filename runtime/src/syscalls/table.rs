@@ -445,7 +445,7 @@ table! {
     433 fspick File Offloaded[PathAt] Uninterrupted PATH;
     434 pidfd_open Subprocess Virtual(PidfdOpen) Uninterrupted "`EINVAL` for a guest's tid, also with `PIDFD_THREAD`, and where newer kernels say `ENOENT`.";
     435 clone3 Thread Virtual(Clone3) Always VFORK;
-    436 close_range Os Virtual(CloseRange) Uninterrupted DUP;
+    436 close_range Os Virtual(CloseRange) Uninterrupted "`CLOSE_RANGE_UNSHARE` closes for every guest; with the last number of a socket with `SO_LINGER`, the hub stops while that sends.";
     437 openat2 File Offloaded(Openat2) OnSaRestart OPEN;
     438 pidfd_getfd Os Native Uninterrupted "";
     439 faccessat2 File Offloaded[PathAt] Uninterrupted PATH;
