@@ -108,6 +108,8 @@ pub struct Config {
     pub preempt: Option<Duration>,
     /// Most kernel threads that carry out calls which nothing else can: 1 to 10,000.
     pub pool: usize,
+    /// Most threads of the program; `None` for as many as it would have without us.
+    pub max_threads: Option<usize>,
     /// The seed from which guests are scheduled at random; `None` for in turn.
     pub chaos: Option<u64>,
     /// Whether calls are caught that no patched site makes.
@@ -142,6 +144,7 @@ impl Config {
         stack_size: None,
         preempt: Some(Duration::from_millis(10)),
         pool: 256,
+        max_threads: None,
         chaos: None,
         catch: false,
         max_blocking_time: Some(Duration::from_millis(100)),

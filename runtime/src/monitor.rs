@@ -531,15 +531,42 @@ static SENDING: AtomicU32 = AtomicU32::new(0);
 /// It is not to be sent.
 static HELD: AtomicBool = AtomicBool::new(false);
 
+/// Signals were sent without anything that comes with them.
+static UNQUEUED: AtomicBool = AtomicBool::new(false);
+
+/// Sends the signal to a kernel thread of the process `pid`, this one. Where RLIMIT_SIGPENDING
+/// leaves no room for what comes with it, it goes without, as kill(2) may send it: to the
+/// process, of which only threads that run guests take it, the first one before others.
+///
+/// # Safety
+/// The thread must expect it.
+pub unsafe fn signal(pid: u64, thread: u64) {
+    // SAFETY: the caller's contract; no pointers.
+    unsafe {
+        if syscall3(libc::SYS_tgkill, pid, thread, PREEMPT as u64) == raw::err(libc::EAGAIN) {
+            UNQUEUED.store(true, Ordering::SeqCst);
+            syscall2(libc::SYS_kill, pid, PREEMPT as u64);
+        }
+    }
+}
+
+/// Whether a signal of this code and sender is one that [`signal`] sent to the process `pid`.
+/// The sender of one that came with nothing is 0.
+pub fn is_ours(code: i32, sender: i32, pid: i32) -> bool {
+    code == libc::SI_TKILL && sender == pid
+        || code == libc::SI_USER
+            && (sender == 0 || sender == pid)
+            && UNQUEUED.load(Ordering::SeqCst)
+}
+
 /// Sends the signal. Async-signal-safe, from any thread.
 pub fn send(kernel_tid: i32) {
     SENDING.fetch_add(1, Ordering::SeqCst);
     if !HELD.load(Ordering::SeqCst) {
         // SAFETY: no pointers; our own thread.
         unsafe {
-            let pid = syscall0(libc::SYS_getpid) as u64;
-            syscall3(libc::SYS_tgkill, pid, kernel_tid as u64, PREEMPT as u64)
-        };
+            signal(syscall0(libc::SYS_getpid) as u64, kernel_tid as u64);
+        }
     }
     SENDING.fetch_sub(1, Ordering::SeqCst);
 }

@@ -181,6 +181,31 @@ fn calls_are_caught_where_asked_and_until_the_program_wants_that_itself() {
     }
 }
 
+/// Makes threads until one cannot be made.
+const FILLS: &str = "
+import threading
+held = threading.Lock()
+held.acquire()
+def body():
+    with held: pass
+threads = []
+try:
+    for _ in range(50):
+        threads.append(threading.Thread(target=body)); threads[-1].start()
+    print('all')
+except RuntimeError:
+    print(len(threads) - 1)
+held.release()
+";
+
+#[test]
+fn no_more_threads_are_made_than_the_setting_says() {
+    expect_of(FILLS, &[("GEVENT_SHIM_MAX_THREADS", "20")], "19\n");
+    expect_of(FILLS, &[("GEVENT_SHIM_MAX_THREADS", "1")], "0\n");
+    expect_of(FILLS, &[], "all\n");
+    expect_of(FILLS, &[("GEVENT_SHIM_MAX_THREADS", "51")], "all\n");
+}
+
 #[test]
 fn a_small_pool_is_told_of_and_still_serves_everybody() {
     let settings = [

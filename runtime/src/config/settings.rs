@@ -207,6 +207,19 @@ settings! {
             Some(())
         };
 
+    /// Most threads of the program, the initial one among them: making one more fails with
+    /// `EAGAIN`. If unset, it fails where it would without the library: at `RLIMIT_NPROC`, the
+    /// kernel's `threads-max` and `pid_max`, and the `pids.max` of control groups.
+    MAX_THREADS = "GEVENT_SHIM_MAX_THREADS"
+        takes "a number from 1 to 4194304",
+        if unset "as many as without the library",
+        reads Word |text, config| {
+            let threads = usize::try_from(decimal(text)?).ok()?;
+            config.max_threads =
+                Some(Some(threads).filter(|threads| (1..=1 << 22).contains(threads))?);
+            Some(())
+        };
+
     /// A seed: the thread that runs next is chosen at random, and threads give way at random before
     /// and after their calls. For tests: what the program prints must not depend on it.
     CHAOS = "GEVENT_SHIM_CHAOS"

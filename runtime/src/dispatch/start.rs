@@ -11,7 +11,7 @@ use crate::catch;
 use crate::config::{self, Config};
 use crate::control;
 use crate::group::Group;
-use crate::guest::life;
+use crate::guest::{life, most};
 use crate::heap_reserve;
 use crate::host;
 use crate::hub::{hub, processor, recruit};
@@ -191,6 +191,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         unsafe { operations::begin() };
     }
     sharing::begin();
+    most::begin();
     let hubs = hubs(config);
     match Reactor::open(config.loop_kind, hubs > 1) {
         Ok(reactor) => {

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Guest, State};
+use super::{Guest, State, most};
 use crate::arch::{self, fs_base, prepare_call, resume_frame, set_word_of, syscall2, syscall3};
 use crate::dispatch;
 use crate::frame::{Frame, RED_ZONE};
@@ -137,12 +137,15 @@ pub unsafe fn child_frame(frame: &Frame, args: &ThreadArgs) -> *mut Frame {
 }
 
 /// Makes a guest of the thread that `creator` asks for, runnable. Returns its id,
-/// or -EAGAIN when there is no room for its record.
+/// or -EAGAIN when the program has as many as it may, or there is no room for its record.
 ///
 /// # Safety
 /// `frame` and `args` must be of the creator's present clone call.
 pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) -> i64 {
     let hub = creator.hub();
+    if most::is_reached(hub) {
+        return err(libc::EAGAIN);
+    }
     let Some(guest) = hub.slab.take() else {
         return err(libc::EAGAIN);
     };

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 pub mod life;
+pub mod most;
 pub mod overtaken;
 pub mod sched;
 pub mod slab;

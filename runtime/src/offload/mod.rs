@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use patch_events::events;
 use rustix_futex_sync::{Condvar, Mutex, MutexGuard};
 
-use crate::arch::{self, syscall0, syscall3, syscall4};
+use crate::arch::{self, syscall0, syscall4};
 use crate::config;
 use crate::guest::{Guest, Reason};
 use crate::hub::hub;
@@ -247,9 +247,8 @@ fn end(guest: &'static Guest, ticket: &Ticket) {
     if thread != 0 {
         // SAFETY: no pointers; a thread of ours, which cannot end meanwhile.
         unsafe {
-            let pid = syscall0(libc::SYS_getpid) as u64;
-            syscall3(libc::SYS_tgkill, pid, thread as u64, PREEMPT as u64)
-        };
+            monitor::signal(syscall0(libc::SYS_getpid) as u64, thread as u64);
+        }
     }
 }
 

@@ -22,9 +22,12 @@ pub use priority::{getpriority, ioprio_get, ioprio_set, setpriority};
 
 const SCHED_DEADLINE: i32 = 6;
 const SCHED_EXT: i32 = 7;
-/// CAP_SYS_NICE and CAP_SYS_ADMIN of capabilities(7).
+/// CAP_SYS_NICE of capabilities(7).
 const SYS_NICE: u32 = 23;
-const SYS_ADMIN: u32 = 21;
+/// CAP_SYS_ADMIN.
+pub const SYS_ADMIN: u32 = 21;
+/// CAP_SYS_RESOURCE.
+pub const SYS_RESOURCE: u32 = 24;
 /// Time slice of SCHED_RR where it was not changed, in nanoseconds.
 const ROUND_ROBIN: u64 = 100_000_000;
 
@@ -90,7 +93,7 @@ fn present(guest: &Guest) -> Params {
 }
 
 /// Whether the calling thread has a capability.
-fn capable(capability: u32) -> bool {
+pub fn capable(capability: u32) -> bool {
     /// `_LINUX_CAPABILITY_VERSION_3`.
     const VERSION: u32 = 0x2008_0522;
     let header = [VERSION, 0];
@@ -107,7 +110,8 @@ fn capable(capability: u32) -> bool {
     ret == 0 && sets[3 * (capability as usize / 32)] & 1 << (capability % 32) != 0
 }
 
-fn limit(resource: u32) -> u64 {
+/// A soft limit of the process.
+pub fn limit(resource: u32) -> u64 {
     let mut limits = [0u64; 2];
     // SAFETY: the process's own limits, into variables of ours.
     unsafe {

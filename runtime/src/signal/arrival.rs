@@ -12,7 +12,7 @@ use crate::foreign::{FOREIGN_WORD, objects};
 use crate::guest::Guest;
 use crate::host::{HOST_WORD, POOL_WORD};
 use crate::hub::{Hub, Processor, everywhere, hub, processor};
-use crate::monitor::PREEMPT;
+use crate::monitor::{self, PREEMPT};
 use crate::sharers;
 use crate::trace::sample;
 
@@ -54,7 +54,7 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     if word != HOST_WORD && !here.in_shim() {
         uc.restart_claim();
     }
-    if signal == PREEMPT && info.code() == libc::SI_TKILL && info.pid() == hub.pid.get() {
+    if signal == PREEMPT && monitor::is_ours(info.code(), info.pid(), hub.pid.get()) {
         sample::answer(uc);
         everywhere::answer(here);
         if word != HOST_WORD && !here.in_shim() {

@@ -14,6 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{FAULTS, Info, bit, signals};
 use crate::blocks::Blocks;
+use crate::ops::sched;
 
 /// Entries of the pool at most.
 const ENTRIES: usize = 8192;
@@ -29,6 +30,8 @@ struct Pool {
     entries: Blocks<Entry, 128>,
     used: Cell<u32>,
     free: Cell<u32>,
+    /// Entries that are in use.
+    taken: Cell<u32>,
 }
 
 // SAFETY: see Synchronization.
@@ -38,6 +41,7 @@ static POOL: Pool = Pool {
     entries: Blocks::new(),
     used: Cell::new(0),
     free: Cell::new(0),
+    taken: Cell::new(0),
 };
 
 impl Pool {
@@ -52,6 +56,7 @@ impl Pool {
         if free != 0 {
             // SAFETY: a free entry, which nobody refers to.
             self.free.set(unsafe { (*self.at(free)).next });
+            self.taken.set(self.taken.get() + 1);
             return Some(free);
         }
         let used = self.used.get();
@@ -60,12 +65,14 @@ impl Pool {
             return None;
         }
         self.used.set(used + 1);
+        self.taken.set(self.taken.get() + 1);
         Some(used + 1)
     }
 
     fn put(&self, link: u32) {
         // SAFETY: the caller took it out of its queue.
         unsafe { (*self.at(link)).next = self.free.get() };
+        self.taken.set(self.taken.get() - 1);
         self.free.set(link);
     }
 }
@@ -90,7 +97,13 @@ pub(super) fn note_discarded(signal: i32) {
 }
 
 /// First of the realtime signals.
-const FIRST_REALTIME: i32 = 32;
+pub(super) const FIRST_REALTIME: i32 = 32;
+
+/// Whether RLIMIT_SIGPENDING leaves no room for a signal that a thread of the program sends with
+/// something that comes with it.
+pub(super) fn is_full() -> bool {
+    POOL.taken.get() as u64 >= sched::limit(libc::RLIMIT_SIGPENDING)
+}
 
 /// Pending signals in the order of their arrival.
 pub struct Queue {

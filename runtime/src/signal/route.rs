@@ -219,6 +219,11 @@ fn interrupt_elsewhere(guest: &Guest) {
     }
 }
 
+/// Whether a signal that finds no room is an error for its sender.
+fn is_queued(signal: i32, info: &Info) -> bool {
+    signal >= queue::FIRST_REALTIME && info.code() != libc::SI_USER
+}
+
 /// What tgkill(2) and its like do to a guest. Returns 0 or `-EAGAIN`.
 pub fn send(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> i64 {
     prepare(hub, signal);
@@ -241,6 +246,9 @@ pub fn send(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> i64 {
         && matches!(disposition(signal), Disposition::Ignore)
     {
         return 0;
+    }
+    if is_queued(signal, info) && queue::is_full() {
+        return err(libc::EAGAIN);
     }
     if let Some(ret) = read::send(hub, guest, signal, info) {
         return ret;
@@ -324,7 +332,8 @@ pub fn send_to_process(hub: &Hub, guest: &'static Guest, signal: i32, info: &Inf
     if for_the_kernel {
         return None;
     }
-    let room = to_process(hub, Some(guest), signal, info);
+    let room = (!is_queued(signal, info) || !queue::is_full())
+        && to_process(hub, Some(guest), signal, info);
     Some(if room { 0 } else { err(libc::EAGAIN) })
 }
 
