@@ -19,7 +19,8 @@ static void handler(int number, siginfo_t *info, void *context)
 	IS(sem_post(&handled), 0);
 }
 
-/* A child ends when it has read a byte: posix_spawn blocks everything while it makes one. */
+/* A child ends, or stops, when it has read a byte: posix_spawn, and fork since glibc 2.42, block everything while they
+ * make one. */
 static int go_on[2];
 static char *const arguments[] = { "sh", "-c", "read line", NULL };
 static char *const environment[] = { NULL };
@@ -91,9 +92,12 @@ static void stops_one(void)
 	pid_t child = fork();
 	CHECK(child >= 0);
 	if (child == 0) {
+		char byte;
+		IS(read(go_on[0], &byte, 1), 1);
 		raise(SIGSTOP);
 		_exit(0);
 	}
+	let_end();
 	wait_for(&handled);
 	printf("stopped: by %d, code %d\n", atomic_load(&by), atomic_load(&code));
 	IS(kill(child, SIGCONT), 0);
