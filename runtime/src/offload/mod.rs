@@ -158,6 +158,8 @@ struct State {
     credentials: u32,
     /// Memory of threads: ended ones too, to be used again.
     places: Vec<Place>,
+    /// As `places`, for threads that make one call each under the hub's filters.
+    bound: Vec<Place>,
 }
 
 /// See the file's first lines.
@@ -209,15 +211,53 @@ pub fn run_interruptible(guest: &'static Guest, nr: i64, args: [u64; 6]) -> Opti
     if !start(guest, work, submit) {
         return None;
     }
+    Some(wait_interruptible(guest, &ticket))
+}
+
+/// Parks `guest` until its request is complete, which a signal ends.
+fn wait_interruptible(guest: &'static Guest, ticket: &Ticket) -> i64 {
+    let hub = guest.hub();
     let mut interruptible = true;
     while guest.in_flight.get() {
         let reason = hub.park(guest, None, interruptible);
         if reason == Reason::Signal && guest.in_flight.get() {
             interruptible = false;
-            hub.call(guest, || end(guest, &ticket));
+            hub.call(guest, || end(guest, ticket));
         }
     }
-    Some(guest.result.get())
+    guest.result.get()
+}
+
+/// As [`run_interruptible`], on a kernel thread that has the filters of system calls that the
+/// hub has: one is made for the call. `None`: none can be made.
+pub fn run_bound(guest: &'static Guest, nr: i64, args: [u64; 6]) -> Option<i64> {
+    let ticket = Ticket::default();
+    let request = Request {
+        work: Work::Interruptible(nr as u64, args, &raw const ticket),
+        guest,
+    };
+    guest.in_flight.set(true);
+    if !guest.hub().call(guest, || start_bound(&request)) {
+        guest.in_flight.set(false);
+        return None;
+    }
+    Some(wait_interruptible(guest, &ticket))
+}
+
+/// Host context.
+fn start_bound(request: &Request) -> bool {
+    let mut state = made().lock();
+    if !state.bound.iter().any(Place::is_free) {
+        state.bound.extend(Place::new());
+    }
+    let Some(place) = state.bound.iter().find(|place| place.is_free()) else {
+        return false;
+    };
+    let mask = signal::block_all();
+    // SAFETY: on the stack of the request's guest, which waits for it.
+    let started = unsafe { place.start_once(request) };
+    signal::restore_kernel_mask(mask);
+    started
 }
 
 /// The pool has no thread, and the kernel made none when one was last wanted.

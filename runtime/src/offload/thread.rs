@@ -6,6 +6,9 @@
 //! hub's kernel thread makes them itself, and hands on the credentials it has.
 #![allow(unsafe_code)]
 
+use core::ptr;
+
+use super::Request;
 use crate::arch;
 use crate::ground::Ground;
 
@@ -29,6 +32,16 @@ impl Place {
         // SAFETY: the place is free, and the body uses no libc.
         unsafe { self.0.start(arch::spawn_thread, body, credentials as usize) > 0 }
     }
+
+    /// Starts a thread on it that carries out one request and ends. As [`start`](Self::start).
+    ///
+    /// # Safety
+    /// The request must stay until it is complete.
+    pub unsafe fn start_once(&self, request: &Request) -> bool {
+        let request = ptr::from_ref(request) as usize;
+        // SAFETY: the place is free, and the body uses no libc.
+        unsafe { self.0.start(arch::spawn_thread, once, request) > 0 }
+    }
 }
 
 /// Its credentials may be old already when it first runs.
@@ -36,4 +49,9 @@ unsafe extern "C" fn body(credentials: usize) {
     if let Some(pool) = super::pool() {
         pool.serve(credentials as u32);
     }
+}
+
+unsafe extern "C" fn once(request: usize) {
+    // SAFETY: the contract of `start_once`.
+    unsafe { &*(request as *const Request) }.perform();
 }

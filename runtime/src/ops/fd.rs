@@ -549,7 +549,11 @@ pub unsafe fn fcntl(c: &mut Call<'_>) -> Outcome {
     Outcome::Native
 }
 
-/// ioctl(2): FIONBIO changes flags.
+/// SECCOMP_IOCTL_NOTIF_RECV of seccomp_unotify(2).
+const NOTIF_RECV: u64 = 0xc050_2100;
+
+/// ioctl(2): FIONBIO changes flags; who answers for a filter of system calls waits for calls of
+/// other threads.
 ///
 /// # Safety
 /// As [`read`].
@@ -560,6 +564,11 @@ pub unsafe fn ioctl(c: &mut Call<'_>) -> Outcome {
     }
     if changes_flags(libc::SYS_ioctl, c.a) {
         fds::table().flags_change();
+    }
+    if c.a[1] == NOTIF_RECV
+        && let Some(ret) = offload::run_interruptible(c.guest, libc::SYS_ioctl, c.a)
+    {
+        return Outcome::Done(ret);
     }
     Outcome::Native
 }

@@ -4,7 +4,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering;
 
-use super::{KILL_THREAD, STRICT, TRAP, action, bpf, inherited, is_down, lets_pass};
+use super::{KILL_THREAD, NOTIFY, STRICT, TRAP, action, bpf, inherited, is_down, lets_pass};
 use crate::arch::{self, syscall4};
 use crate::monitor;
 use crate::offload;
@@ -60,6 +60,11 @@ unsafe fn around(c: &mut Call<'_>) -> Outcome {
             // The kernel does not let such a signal wait.
             TRAP if c.guest.signal.mask() & signal::bit(libc::SIGSYS) != 0 => {
                 end_by_trap(nr, a);
+            }
+            // Another guest may be who answers.
+            NOTIFY if !shares_stack(nr) => {
+                let ret = offload::run_bound(c.guest, nr as i64, a);
+                return ret.map_or(Outcome::Native, Outcome::Done);
             }
             // The kernel gives the answer.
             _ => return Outcome::Native,

@@ -42,6 +42,8 @@ const ALLOW: u32 = 0x7fff_0000;
 const KILL_THREAD: u32 = 0;
 /// SECCOMP_RET_TRAP.
 const TRAP: u32 = 0x0003_0000;
+/// SECCOMP_RET_USER_NOTIF.
+const NOTIFY: u32 = 0x7fc0_0000;
 /// AUDIT_ARCH_X86_64.
 const ARCH: u32 = 0xc000_003e;
 

@@ -1,0 +1,85 @@
+// guest: limit=20
+// A filter whose calls another thread of the program answers for (seccomp_unotify(2)).
+#include "guest.h"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum { CALLS = 5 };
+
+static int listener = -1;
+static pthread_barrier_t installed;
+
+/* Answers the calls in turn: with a number, or by having the kernel carry them out. */
+static void *supervisor(void *polls)
+{
+	pthread_barrier_wait(&installed);
+	for (int i = 0; i < 2 * CALLS; i++) {
+		struct seccomp_notif about = { 0 };
+		struct seccomp_notif_resp answer = { 0 };
+		struct pollfd one = { listener, POLLIN, 0 };
+		if (polls)
+			IS(poll(&one, 1, -1), 1);
+		IS(ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &about), 0);
+		IS(about.data.nr, SYS_getppid);
+		answer.id = about.id;
+		if (about.data.args[0] == 1)
+			answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+		else
+			answer.val = 4000 + (long)about.data.args[1];
+		IS(ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer), 0);
+	}
+	return NULL;
+}
+
+static void install(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { COUNT(code), code };
+	IS(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+	CHECK(listener >= 0);
+}
+
+static void *asks(void *parent)
+{
+	install();
+	pthread_barrier_wait(&installed);
+	for (long i = 0; i < CALLS; i++) {
+		printf("%ld\n", syscall(SYS_getppid, 0L, i));
+		IS(syscall(SYS_getppid, 1L, i), *(pid_t *)parent);
+	}
+	return NULL;
+}
+
+int main(void)
+{
+	static int polls;
+	for (int i = 0; i < 2; i++) {
+		fflush(stdout);
+		pid_t parent = getpid(), child = fork();
+		CHECK(child >= 0);
+		if (child == 0) {
+			OK(pthread_barrier_init(&installed, NULL, 2));
+			pthread_t answers = start(supervisor, i ? &polls : NULL);
+			join(start(asks, &parent));
+			join(answers);
+			fflush(stdout);
+			_exit(0);
+		}
+		int status;
+		IS(waitpid(child, &status, 0), child);
+		IS(status, 0);
+	}
+	return 0;
+}
