@@ -16,7 +16,9 @@
 //! 3. The program's own calls pass through [`guard`]. What the filter does not let pass goes
 //!    to the kernel unchanged, which answers with the error, the signal or the death that the
 //!    program has asked for. A guest that the filter is not for, because another installed it
-//!    for itself alone, has such a call made on a thread of the pool.
+//!    for itself alone, has such a call made on a thread of the pool. One for which a
+//!    supervisor answers (seccomp_unotify(2)), which may be another guest, is made on a kernel
+//!    thread that is made for it and so has the filter.
 //!
 //! # Synchronization
 //! The list of filters only grows, and is written by a guest in our code, under the giant
