@@ -49,7 +49,8 @@ pub const MAX: usize = 1024;
 static FDS: [AtomicI32; 2 + MAX_PROCESSORS] = [const { AtomicI32::new(-1) }; 2 + MAX_PROCESSORS];
 
 /// Opens the files of the processor with that index. What cannot be opened reads as
-/// nothing, and is told of.
+/// nothing, and is told of. Called on the first one's kernel thread: its files have a name that
+/// is right where /proc is that of another namespace of process ids.
 pub fn open(index: usize, kernel_tid: i32) {
     let mut files = vec![File::Stat(index)];
     if index == 0 {
@@ -58,8 +59,9 @@ pub fn open(index: usize, kernel_tid: i32) {
     for file in files {
         let mut path = String::new();
         let written = match file {
+            File::Stat(0) => write!(path, "/proc/thread-self/stat\0"),
             File::Stat(_) => write!(path, "/proc/self/task/{kernel_tid}/stat\0"),
-            File::Syscall => write!(path, "/proc/self/task/{kernel_tid}/syscall\0"),
+            File::Syscall => write!(path, "/proc/thread-self/syscall\0"),
             File::Statm => write!(path, "/proc/self/statm\0"),
         };
         if written.is_err() {

@@ -19,17 +19,20 @@ pub enum Place {
     NoShm,
     /// A user namespace of its own.
     UserNamespace,
+    /// The first process of a namespace of process ids, where /proc shows others.
+    PidNamespace,
     /// No capabilities, and none to come.
     NoCapabilities,
 }
 
 impl Place {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoProc,
         Self::HiddenProcesses,
         Self::ReadOnly,
         Self::NoShm,
         Self::UserNamespace,
+        Self::PidNamespace,
         Self::NoCapabilities,
     ];
 
@@ -40,6 +43,7 @@ impl Place {
             Self::ReadOnly => "read_only",
             Self::NoShm => "no_shm",
             Self::UserNamespace => "user_namespace",
+            Self::PidNamespace => "pid_namespace",
             Self::NoCapabilities => "no_capabilities",
         }
     }
@@ -87,6 +91,19 @@ impl Place {
             }
             // SAFETY: no pointers; the process has one thread.
             Self::UserNamespace => check(unsafe { libc::unshare(libc::CLONE_NEWUSER) }),
+            Self::PidNamespace => {
+                // SAFETY: no pointers; the process has one thread.
+                check(unsafe { libc::unshare(libc::CLONE_NEWPID) })?;
+                // SAFETY: as above.
+                match unsafe { libc::fork() } {
+                    // SAFETY: as above.
+                    0 => check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }),
+                    child => {
+                        check(child.min(0))?;
+                        end_as(child)
+                    }
+                }
+            }
             Self::NoCapabilities => {
                 const LAST: libc::c_ulong = 63;
                 // SAFETY: no pointers.
@@ -98,6 +115,22 @@ impl Place {
                 }
             }
         }
+    }
+}
+
+/// Waits for the child and ends as it did, without the descriptor by which the parent learns that
+/// a program runs.
+fn end_as(child: libc::pid_t) -> ! {
+    let mut status = 0;
+    // SAFETY: the process has one thread and does nothing else; `status` is ours.
+    unsafe {
+        libc::close_range(3, libc::c_uint::MAX, 0);
+        while libc::waitpid(child, &mut status, 0) != child {}
+        if libc::WIFSIGNALED(status) {
+            libc::signal(libc::WTERMSIG(status), libc::SIG_DFL);
+            libc::raise(libc::WTERMSIG(status));
+        }
+        libc::_exit(libc::WEXITSTATUS(status))
     }
 }
 
