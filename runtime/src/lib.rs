@@ -66,6 +66,7 @@
 //! | [`futex`], [`heir`], [`parking`] | the futex table; robust locks of a killed process; who sleeps on it |
 //! | [`sharing`] | words that other processes, or the kernel, wake |
 //! | [`timer`], [`deadline`] | pending deadlines; clocks that may be set |
+//! | [`fd_table`], [`fdinfo`] | the table of descriptors as it would be without ours; what the kernel tells of the process and of a descriptor |
 //! | [`reactor`], [`offload`], [`ground`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest, and what they stand on; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
 //! | [`foreign`] | kernel threads of the program's own beside the hub |
@@ -94,6 +95,7 @@ pub mod debugger;
 pub mod dispatch;
 pub mod errno;
 pub mod executable;
+pub mod fd_table;
 pub mod fdinfo;
 pub mod foreign;
 pub mod fork;

@@ -10,6 +10,7 @@ use crate::arch::{self, syscall0};
 use crate::catch;
 use crate::config::{self, Config};
 use crate::control;
+use crate::fd_table;
 use crate::group::Group;
 use crate::guest::{life, most};
 use crate::heap_reserve;
@@ -173,6 +174,7 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         }
         libc_threads::init();
         arch::init_context();
+        fd_table::begin();
         // Not before: it may take what is left next to libc, where the stubs have to be.
         hub.slab.begin(pid);
         if !hub.slab.init() || !fds::table().init() {

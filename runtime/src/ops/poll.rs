@@ -8,6 +8,7 @@ use core::mem::replace;
 
 use super::{Call, Outcome};
 use crate::arch::{self, syscall};
+use crate::fd_table;
 use crate::guest::Reason;
 use crate::raw::{self, ERESTARTNOHAND, err};
 use crate::reactor;
@@ -280,6 +281,18 @@ fn select_sets(c: &Call<'_>, timeout: Timeout) -> i64 {
         return err(libc::EINVAL);
     }
     let n = (c.a[0] as u32 as usize).min(LARGEST_SET);
+    let ret = select_up_to(c, timeout, n);
+    // The kernel's table has ours in it: perhaps what it found wrong is beyond the program's.
+    let wrong = ret == err(libc::EBADF) || ret == err(libc::EFAULT);
+    let own = if wrong { fd_table::size() } else { None };
+    match own {
+        Some(size) if (size as usize) < n => select_up_to(c, timeout, size as usize),
+        _ => ret,
+    }
+}
+
+/// As [`select_sets`], for descriptors below `n`.
+fn select_up_to(c: &Call<'_>, timeout: Timeout, n: usize) -> i64 {
     let words = n.div_ceil(64);
     if words <= WORDS {
         return select_with(c, timeout, n, &mut [0; WORDS * 6][..words * 6]);
@@ -298,7 +311,7 @@ fn select_sets(c: &Call<'_>, timeout: Timeout) -> i64 {
     ret
 }
 
-/// As [`select_sets`], with room for three sets and three copies of them.
+/// As [`select_up_to`], with room for three sets and three copies of them.
 fn select_with(c: &Call<'_>, timeout: Timeout, n: usize, room: &mut [u64]) -> i64 {
     let (wanted, sets) = room.split_at_mut(room.len() / 2);
     let words = wanted.len() / 3;
