@@ -137,12 +137,16 @@ pub unsafe fn child_frame(frame: &Frame, args: &ThreadArgs) -> *mut Frame {
 }
 
 /// Makes a guest of the thread that `creator` asks for, runnable. Returns its id,
-/// or -EAGAIN when the program has as many as it may, or there is no room for its record.
+/// or -EAGAIN when the program has as many as it may, or there is no room for its record, and
+/// -EINVAL after what forbids the creator threads.
 ///
 /// # Safety
 /// `frame` and `args` must be of the creator's present clone call.
 pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) -> i64 {
     let hub = creator.hub();
+    if creator.makes_no_threads.get() {
+        return err(libc::EINVAL);
+    }
     if most::is_reached(hub) {
         return err(libc::EAGAIN);
     }

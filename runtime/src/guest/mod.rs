@@ -124,6 +124,8 @@ pub struct Guest {
     pub impatience: Cell<u32>,
     /// Filters of system calls bind it ([`sandbox`](crate::sandbox)).
     pub filtered: Cell<bool>,
+    /// Its children will be in another pid namespace, and so cannot be threads.
+    pub makes_no_threads: Cell<bool>,
     /// Stack pointer where its present [`lookup`](crate::lookup) began, or 0.
     pub lookup: Cell<u64>,
     /// Times its record was used before: makes thread ids differ.

@@ -356,6 +356,24 @@ pub(super) fn unshare_descriptors(c: &Call<'_>) -> i64 {
     ret
 }
 
+/// What unshare(2) takes from the threads of a process, which must be one, and has nothing to do
+/// then.
+const OF_ONE_THREAD: i32 = libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM;
+
+/// Whether children of this kernel thread will be in another pid namespace than it is.
+fn leaves_pid_namespace() -> bool {
+    let target = |path: &core::ffi::CStr| {
+        let mut text = [0u8; 64];
+        let (to, size) = (text.as_mut_ptr() as u64, text.len() as u64);
+        // SAFETY: a path and a buffer of ours.
+        let n = unsafe { arch::syscall3(libc::SYS_readlink, path.as_ptr() as u64, to, size) };
+        (n > 0).then_some(text)
+    };
+    let own = target(c"/proc/thread-self/ns/pid");
+    let of_children = target(c"/proc/thread-self/ns/pid_for_children");
+    own.is_some() && own != of_children
+}
+
 /// setuid(2) and its family, and other calls about what a kernel thread may and sees:
 /// what is handed over afterwards must not be allowed more.
 ///
@@ -372,6 +390,13 @@ pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
     let here_alone = match c.frame.rax as i64 {
         // Each kernel thread would get new ones, different from the others'.
         libc::SYS_unshare => {
+            if c.hub.count() == 1 && !c.hub.has_foreign() {
+                // Done, for the program's one thread; the kernel counts ours.
+                a[0] &= !(OF_ONE_THREAD as u64);
+                if a[0] == 0 {
+                    return Outcome::Done(0);
+                }
+            }
             if processor::several() {
                 // Guests of one table of descriptors, and of one directory, run on all.
                 a[0] &= !(OF_GUESTS as u64);
@@ -393,6 +418,9 @@ pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
             everywhere::call(c.hub, c.frame.rax, a)
         }
     };
+    if ret == 0 && matches!(c.frame.rax as i64, libc::SYS_unshare | libc::SYS_setns) {
+        c.guest.makes_no_threads.set(leaves_pid_namespace());
+    }
     setxid::made(c.guest, c.frame.rax, c.a, ret);
     // PR_SET_NO_NEW_PRIVS is about execve(2) alone, which no thread of the pool makes.
     let of_exec = (libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS as u64);
