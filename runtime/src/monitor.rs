@@ -61,10 +61,11 @@ use crate::raw;
 use crate::trace;
 use crate::trace::watch::Watch;
 
-/// The signal the monitor sends: SIGRTMAX-1. A program that uses it still gets its
-/// own, which come from elsewhere. (A debugger stops at it unless told not to:
-/// `handle SIG63 nostop noprint pass`.)
-pub const PREEMPT: i32 = 63;
+/// The signal the monitor sends: libc's SIGCANCEL, which no program can block, wait for or read,
+/// so that it never has to stand in line with the program's own. What libc sends with it to a
+/// guest goes to the guest and not through the kernel; its timers' come from elsewhere. (A
+/// debugger that does not know libc's signals stops at it: `handle SIG32 nostop noprint pass`.)
+pub const PREEMPT: i32 = 32;
 
 /// Shortest interval between two looks, in nanoseconds.
 const SHORTEST: u64 = 250_000;

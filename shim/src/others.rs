@@ -9,8 +9,7 @@
 //! if nothing had been: it may wait for longer than its time-out said, by as much as it had
 //! waited before. (A sleep that says what is left goes on with that.)
 //!
-//! A thread that blocks the signal can't be stopped, and then nothing is written. The signal
-//! is the [`monitor`](gevent_runtime::monitor)'s.
+//! A thread that blocks the signal can't be stopped, and then nothing is written.
 //!
 //! # Synchronization
 //! One stop at a time ([`STOPPING`]). While threads stand still, any lock may be held by one
@@ -30,7 +29,6 @@ use std::time::{Duration, Instant};
 
 use gevent_runtime::arch::{self, Ucontext, syscall0, syscall3, syscall4};
 use gevent_runtime::foreign::FOREIGN_WORD;
-use gevent_runtime::monitor::PREEMPT;
 use gevent_runtime::raw;
 use gevent_runtime::signal::Info;
 use rustix::fs::{Mode, OFlags, RawDir};
@@ -39,6 +37,9 @@ use rustix::io::Errno;
 use crate::arch::may_be_interrupted;
 use crate::maps::Mapping;
 
+/// The signal: SIGRTMAX-1, which few programs use. A thread that was in the middle of a call of
+/// libc's would take libc's own for it.
+const STOP: i32 = 63;
 /// How long all threads together may take to stand still.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long a thread may block signals before the others go on.
@@ -383,7 +384,7 @@ impl Stop {
         // SAFETY: the handler calls nothing but the kernel.
         unsafe {
             libc::sigfillset(&mut action.sa_mask);
-            libc::sigaction(PREEMPT, &action, &mut old);
+            libc::sigaction(STOP, &action, &mut old);
         }
         Self { slots, old }
     }
@@ -443,7 +444,7 @@ impl Stop {
         SENT.store(index + 1, Ordering::Release);
         // SAFETY: no arguments.
         let pid = unsafe { syscall0(libc::SYS_getpid) };
-        let mut info = Info::of_sender(PREEMPT, libc::SI_QUEUE, pid as i32, 0);
+        let mut info = Info::of_sender(STOP, libc::SI_QUEUE, pid as i32, 0);
         info.0[3] = index as u64;
         // SAFETY: a complete siginfo of ours.
         unsafe {
@@ -451,7 +452,7 @@ impl Stop {
                 libc::SYS_rt_tgsigqueueinfo,
                 pid as u64,
                 tid as u64,
-                PREEMPT as u64,
+                STOP as u64,
                 &raw const info as u64,
             )
         };
@@ -496,7 +497,7 @@ impl Stop {
         }
         SLOTS.store(std::ptr::null_mut(), Ordering::Release);
         // SAFETY: what was there before; nobody has a signal of ours any more.
-        unsafe { libc::sigaction(PREEMPT, &self.old, std::ptr::null_mut()) };
+        unsafe { libc::sigaction(STOP, &self.old, std::ptr::null_mut()) };
         self.slots.iter().map(|slot| slot.tid).collect()
     }
 }
@@ -553,7 +554,7 @@ fn is_blocked(tid: i32) -> Option<bool> {
         return None;
     }
     let blocked = u64::from_str_radix(field("SigBlk:")?, 16).ok()?;
-    Some(blocked & (1 << (PREEMPT - 1)) != 0)
+    Some(blocked & (1 << (STOP - 1)) != 0)
 }
 
 /// The call that a thread waits in, if it does.

@@ -43,7 +43,7 @@ fn gdb() -> Command {
     let mut gdb = Command::new("gdb");
     gdb.args(["-nx", "-batch", "-ex", "set startup-with-shell off"]);
     gdb.args(["-ex", "set debuginfod enabled off"]);
-    gdb.args(["-ex", "handle SIG63 nostop noprint pass"]);
+    gdb.args(["-ex", "handle SIG32 nostop noprint pass"]);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/gdb-guests.py");
     gdb.arg("-ex").arg(format!("source {}", script.display()));
     gdb
