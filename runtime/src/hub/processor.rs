@@ -126,6 +126,11 @@ pub fn here() -> &'static Processor {
     unsafe { processor.as_ref() }.unwrap_or(first())
 }
 
+/// Whether this runs on that one, and not on a kernel thread that is none.
+pub fn is_here(processor: &Processor) -> bool {
+    !several() || ptr::eq(arch::current_processor() as *const Processor, processor)
+}
+
 /// Begins our code on the one this runs on: false if it runs already. In a guest's own code,
 /// which may be moved to another one until it has begun.
 #[inline]
@@ -383,7 +388,7 @@ impl Processor {
     }
 
     /// Wakes it if it sleeps so. Any thread, async-signal-safe.
-    pub(super) fn wake(&self) -> bool {
+    pub fn wake(&self) -> bool {
         const WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
         if IDLE.fetch_and(!self.bit(), Ordering::SeqCst) & self.bit() == 0 {
             return false;

@@ -75,6 +75,9 @@ impl Hub {
                 signal::route(self);
             }
             signal::unblock_if_full();
+            if signal::has_unclaimed() {
+                signal::settle_unclaimed(self);
+            }
             trace::deadlock::answer(self);
             if !self.mail.load(Ordering::Relaxed).is_null() {
                 snapshot::answer(self);
@@ -87,6 +90,9 @@ impl Hub {
             }
             if let Some(next) = self.pop_ready(here) {
                 here.turns.set(here.turns.get().saturating_sub(1));
+                if signal::has_unclaimed() {
+                    signal::claim(self, next);
+                }
                 here.hand_over(next);
                 here.cpu.resume();
                 // SAFETY: a guest in the run queue has a context that may go on.
@@ -131,8 +137,12 @@ impl Hub {
             if !self.is_called() {
                 // SAFETY: no other reference to the heap is in use.
                 let next = unsafe { (*self.timers.get()).next_deadline() };
-                wait = next.map_or(Wait::Forever, Wait::Until);
-                self.sleeps_until.set(next.unwrap_or(u64::MAX));
+                let next = next.unwrap_or(u64::MAX).min(signal::unclaimed_until());
+                wait = match next {
+                    u64::MAX => Wait::Forever,
+                    next => Wait::Until(next),
+                };
+                self.sleeps_until.set(next);
             }
         }
         let sleeps = wait != Wait::No;

@@ -226,10 +226,17 @@ pub(super) fn to_process(c: &Call<'_>) -> Option<Outcome> {
     // The kernel, which knows the initial one's, tells the first processor. With several that
     // may be some time after the call, if it is not the caller's, or has yet to take a mask.
     let at_once = !processor::several();
-    let guest = c
-        .hub
-        .find(id)
-        .filter(|guest| !(guest.is_initial() && at_once))?;
+    let guest = c.hub.find(id)?;
+    if guest.is_initial() && at_once {
+        let valid = (1..=LAST).contains(&signal);
+        if valid && info.is_some_and(|info| signal::is_exceeded(signal, &info)) {
+            return Some(done(libc::EAGAIN));
+        }
+        if valid {
+            signal::note_kill(signal);
+        }
+        return None;
+    }
     if signal == 0 {
         return Some(Outcome::Done(0));
     }
@@ -237,7 +244,11 @@ pub(super) fn to_process(c: &Call<'_>) -> Option<Outcome> {
         return None;
     }
     let info = info.unwrap_or_else(|| of_caller(c.hub, signal, libc::SI_USER));
-    signal::send_to_process(c.hub, guest, signal, &info).map(Outcome::Done)
+    let ret = signal::send_to_process(c.hub, guest, signal, &info);
+    if ret.is_none() {
+        signal::note_kill(signal);
+    }
+    ret.map(Outcome::Done)
 }
 
 /// What comes with a signal of kill(2) or tgkill(2).
@@ -325,8 +336,7 @@ pub unsafe fn rt_sigtimedwait(c: &mut Call<'_>) -> Outcome {
     loop {
         signal::route(c.hub);
         signal::settle_job_control(c.hub);
-        let found = signal::take(c.guest, set).or_else(|| signal::take_from_kernel(set));
-        if let Some((signal, info)) = found {
+        if let Some((signal, info)) = signal::take_waited(c.guest, set) {
             return if to != 0 && !put(to, &info) {
                 done(libc::EFAULT)
             } else {
@@ -367,30 +377,37 @@ const _: () = assert!(size_of::<Event>() == 64);
 /// As [`rt_sigaction`].
 pub unsafe fn timer_create(c: &mut Call<'_>) -> Outcome {
     let [clock, event, to, ..] = c.a;
+    let of_process = signal::counts_process_time(clock as i32);
     let clock = cpu_clock::for_a_timer(c, clock as i32) as u64;
-    let by_the_kernel = || {
+    // `process`: the signal that the process gets.
+    let by_the_kernel = |process: Option<i32>| {
         // SAFETY: the guest's own call, by a clock that the kernel knows.
         let ret = unsafe { arch::syscall3(libc::SYS_timer_create, clock, event, to) };
         if ret == 0
             && let Some(timer) = get::<i32>(to)
         {
-            // Without room the kernel counts its overruns.
-            signal::add_timer(timer, 0);
+            match process.filter(|_| of_process) {
+                Some(signal) => signal::add_cpu_timer(timer, signal),
+                // Without room the kernel counts its overruns.
+                None => _ = signal::add_timer(timer, 0),
+            }
         }
         ret
     };
     if event == 0 {
-        return Outcome::Done(by_the_kernel());
+        return Outcome::Done(by_the_kernel(Some(libc::SIGALRM)));
     }
     let Some(mut described) = get::<Event>(event) else {
         return done(libc::EFAULT);
     };
-    if described.notify != libc::SIGEV_THREAD_ID || !(1..=LAST).contains(&described.signal) {
-        return Outcome::Done(by_the_kernel());
+    let valid = (1..=LAST).contains(&described.signal);
+    if described.notify != libc::SIGEV_THREAD_ID || !valid {
+        let process = (described.notify == libc::SIGEV_SIGNAL && valid).then_some(described.signal);
+        return Outcome::Done(by_the_kernel(process));
     }
     let guest = described.tid;
     if c.hub.find(guest).is_none() {
-        return Outcome::Done(by_the_kernel());
+        return Outcome::Done(by_the_kernel(None));
     }
     signal::force(bit(described.signal));
     let mut timer = 0i32;

@@ -354,6 +354,7 @@ pub fn adopt(guest: &Guest, mask: u64) {
     guest.signal.mask.set(mask & !UNBLOCKABLE);
     mask::add(guest.signal.mask.get());
     mask::begin();
+    timer::adopt();
     if config::get().hubs > 1 {
         // Processors but the first let them through whoever blocks them.
         force(mask & mask::TO_A_THREAD);

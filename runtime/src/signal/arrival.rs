@@ -1,6 +1,8 @@
 //! The handler that the kernel calls.
 #![allow(unsafe_code)]
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use super::action::{self, Disposition, disposition};
 use super::route;
 use super::thread::Arrived;
@@ -75,7 +77,7 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
                 action::give_up(signal);
             }
         } else if route::record(hub, arrived(hub, info)) {
-            uc.mask = u64::MAX;
+            uc.mask = mask::shown(u64::MAX);
         }
         return;
     }
@@ -87,7 +89,7 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
         // We are on the program's own stack, and nothing may be built there now; or
         // the guest is at its vfork, which a handler's calls must not get between.
         if route::record(hub, arrived(hub, info)) {
-            uc.mask = !catch::signals();
+            uc.mask = mask::shown(!catch::signals());
         }
         return;
     }
@@ -159,7 +161,7 @@ unsafe fn in_guest(hub: &Hub, guest: &Guest, signal: i32, info: &Info, uc: &mut 
         return;
     }
     mask::hold();
-    route::accept(hub, &arrived(hub, info));
+    processor::here().signal.put(arrived(hub, info));
     route::route(hub);
     // SAFETY: as above.
     unsafe {
@@ -221,17 +223,41 @@ fn is_shared_child(hub: &Hub) -> bool {
         || sharers::is_one()
 }
 
+/// Signals of kill(2) to its own process that are on their way and look like the kernel's.
+static KILLED: AtomicU64 = AtomicU64::new(0);
+
+/// The program sends its own process a signal.
+pub fn note_kill(signal: i32) {
+    if matches!(signal, libc::SIGPIPE | libc::SIGXFSZ) {
+        KILLED.fetch_or(bit(signal), Ordering::Relaxed);
+    }
+}
+
+/// Such a signal was taken. Whether it was one of kill(2).
+pub(super) fn forget_kill(signal: i32) -> bool {
+    let set = bit(signal);
+    let killed = KILLED.load(Ordering::Relaxed) & set != 0;
+    killed && KILLED.fetch_and(!set, Ordering::Relaxed) & set != 0
+}
+
+/// `si_code` of what the kernel sends.
+const SI_KERNEL: i32 = 0x80;
+
 /// A signal and whom the kernel meant: a guest where that can be told.
 pub(super) fn arrived(hub: &Hub, info: &Info) -> Arrived {
     let guest = match info.signal() {
         // Sent by a failing write to the thread that made it.
         libc::SIGPIPE | libc::SIGXFSZ
-            if info.code() == libc::SI_USER && info.pid() == hub.pid.get() =>
+            if info.code() == libc::SI_USER
+                && info.pid() == hub.pid.get()
+                && !forget_kill(info.signal()) =>
         {
             // SAFETY: the current guest is a live record.
             unsafe { processor::here().current.get().as_ref() }.map_or(0, |g| g.tid.get())
         }
         _ if info.code() == libc::SI_TIMER => timer::owner(info.pid()).unwrap_or(0),
+        // Of setitimer(2).
+        libc::SIGPROF | libc::SIGVTALRM if info.code() == SI_KERNEL => timer::RUNNING,
         _ => io_owner::meant(hub, info),
     };
     Arrived { info: *info, guest }

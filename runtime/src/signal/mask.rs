@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{FAULTS, HOST_MASK, INTERNAL, LAST, UNBLOCKABLE, always, bit, route, signals};
 use crate::arch::syscall4;
@@ -129,6 +130,11 @@ struct Masks {
     kernel: Cell<u64>,
     /// Signals that guests wait for with sigtimedwait: not blocked in the kernel.
     waited: Cell<u64>,
+    /// Signals of which so many wait here that more are to wait in the kernel.
+    kept_back: Cell<u64>,
+    /// Signals about the CPU time of the process, which the kernel gives to the thread that used
+    /// it: every processor lets them through.
+    timed: Cell<u64>,
 }
 
 // SAFETY: see Synchronization.
@@ -138,7 +144,12 @@ static MASKS: Masks = Masks {
     counts: Counts::new(),
     kernel: Cell::new(0),
     waited: Cell::new(0),
+    kept_back: Cell::new(0),
+    timed: Cell::new(OF_INTERVAL_TIMERS),
 };
+
+/// What setitimer(2) signals about CPU time.
+const OF_INTERVAL_TIMERS: u64 = bit(libc::SIGPROF) | bit(libc::SIGVTALRM);
 
 /// Sets the mask of `guest`. `of_libc`: a block that libc ends itself in a moment.
 pub fn change(guest: &Guest, new: u64, of_libc: bool) {
@@ -191,6 +202,8 @@ pub(super) fn clear() {
     MASKS.counts.clear();
     MASKS.waited.set(0);
     MASKS.kernel.set(0);
+    MASKS.kept_back.set(0);
+    MASKS.timed.set(OF_INTERVAL_TIMERS);
 }
 
 /// Sets which signals guests wait for.
@@ -216,23 +229,79 @@ pub(super) fn waited() -> u64 {
 }
 
 fn apply(common: u64) {
-    let kernel = common & !(MASKS.waited.get() | always());
+    let wanted = || (common & !MASKS.waited.get() | MASKS.kept_back.get()) & !always();
     let before = MASKS.kernel.get();
-    if before == kernel {
+    if before == wanted() {
         return;
     }
-    let first = processor::first();
-    let here_is_first = processor::here().is_first();
-    if !here_is_first {
+    if !processor::here().is_first() {
         // The first processor would get them some time after the present call.
-        route::take_over(before & !kernel);
+        route::take_over(before & !wanted());
     }
-    MASKS.kernel.set(kernel);
-    if !here_is_first {
+    // Of those there may be too many here now.
+    MASKS.kernel.set(wanted());
+    show(before);
+}
+
+/// Gives the kernel threads their masks, after the first one's was to be another.
+fn show(before: u64) {
+    let changed = before ^ MASKS.kernel.get();
+    if changed == 0 {
+        return;
+    }
+    if !processor::here().is_first() {
         // It takes the mask in the handler.
-        first.interrupt();
-    } else if !first.signal.held.get() {
-        set_kernel_mask(kernel);
+        processor::first().interrupt();
+    } else if !is_held() {
+        resync();
+    }
+    if processor::several() && changed & MASKS.timed.get() != 0 {
+        show_to_others();
+    }
+}
+
+/// Gives every kernel thread but the first one its mask.
+fn show_to_others() {
+    let here = processor::here();
+    for other in processor::each().iter().filter(|other| !other.is_first()) {
+        if !core::ptr::eq(other, here) {
+            other.interrupt();
+        } else if !is_held() {
+            resync();
+        }
+    }
+}
+
+/// Has the kernel keep these, which guests have too many of.
+pub(super) fn keep_back(set: u64) {
+    let before = MASKS.kernel.get();
+    MASKS.kept_back.set(MASKS.kept_back.get() | set);
+    MASKS.kernel.set(before | set & !always());
+    show(before);
+}
+
+/// Ends `keep_back`.
+pub(super) fn let_through(set: u64) {
+    let kept_back = MASKS.kept_back.get();
+    if kept_back & set != 0 {
+        MASKS.kept_back.set(kept_back & !set);
+        apply(MASKS.counts.common(!0));
+    }
+}
+
+/// Signals that the kernel keeps because there are too many here.
+pub(super) fn kept_back() -> u64 {
+    MASKS.kept_back.get()
+}
+
+/// A timer by the CPU time of the process sends this signal from now on.
+pub(super) fn note_timed(signal: i32) {
+    let timed = MASKS.timed.get();
+    if timed & bit(signal) == 0 {
+        MASKS.timed.set(timed | bit(signal));
+        if processor::several() {
+            show_to_others();
+        }
     }
 }
 
@@ -241,17 +310,20 @@ pub(super) const TO_A_THREAD: u64 = FAULTS | bit(libc::SIGPIPE) | bit(libc::SIGX
 
 /// What this kernel thread's mask is to be.
 fn own() -> u64 {
-    if processor::here().is_first() {
+    let here = processor::here();
+    if here.signal.is_full() {
+        u64::MAX
+    } else if here.is_first() {
         MASKS.kernel.get()
     } else {
-        HOST_MASK & !(always() | TO_A_THREAD)
+        HOST_MASK & !(always() | TO_A_THREAD | MASKS.timed.get() & !MASKS.kernel.get())
     }
 }
 
 /// The mask that this kernel thread is to have when the handler that interrupted it returns,
 /// if it is not held: another processor may have changed it.
 pub(super) fn changed_elsewhere() -> Option<u64> {
-    (processor::several() && !is_held()).then(own)
+    (processor::several() && !is_held()).then(|| shown(own()))
 }
 
 /// Everything is blocked in the kernel already: keeps it so.
@@ -262,7 +334,33 @@ pub(super) fn hold() {
 /// Ends `hold`; the caller gives the kernel thread this mask.
 pub(super) fn release() -> u64 {
     processor::here().signal.held.set(false);
-    own()
+    shown(own())
+}
+
+/// What the first processor's kernel thread blocks for sure. It is written there, before a signal
+/// is let through, and after one is blocked.
+static SHOWN: AtomicU64 = AtomicU64::new(0);
+
+fn note_shown(mask: u64) {
+    if processor::is_here(processor::first()) {
+        SHOWN.store(mask, Ordering::SeqCst);
+    }
+}
+
+/// This kernel thread gets that mask, and blocks everything until then.
+pub(super) fn shown(mask: u64) -> u64 {
+    note_shown(mask);
+    mask
+}
+
+/// The signals that may be taken from the kernel here. What the first processor lets through may
+/// be on its way there, and whoever took the next one would have that before.
+pub(super) fn takeable() -> u64 {
+    if processor::several() && !processor::is_here(processor::first()) {
+        SHOWN.load(Ordering::SeqCst)
+    } else {
+        !0
+    }
 }
 
 /// Whether everything is blocked in the kernel.
@@ -358,6 +456,9 @@ pub fn restore_kernel_mask(mask: u64) {
 /// Sets the kernel thread's mask; returns the old one.
 pub(super) fn set_kernel_mask(mask: u64) -> u64 {
     let mut old = 0u64;
+    if processor::is_here(processor::first()) {
+        SHOWN.fetch_and(mask, Ordering::SeqCst);
+    }
     // SAFETY: two words of ours.
     unsafe {
         syscall4(
@@ -368,6 +469,7 @@ pub(super) fn set_kernel_mask(mask: u64) -> u64 {
             8,
         )
     };
+    note_shown(mask);
     old
 }
 

@@ -9,7 +9,9 @@
 //!   signal stays pending in the kernel, where signalfd, sigpending and a new
 //!   program find it; any other arrives at once and is given to a guest. With several
 //!   [processors](crate::hub::processor) that is the first one; the others let through
-//!   only what the kernel sends to a thread.
+//!   only what the kernel sends to a thread, and what it sends the process about its CPU time.
+//!   Where many of a realtime signal wait here, more are left with the kernel: none that it has
+//!   accepted is lost, and it refuses others at [its limit](mod@limit).
 //! - *Actions* ([`action`]). Where the program has a handler the kernel gets ours;
 //!   SIG_DFL and SIG_IGN are the kernel's to carry out. Ours also stands for
 //!   SIGSEGV and SIGBUS, to answer EFAULT for a bad address of the program, for
@@ -23,6 +25,8 @@
 //!   for SIGCHLD the one that made the child, [`children`]) if it wants the signal, else the
 //!   next in the order of their creation, from the one that was found last. One wants it that
 //!   does not block it, or waits for it with sigwait, and runs or has nothing else to handle.
+//!   What is about the CPU time of the process is first for who used that: the guest that runs,
+//!   or, if the host does, the one that it runs next.
 //!   A guest that is parked is woken; the others leave the signal to it until it has looked.
 //!   If nobody wants it, it waits for who unblocks it or is next to look.
 //! - *Reading* ([`read`]). What everybody blocks and a descriptor is for goes to the kernel.
@@ -48,6 +52,7 @@ mod arrival;
 mod children;
 mod deliver;
 mod io_owner;
+mod limit;
 mod mask;
 mod queue;
 mod read;
@@ -62,23 +67,28 @@ pub use action::{
     Action, adopt, after_exec, become_bare, before_exec, discard_ignored, force, handle_raw,
     mask_of_bare, reinstall, restore_raw, set_action, take_own_stack, view,
 };
+pub use arrival::note_kill;
 pub use children::note_child;
 pub use deliver::{deliver, deliver_interrupted, handler_returned};
 pub use io_owner::{
     F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, F_SETOWN_EX, IoOwner, disown, io_owner, set_io_owner,
 };
+pub use limit::is_exceeded;
 pub use mask::{
     begin_exec, begin_mask, block_all, change, end_exec, end_mask, inherit, restore_kernel_mask,
     resync, show_kernel_mask_of, take_mask, unblock_on_this_thread,
 };
 pub use read::note_signalfd;
 pub use route::{
-    forget, pending, route, send, send_to_process, settle_job_control, unblock_if_full,
+    claim, forget, has_unclaimed, pending, route, send, send_to_process, settle_job_control,
+    settle_unclaimed, unblock_if_full, unclaimed_until,
 };
 pub use state::{AltStack, SignalState, StackT};
 pub use thread::OfThread;
-pub use timer::{add_timer, overrun_of, remove_timer};
-pub use wait::{begin_wait, end_wait, pending_here, pending_in_kernel, take, take_from_kernel};
+pub use timer::{add_cpu_timer, add_timer, counts_process_time, overrun_of, remove_timer};
+pub use wait::{
+    begin_wait, end_wait, pending_here, pending_in_kernel, take_from_kernel, take_waited,
+};
 
 /// Bit of a signal in a mask.
 #[inline]

@@ -1,9 +1,10 @@
-//! Pending signals and what came with them, in memory of fixed size.
+//! Pending signals and what came with them, in memory that grows with their number.
 //!
 //! A standard signal is pending once. A realtime signal is pending as often as it
-//! was sent; each needs an entry of the pool, and without one the sender is told
-//! (EAGAIN), as at the kernel's RLIMIT_SIGPENDING. A standard signal without an
-//! entry is pending all the same and loses only what came with it.
+//! was sent, and each needs an entry of the pool. What the kernel has accepted is never lost:
+//! without memory for it, it is [left](has_room) where it is. How many a guest may send is
+//! [`limit`](super::limit)'s; beyond that a signal is pending all the same where the kernel says
+//! so, and loses only what came with it.
 //!
 //! # Synchronization
 //! As [`super`].
@@ -14,10 +15,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{FAULTS, Info, bit, signals};
 use crate::blocks::Blocks;
-use crate::ops::sched;
-
-/// Entries of the pool at most.
-const ENTRIES: usize = 8192;
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -30,7 +27,7 @@ struct Pool {
     entries: Blocks<Entry, 128>,
     used: Cell<u32>,
     free: Cell<u32>,
-    /// Entries that are in use.
+    /// Entries that are in a queue.
     taken: Cell<u32>,
 }
 
@@ -51,30 +48,42 @@ impl Pool {
         entry.expect("links are made by `take`").as_ptr()
     }
 
+    fn has_room(&self) -> bool {
+        let used = self.used.get() as usize;
+        self.free.get() != 0 || used < self.entries.count() || self.entries.grow()
+    }
+
     fn take(&self) -> Option<u32> {
+        if !self.has_room() {
+            return None;
+        }
+        self.taken.set(self.taken.get() + 1);
         let free = self.free.get();
         if free != 0 {
             // SAFETY: a free entry, which nobody refers to.
             self.free.set(unsafe { (*self.at(free)).next });
-            self.taken.set(self.taken.get() + 1);
             return Some(free);
         }
-        let used = self.used.get();
-        let there = (used as usize) < self.entries.count() || self.entries.grow();
-        if used as usize == ENTRIES || !there {
-            return None;
-        }
-        self.used.set(used + 1);
-        self.taken.set(self.taken.get() + 1);
-        Some(used + 1)
+        self.used.set(self.used.get() + 1);
+        Some(self.used.get())
     }
 
     fn put(&self, link: u32) {
         // SAFETY: the caller took it out of its queue.
         unsafe { (*self.at(link)).next = self.free.get() };
-        self.taken.set(self.taken.get() - 1);
         self.free.set(link);
+        self.taken.set(self.taken.get() - 1);
     }
+}
+
+/// Whether one signal more can be kept with what came with it.
+pub(super) fn has_room() -> bool {
+    POOL.has_room()
+}
+
+/// Signals that are kept here, for whomever, with what came with them.
+pub(super) fn kept() -> u64 {
+    u64::from(POOL.taken.get())
 }
 
 /// Signals that were added to a queue since they were last discarded: what was never
@@ -99,10 +108,26 @@ pub(super) fn note_discarded(signal: i32) {
 /// First of the realtime signals.
 pub(super) const FIRST_REALTIME: i32 = 32;
 
-/// Whether RLIMIT_SIGPENDING leaves no room for a signal that a thread of the program sends with
-/// something that comes with it.
-pub(super) fn is_full() -> bool {
-    POOL.taken.get() as u64 >= sched::limit(libc::RLIMIT_SIGPENDING)
+/// The signals of `ready` that are handled before all others: faults, else all, of which the
+/// lowest is first (the kernel's `next_signal`).
+const fn foremost(ready: u64) -> u64 {
+    let faults = ready & FAULTS;
+    if faults != 0 { faults } else { ready }
+}
+
+/// The signal of `ready` that is handled first.
+pub(super) fn first_of(ready: u64) -> Option<i32> {
+    signals(foremost(ready)).next()
+}
+
+/// The signals that are handled before `signal`.
+pub(super) const fn before(signal: i32) -> u64 {
+    let lower = bit(signal) - 1;
+    if bit(signal) & FAULTS != 0 {
+        lower & FAULTS
+    } else {
+        lower | FAULTS
+    }
 }
 
 /// Pending signals in the order of their arrival.
@@ -110,6 +135,7 @@ pub struct Queue {
     /// Read by the guest in its own code too, while another processor may add to them.
     bits: AtomicU64,
     head: Cell<u32>,
+    tail: Cell<u32>,
 }
 
 impl Queue {
@@ -118,6 +144,7 @@ impl Queue {
         Queue {
             bits: AtomicU64::new(0),
             head: Cell::new(0),
+            tail: Cell::new(0),
         }
     }
 
@@ -127,23 +154,38 @@ impl Queue {
         self.bits.load(Ordering::Relaxed)
     }
 
-    /// Adds a signal. False: a realtime signal with no room for it.
-    pub fn push(&self, signal: i32, info: &Info) -> bool {
-        let standard = signal < FIRST_REALTIME;
-        if standard && self.bits() & bit(signal) != 0 {
-            return true;
+    /// Whether one more of a signal is one too many: a standard signal is pending once, and one
+    /// of a timer is counted into the one that is pending.
+    fn counts_already(&self, signal: i32, info: &Info) -> bool {
+        self.has_standard(signal) || info.code() == libc::SI_TIMER && self.count_into(signal, info)
+    }
+
+    /// Adds a signal, and what came with it if there is memory.
+    pub fn push(&self, signal: i32, info: &Info) {
+        if self.counts_already(signal, info) {
+            return;
         }
-        if info.code() == libc::SI_TIMER && self.count_into(signal, info) {
-            return true;
+        match POOL.take() {
+            Some(new) => self.link(new, signal, info),
+            None => self.add_bit(signal),
         }
+    }
+
+    /// Adds a signal without what came with it.
+    pub fn push_bare(&self, signal: i32, info: &Info) {
+        if !self.counts_already(signal, info) {
+            self.add_bit(signal);
+        }
+    }
+
+    fn add_bit(&self, signal: i32) {
         PUSHED.0.set(PUSHED.0.get() | bit(signal));
-        let Some(new) = POOL.take() else {
-            if standard {
-                self.bits
-                    .store(self.bits() | bit(signal), Ordering::Relaxed);
-            }
-            return standard;
-        };
+        let bits = self.bits() | bit(signal);
+        self.bits.store(bits, Ordering::Relaxed);
+    }
+
+    /// Puts an entry that was taken at the end.
+    fn link(&self, new: u32, signal: i32, info: &Info) {
         // SAFETY: a free entry, now ours; links of this queue are entries of its own.
         unsafe {
             *POOL.at(new) = Entry {
@@ -154,16 +196,11 @@ impl Queue {
             if self.head.get() == 0 {
                 self.head.set(new);
             } else {
-                let mut at = self.head.get();
-                while (*POOL.at(at)).next != 0 {
-                    at = (*POOL.at(at)).next;
-                }
-                (*POOL.at(at)).next = new;
+                (*POOL.at(self.tail.get())).next = new;
             }
         }
-        self.bits
-            .store(self.bits() | bit(signal), Ordering::Relaxed);
-        true
+        self.tail.set(new);
+        self.add_bit(signal);
     }
 
     /// Whether a signal is pending that is pending once only.
@@ -193,11 +230,9 @@ impl Queue {
         false
     }
 
-    /// The signal of `set` that is handled first: a fault, else the lowest.
+    /// The signal of `set` that is handled first.
     pub fn first(&self, set: u64) -> Option<i32> {
-        let ready = self.bits() & set;
-        let faults = ready & FAULTS;
-        signals(if faults != 0 { faults } else { ready }).next()
+        first_of(self.bits() & set)
     }
 
     /// Takes the first of a signal, with what the kernel says of one for which there was no
@@ -224,6 +259,9 @@ impl Queue {
                     // SAFETY: as above.
                     unsafe { (*POOL.at(before)).next = entry.next };
                 }
+                if entry.next == 0 {
+                    self.tail.set(before);
+                }
                 POOL.put(at);
             } else {
                 before = at;
@@ -240,6 +278,7 @@ impl Queue {
     /// Forgets everything.
     pub fn clear(&self) {
         let mut at = self.head.replace(0);
+        self.tail.set(0);
         while at != 0 {
             // SAFETY: as in `take`.
             let next = unsafe { (*POOL.at(at)).next };
@@ -258,36 +297,60 @@ mod tests {
         Info::of_sender(signal, libc::SI_USER, pid, 0)
     }
 
+    #[test]
+    fn faults_come_first_and_then_the_lowest() {
+        assert_eq!(first_of(0), None);
+        assert_eq!(first_of(bit(64) | bit(34)), Some(34));
+        assert_eq!(first_of(bit(1) | bit(libc::SIGSEGV)), Some(libc::SIGSEGV));
+        let faults = bit(libc::SIGSEGV) | bit(libc::SIGTRAP);
+        assert_eq!(first_of(faults), Some(libc::SIGTRAP));
+        for signal in 1..=64 {
+            for other in (1..=64).filter(|&other| other != signal) {
+                let earlier = first_of(bit(signal) | bit(other)) == Some(other);
+                assert_eq!(
+                    before(signal) & bit(other) != 0,
+                    earlier,
+                    "{signal} {other}"
+                );
+            }
+        }
+    }
+
     /// One test, because the pool is the hub's kernel thread's.
     #[test]
     fn standard_signals_coalesce_and_realtime_signals_queue() {
         let queue = Queue::new();
-        assert!(queue.push(10, &info(10, 1)));
-        assert!(queue.push(10, &info(10, 2)));
-        assert!(queue.push(40, &info(40, 3)));
-        assert!(queue.push(40, &info(40, 4)));
-        assert_eq!(queue.bits(), bit(10) | bit(40));
+        queue.push(10, &info(10, 1));
+        queue.push(10, &info(10, 2));
+        queue.push(40, &info(40, 3));
+        queue.push(40, &info(40, 4));
+        assert_eq!((queue.bits(), kept()), (bit(10) | bit(40), 3));
         assert_eq!(queue.take(40), Some(info(40, 3)));
         assert_eq!(queue.bits(), bit(10) | bit(40));
         assert_eq!(queue.take(40), Some(info(40, 4)));
         assert_eq!(queue.bits(), bit(10));
         assert_eq!(queue.take(40), None);
+        // Behind the last one that is left.
+        queue.push(41, &info(41, 9));
         assert_eq!(queue.take(10), Some(info(10, 1)));
         assert_eq!(queue.take(10), None);
+        assert_eq!(queue.take(41), Some(info(41, 9)));
 
-        let mut n = 0;
-        while queue.push(50, &info(50, n)) {
-            n += 1;
+        const MANY: i32 = 50_000;
+        for n in 0..MANY {
+            assert!(has_room());
+            queue.push(50, &info(50, n));
         }
-        assert_eq!(n as usize, ENTRIES);
-        assert!(queue.push(12, &info(12, 7)));
+        queue.push_bare(12, &info(12, 7));
+        queue.push_bare(50, &info(50, 7));
+        assert_eq!(kept(), MANY as u64);
         assert_eq!(queue.take(12), Some(info(12, 0)));
-        for i in 0..n {
-            assert_eq!(queue.take(50), Some(info(50, i)));
+        for n in 0..MANY {
+            assert_eq!(queue.take(50), Some(info(50, n)));
         }
-        assert_eq!(queue.bits(), 0);
+        assert_eq!((queue.bits(), kept()), (0, 0));
         queue.push(1, &info(1, 1));
         queue.clear();
-        assert_eq!(queue.take(1), None);
+        assert_eq!((queue.take(1), kept()), (None, 0));
     }
 }

@@ -23,6 +23,8 @@ use crate::raw;
 static READ: AtomicU64 = AtomicU64::new(0);
 /// Those that were made before there was a hub are among them.
 static LOOKED: AtomicBool = AtomicBool::new(false);
+/// Signals that were sent to the kernel in a guest's place.
+static SENT: AtomicU64 = AtomicU64::new(0);
 
 /// Descriptors that are looked at.
 const MOST: i32 = 1024;
@@ -49,6 +51,7 @@ pub(super) fn send(hub: &Hub, guest: &Guest, signal: i32, info: &Info) -> Option
     if !blocked || mask::is_open_elsewhere(None, signal) || !is_read(signal) {
         return None;
     }
+    SENT.fetch_or(bit(signal), Ordering::Relaxed);
     let (pid, mut info) = (hub.pid.get() as u64, *info);
     if processor::several() {
         // Whoever reads may be on another kernel thread: it is the process's. Only the first
@@ -68,7 +71,13 @@ pub(super) fn send(hub: &Hub, guest: &Guest, signal: i32, info: &Info) -> Option
     })
 }
 
+/// Signals of which some that were sent to a guest may wait in the kernel.
+pub(super) fn sent() -> u64 {
+    SENT.load(Ordering::Relaxed)
+}
+
 /// In a forked child, which has its parent's descriptors.
 pub(super) fn clear() {
     LOOKED.store(false, Ordering::Relaxed);
+    SENT.store(0, Ordering::Relaxed);
 }

@@ -9,14 +9,15 @@ use core::ptr;
 use core::sync::atomic::Ordering;
 
 use super::action::{Disposition, disposition};
-use super::queue::{self, Queue};
+use super::limit::{self, Admission};
+use super::queue::{self, FIRST_REALTIME, Queue};
 use super::thread::Arrived;
-use super::{Info, LAST, arrival, bit, children, mask, read, signals, wait};
+use super::{Info, LAST, arrival, bit, children, mask, read, signals, timer, wait};
 use crate::arch::{syscall0, syscall3};
 use crate::guest::{Guest, Reason, State};
-use crate::hub::{Hub, hub, processor};
+use crate::hub::{Hub, Processor, hub, processor};
 use crate::interrupt;
-use crate::raw::err;
+use crate::raw::{self, err};
 
 struct Process {
     /// Signals that wait for any guest. Whoever takes signals takes these too, but for those
@@ -26,6 +27,12 @@ struct Process {
     target: Cell<*const Guest>,
     /// Who was told of a signal last, or null.
     told: [Cell<*const Guest>; LAST as usize],
+    /// How many of each realtime signal are in the queue.
+    counts: [Cell<u32>; LAST as usize],
+    /// Signals for whoever runs next.
+    unclaimed: Cell<u64>,
+    /// When those are for whoever wants them.
+    unclaimed_until: Cell<u64>,
 }
 
 // SAFETY: see Synchronization.
@@ -35,64 +42,126 @@ static PROCESS: Process = Process {
     queue: Queue::new(),
     target: Cell::new(ptr::null()),
     told: [const { Cell::new(ptr::null()) }; LAST as usize],
+    counts: [const { Cell::new(0) }; LAST as usize],
+    unclaimed: Cell::new(0),
+    unclaimed_until: Cell::new(0),
 };
 
-/// Called by the handler that interrupted our code. True: everything must be
-/// blocked when it returns.
-pub(super) fn record(hub: &Hub, arrived: Arrived) -> bool {
-    let full = processor::here().signal.put(arrived);
-    hub.signals.store(true, Ordering::SeqCst);
-    hub.notify();
-    full
-}
+/// So many of a realtime signal wait here at most, and more in the kernel, which counts them
+/// and refuses others in time.
+const MOST: u32 = 1024;
+/// With so many left the kernel's are let through again.
+const FEW: u32 = 512;
 
-/// Takes what arrived. The guest it is for, if it is for one, is woken.
-pub(super) fn accept(hub: &Hub, arrived: &Arrived) {
-    let signal = arrived.info.signal();
-    take_back(hub, signal);
-    let timed = arrived.info.code() == libc::SI_TIMER;
-    match hub.find(arrived.guest) {
-        Some(guest) => {
-            post(hub, guest, signal, &arrived.info);
-        }
-        // Its guest has ended: nobody else is meant.
-        None if timed && arrived.guest != 0 => {}
-        None => {
-            to_process(
-                hub,
-                children::maker(hub, &arrived.info),
-                signal,
-                &arrived.info,
-            );
+/// Adds a signal to the process's.
+fn add(signal: i32, info: &Info) {
+    PROCESS.queue.push(signal, info);
+    if signal >= FIRST_REALTIME {
+        let count = &PROCESS.counts[signal as usize - 1];
+        count.set(count.get() + 1);
+        if count.get() == MOST {
+            mask::keep_back(bit(signal));
         }
     }
 }
 
-/// Takes these from the kernel, where they wait for the process.
+/// Takes the first of a signal out of the process's.
+pub(super) fn take_of_process(signal: i32) -> Option<Info> {
+    let taken = PROCESS.queue.take(signal);
+    if taken.is_some() && signal >= FIRST_REALTIME {
+        let count = &PROCESS.counts[signal as usize - 1];
+        // One without an entry was not counted.
+        let left = if PROCESS.queue.bits() & bit(signal) == 0 {
+            0
+        } else {
+            count.get().saturating_sub(1)
+        };
+        count.set(left);
+        if left <= FEW {
+            mask::let_through(bit(signal));
+        }
+    }
+    taken
+}
+
+/// Called by the handler that interrupted our code. True: everything must be
+/// blocked when it returns.
+pub(super) fn record(hub: &Hub, arrived: Arrived) -> bool {
+    let here = processor::here();
+    let full = here.signal.put(arrived);
+    hub.signals.store(true, Ordering::SeqCst);
+    hub.notify();
+    if full {
+        // Nobody else ends that. The kernel may have it sleep on after a handler.
+        here.wake();
+    }
+    full
+}
+
+/// Takes what arrived on that processor, if it is known. The guest it is for, if it is for one,
+/// is woken.
+pub(super) fn accept(hub: &Hub, arrived: &Arrived, on: Option<&Processor>) {
+    let (signal, info) = (arrived.info.signal(), &arrived.info);
+    take_back(hub, signal);
+    let timed = info.code() == libc::SI_TIMER;
+    match (hub.find(arrived.guest), on) {
+        (Some(guest), _) => post(hub, guest, signal, info),
+        (None, Some(processor)) if arrived.guest == timer::RUNNING => {
+            // SAFETY: null, or the guest on the CPU, which is a live record.
+            let guest = unsafe { processor.current.get().as_ref() };
+            to_process(hub, Meant::Running(guest), signal, info);
+        }
+        // Its guest has ended: nobody else is meant.
+        (None, _) if timed && !matches!(arrived.guest, 0 | timer::RUNNING) => {}
+        (None, _) => {
+            let maker = children::maker(hub, info);
+            to_process(hub, Meant::Named(maker), signal, info);
+        }
+    }
+}
+
+/// Takes these from the kernel, where they wait for the process; of each realtime signal no more
+/// than are to wait here.
 pub(super) fn take_over(set: u64) {
     if set == 0 || wait::pending_in_kernel() & set == 0 {
         return;
     }
     let hub = hub();
-    while let Some((_, info)) = wait::take_from_kernel(set) {
-        accept(hub, &arrival::arrived(hub, &info));
+    // What arrived came before.
+    drain(hub);
+    while queue::has_room()
+        && let Some((_, info)) = wait::take_from_kernel(set & !mask::kept_back())
+    {
+        accept(hub, &arrival::arrived(hub, &info), None);
     }
 }
 
+/// Takes what was recorded, and what the kernel had to keep because there was too much of it:
+/// what is handled first may be among that.
 fn drain(hub: &Hub) {
-    for processor in processor::each() {
-        while let Some(arrived) = processor.signal.take() {
-            accept(hub, &arrived);
+    loop {
+        for processor in processor::each() {
+            while queue::has_room()
+                && let Some(arrived) = processor.signal.take()
+            {
+                accept(hub, &arrived, Some(processor));
+            }
+        }
+        if !unblock_if_full() {
+            break;
         }
     }
-    unblock_if_full();
 }
 
-/// Lets signals through again that were blocked here because too many had arrived.
-pub fn unblock_if_full() {
-    if processor::here().signal.take_full() && !mask::is_held() {
+/// Lets signals through again that were blocked here because too many had arrived. Whether some
+/// may have arrived so.
+pub fn unblock_if_full() -> bool {
+    let full = processor::here().signal.take_full();
+    let held = mask::is_held();
+    if full && !held {
         mask::resync();
     }
+    full && !held
 }
 
 /// Gives recorded signals to guests.
@@ -102,19 +171,83 @@ pub fn route(hub: &Hub) {
     drain(hub);
 }
 
-/// Adds a signal to the process's and tells a guest. `meant` is the guest that the sender named,
-/// if not the initial one. False: no room.
-fn to_process(hub: &Hub, meant: Option<&'static Guest>, signal: i32, info: &Info) -> bool {
-    if PROCESS.queue.has_standard(signal) {
-        return true;
+/// Who is asked first to take a signal of the process.
+enum Meant {
+    /// Whom the sender named, if not the initial guest.
+    Named(Option<&'static Guest>),
+    /// Who ran where CPU time was used up, if not the host.
+    Running(Option<&'static Guest>),
+}
+
+/// Adds a signal to the process's and tells a guest.
+fn to_process(hub: &Hub, meant: Meant, signal: i32, info: &Info) {
+    let unclaimed = PROCESS.unclaimed.get();
+    if PROCESS.queue.has_standard(signal) && unclaimed & bit(signal) == 0 {
+        return;
     }
+    let meant = match meant {
+        Meant::Named(guest) | Meant::Running(guest @ Some(_)) => guest,
+        Meant::Running(None) if mask::waited() & bit(signal) == 0 => {
+            add(signal, info);
+            PROCESS.unclaimed.set(unclaimed | bit(signal));
+            let until = raw::now().saturating_add(UNCLAIMED);
+            PROCESS.unclaimed_until.set(until);
+            return;
+        }
+        Meant::Running(None) => None,
+    };
     // Before it is pending, or who was told of one that another took would seem to have it.
     let chosen = choose(hub, meant, signal);
-    let room = PROCESS.queue.push(signal, info);
-    if let (true, Some(guest)) = (room, chosen) {
+    if !PROCESS.queue.has_standard(signal) {
+        add(signal, info);
+    }
+    PROCESS.unclaimed.set(unclaimed & !bit(signal));
+    if let Some(guest) = chosen {
         tell(hub, guest, bit(signal));
     }
-    room
+}
+
+/// How long a signal about CPU time waits for somebody to use some, in nanoseconds.
+const UNCLAIMED: u64 = 20_000_000;
+
+/// Whether a signal about CPU time waits for who runs next.
+#[inline]
+pub fn has_unclaimed() -> bool {
+    PROCESS.unclaimed.get() != 0
+}
+
+/// The host is about to run `guest`, whom CPU time that the host used is accounted to: it
+/// mostly worked for it.
+pub fn claim(hub: &Hub, guest: &'static Guest) {
+    for signal in signals(PROCESS.unclaimed.replace(0) & PROCESS.queue.bits()) {
+        if guest.signal.open() & bit(signal) != 0 {
+            note_told(guest, bit(signal));
+        } else if let Some(other) = choose(hub, None, signal) {
+            tell(hub, other, bit(signal));
+        }
+    }
+}
+
+/// Until when it may be that nobody runs, before somebody is told nevertheless; `u64::MAX`: for
+/// ever.
+pub fn unclaimed_until() -> u64 {
+    if has_unclaimed() {
+        PROCESS.unclaimed_until.get()
+    } else {
+        u64::MAX
+    }
+}
+
+/// Tells somebody of signals that nobody who ran has claimed.
+#[cold]
+pub fn settle_unclaimed(hub: &Hub) {
+    if raw::now() >= PROCESS.unclaimed_until.get() {
+        for signal in signals(PROCESS.unclaimed.replace(0) & PROCESS.queue.bits()) {
+            if let Some(guest) = choose(hub, None, signal) {
+                tell(hub, guest, bit(signal));
+            }
+        }
+    }
 }
 
 /// Who is to take a signal of the process; the kernel's `complete_signal`. `None`: nobody
@@ -151,11 +284,16 @@ fn round(hub: &Hub, first: &'static Guest) -> impl Iterator<Item = &'static Gues
 
 /// A guest is to look for signals of the process.
 fn tell(hub: &Hub, guest: &'static Guest, set: u64) {
+    note_told(guest, set);
+    notice(hub, guest);
+}
+
+/// The same for a guest that looks anyway.
+fn note_told(guest: &'static Guest, set: u64) {
     guest.signal.told.fetch_or(set, Ordering::Relaxed);
     for signal in signals(set) {
         PROCESS.told[signal as usize - 1].set(guest);
     }
-    notice(hub, guest);
 }
 
 /// What the process has for other guests, who were told and have not looked yet. A thread that
@@ -185,13 +323,10 @@ pub(super) fn for_guest(guest: &Guest) -> u64 {
     }
 }
 
-/// Adds a signal to a guest's own and wakes it. False: no room.
-fn post(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> bool {
-    let room = guest.signal.queue.push(signal, info);
-    if room {
-        notice(hub, guest);
-    }
-    room
+/// Adds a signal to a guest's own and wakes it.
+fn post(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) {
+    guest.signal.queue.push(signal, info);
+    notice(hub, guest);
 }
 
 /// There may be something for a guest to take.
@@ -219,11 +354,6 @@ fn interrupt_elsewhere(guest: &Guest) {
     }
 }
 
-/// Whether a signal that finds no room is an error for its sender.
-fn is_queued(signal: i32, info: &Info) -> bool {
-    signal >= queue::FIRST_REALTIME && info.code() != libc::SI_USER
-}
-
 /// What tgkill(2) and its like do to a guest. Returns 0 or `-EAGAIN`.
 pub fn send(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> i64 {
     prepare(hub, signal);
@@ -247,23 +377,27 @@ pub fn send(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> i64 {
     {
         return 0;
     }
-    if is_queued(signal, info) && queue::is_full() {
-        return err(libc::EAGAIN);
-    }
     if let Some(ret) = read::send(hub, guest, signal, info) {
         return ret;
     }
-    if post(hub, guest, signal, info) {
-        0
-    } else {
-        err(libc::EAGAIN)
+    match limit::admit(signal, info) {
+        Admission::Whole => post(hub, guest, signal, info),
+        Admission::Bare => {
+            state.queue.push_bare(signal, info);
+            notice(hub, guest);
+        }
+        Admission::Refused => return err(libc::EAGAIN),
     }
+    0
 }
 
 /// Whether a handler is to run on `guest` or may be.
 #[inline]
 pub fn pending(guest: &Guest) -> bool {
-    guest.hub().signals.load(Ordering::Relaxed) || guest.signal.deliverable()
+    guest.hub().signals.load(Ordering::Relaxed)
+        || guest.signal.deliverable()
+        // Another processor has taken what arrived, and cannot let more through here.
+        || processor::several() && processor::here().signal.is_full()
 }
 
 /// Forgets every signal of this number that waits for a guest or for any: its action
@@ -275,7 +409,7 @@ pub(super) fn discard(hub: &Hub, signal: i32) {
 
 fn remove(hub: &Hub, signal: i32) {
     if queue::was_pushed(signal) {
-        while PROCESS.queue.take(signal).is_some() {}
+        while take_of_process(signal).is_some() {}
         for guest in hub.guests() {
             while guest.signal.queue.take(signal).is_some() {}
         }
@@ -330,11 +464,13 @@ pub fn send_to_process(hub: &Hub, guest: &'static Guest, signal: i32, info: &Inf
         || disposition(signal) == Disposition::Ignore
         || !mask::is_open_elsewhere(None, signal);
     if for_the_kernel {
-        return None;
+        return limit::is_exceeded(signal, info).then(|| err(libc::EAGAIN));
     }
-    let room = (!is_queued(signal, info) || !queue::is_full())
-        && to_process(hub, Some(guest), signal, info);
-    Some(if room { 0 } else { err(libc::EAGAIN) })
+    if let Admission::Refused = limit::admit(signal, info) {
+        return Some(err(libc::EAGAIN));
+    }
+    to_process(hub, Meant::Named(Some(guest)), signal, info);
+    Some(0)
 }
 
 /// Signals that wait for any guest.
@@ -411,6 +547,8 @@ pub(super) fn clear(hub: &Hub) {
     PROCESS.queue.clear();
     PROCESS.target.set(ptr::null());
     PROCESS.told.iter().for_each(|told| told.set(ptr::null()));
+    PROCESS.counts.iter().for_each(|count| count.set(0));
+    PROCESS.unclaimed.set(0);
     read::clear();
     for guest in hub.guests() {
         guest.signal.queue.clear();

@@ -15,7 +15,8 @@ use super::Info;
 #[derive(Clone, Copy)]
 pub(super) struct Arrived {
     pub info: Info,
-    /// Id of the guest it is for; 0 if it is the process's.
+    /// Id of the guest it is for; 0 or [`RUNNING`](super::timer::RUNNING) if it is the
+    /// process's.
     pub guest: i32,
 }
 
@@ -84,9 +85,16 @@ impl OfThread {
         Some(arrived)
     }
 
-    /// Whether the handler blocked everything since the last call. On this kernel thread.
+    /// Whether the handler has blocked everything, and nobody has ended that.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether the handler blocked everything since the last call, and there is room again. On
+    /// this kernel thread.
     pub(super) fn take_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed) && self.full.swap(false, Ordering::Relaxed)
+        let left = self.tail.load(Ordering::Relaxed) - self.head.load(Ordering::Relaxed);
+        self.is_full() && left < RING && self.full.swap(false, Ordering::Relaxed)
     }
 
     /// In a forked child: the stack of the kernel thread that forked is this one's.

@@ -20,7 +20,8 @@
 use core::ptr;
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
-use super::Info;
+use super::{Info, LAST, mask};
+use crate::arch::{syscall2, syscall3};
 use crate::raw;
 
 /// Entries of the table, a power of two. Their address space, 1.5 MiB, is there once a timer
@@ -49,6 +50,8 @@ static DELETED: [AtomicU32; 1024] = [const { AtomicU32::new(FREE) }; 1024];
 static DELETIONS: AtomicUsize = AtomicUsize::new(0);
 /// No guest's id: whom the signal of such a timer is for.
 const NOBODY: i32 = -1;
+/// No guest's id: the signal is the process's, and about CPU time that whoever runs has used.
+pub(super) const RUNNING: i32 = -2;
 
 static TABLE: AtomicPtr<Table> = AtomicPtr::new(ptr::null_mut());
 
@@ -118,6 +121,68 @@ impl Table {
     }
 }
 
+/// Remembers a timer by the CPU time of the process, which signals that.
+pub fn add_cpu_timer(timer: i32, signal: i32) {
+    mask::note_timed(signal);
+    // Without room the kernel counts its overruns, and its signals are as any of the process.
+    add_timer(timer, RUNNING);
+}
+
+/// Takes over the timers that the program made before there was a hub.
+pub(super) fn adopt() {
+    let path = c"/proc/self/timers";
+    let mut text = [0u8; 2048];
+    // SAFETY: a path and a buffer of ours.
+    let n = unsafe {
+        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
+        let file = syscall2(libc::SYS_open, path.as_ptr() as u64, flags);
+        if file < 0 {
+            return;
+        }
+        let to = text.as_mut_ptr() as u64;
+        let n = syscall3(libc::SYS_read, file as u64, to, text.len() as u64);
+        raw::close(file as i32);
+        n
+    };
+    let Some(text) = usize::try_from(n).ok().and_then(|n| text.get(..n)) else {
+        return;
+    };
+    for (timer, signal) in cpu_timers(core::str::from_utf8(text).unwrap_or("")) {
+        add_cpu_timer(timer, signal);
+    }
+}
+
+/// The timers of proc_pid_timers(5) that signal the process about its own CPU time, and what
+/// with.
+fn cpu_timers(text: &str) -> impl Iterator<Item = (i32, i32)> {
+    let each = text.strip_prefix("ID: ").unwrap_or("").split("\nID: ");
+    each.filter_map(|described| {
+        let line = |name| {
+            described
+                .lines()
+                .find_map(|line: &str| line.strip_prefix(name))
+        };
+        let timer = described.lines().next()?.parse().ok()?;
+        let signal = line("signal: ")?.split('/').next()?.parse().ok()?;
+        let clock = line("ClockID: ")?.parse::<i32>().ok()?;
+        let of_process = line("notify: ")?.starts_with("signal/pid");
+        let is_meant = of_process && counts_process_time(clock) && (1..=LAST).contains(&signal);
+        is_meant.then_some((timer, signal))
+    })
+}
+
+/// In the id of a clock that counts CPU time, below the complement of a process's id or zero: it
+/// is a thread's; and what is counted, of which the last is none such (kernel:
+/// posix-timers_types.h).
+const OF_THREAD: i32 = 4;
+const WHAT: i32 = 3;
+
+/// Whether a clock counts the CPU time of a process.
+pub fn counts_process_time(clock: i32) -> bool {
+    clock == libc::CLOCK_PROCESS_CPUTIME_ID
+        || clock < 0 && clock & OF_THREAD == 0 && clock & WHAT != WHAT
+}
+
 /// Remembers whom a timer signals: a guest, or the process (0). False: no room.
 pub fn add_timer(timer: i32, guest: i32) -> bool {
     let Some(table) = make_table() else {
@@ -144,7 +209,7 @@ pub fn remove_timer(timer: i32) {
     }
     let at = table.seek(key(timer));
     if table.key_at(at) != FREE {
-        if table.guest[at].load(Ordering::Relaxed) != 0 {
+        if table.guest[at].load(Ordering::Relaxed) > 0 {
             let n = DELETIONS.fetch_add(1, Ordering::Relaxed) % DELETED.len();
             DELETED[n].store(key(timer), Ordering::Release);
         }
@@ -163,7 +228,8 @@ fn place(timer: i32) -> Option<(&'static Table, usize)> {
     (table.key_at(at) != FREE).then_some((table, at))
 }
 
-/// Id of the guest that a timer signals, or signalled before it was deleted; 0 for the process.
+/// Id of the guest that a timer signals, or signalled before it was deleted; 0 or [`RUNNING`]
+/// for the process.
 pub(super) fn owner(timer: i32) -> Option<i32> {
     if let Some((table, at)) = place(timer) {
         return Some(table.guest[at].load(Ordering::Acquire));
@@ -208,6 +274,19 @@ pub(super) fn clear() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timers_by_the_time_of_the_process_are_told_from_others() {
+        let text = "ID: 0\nsignal: 27/0000000000000000\nnotify: signal/pid.7\nClockID: -6\n\
+                    ID: 3\nsignal: 34/0000000000000001\nnotify: signal/pid.7\nClockID: 2\n\
+                    ID: 4\nsignal: 34/0000000000000001\nnotify: signal/pid.7\nClockID: 1\n\
+                    ID: 5\nsignal: 10/0000000000000001\nnotify: signal/tid.7\nClockID: 2\n\
+                    ID: 6\nsignal: 0/0000000000000001\nnotify: none/pid.7\nClockID: 2\n\
+                    ID: 7\nsignal: 40/00";
+        assert!(cpu_timers(text).eq([(0, 27), (3, 34)]));
+        let thread = libc::CLOCK_THREAD_CPUTIME_ID;
+        assert!(![-2, -5, thread, 0].into_iter().any(counts_process_time));
+    }
 
     /// One test: the table is one for the process.
     #[test]

@@ -11,7 +11,8 @@
 use core::cell::Cell;
 use core::ptr;
 
-use super::{Info, UNBLOCKABLE, action, mask, route, signals, timer};
+use super::queue;
+use super::{Info, UNBLOCKABLE, action, arrival, mask, read, route, signals, timer};
 use crate::arch::{syscall, syscall0, syscall2, syscall3, syscall4};
 use crate::guest::Guest;
 
@@ -68,19 +69,43 @@ pub(super) fn clear() {
 
 /// Takes one of `set`, the guest's own first.
 pub fn take(guest: &Guest, set: u64) -> Option<(i32, Info)> {
-    let own = (&guest.signal.queue, set);
-    let of_process = (route::of_process(), set & route::for_guest(guest));
-    let taken = [own, of_process].into_iter().find_map(|(queue, set)| {
-        let signal = queue.first(set)?;
-        Some((signal, queue.take(signal)?))
-    });
+    let own = &guest.signal.queue;
+    let taken = match own.first(set) {
+        Some(signal) => own.take(signal).map(|info| (signal, info)),
+        None => of_process(guest, set)
+            .and_then(|signal| Some((signal, route::take_of_process(signal)?))),
+    };
     route::look_again(guest);
     timer::was_taken(&taken?.1);
     taken
 }
 
+/// The first of `set` that the process has here for a guest.
+fn of_process(guest: &Guest, set: u64) -> Option<i32> {
+    route::of_process().first(set & route::for_guest(guest))
+}
+
+/// Takes one of `set`, which the guest waits for, so that some of them may wait in the kernel:
+/// the guest's own first, of which some were [sent there](read), then the process's, by their
+/// order wherever they are.
+pub fn take_waited(guest: &Guest, set: u64) -> Option<(i32, Info)> {
+    let earlier = match (guest.signal.queue.first(set), of_process(guest, set)) {
+        (Some(own), _) => read::sent() & set & queue::before(own),
+        (None, Some(signal)) => set & queue::before(signal),
+        (None, None) => set,
+    };
+    if earlier != 0
+        && let Some(taken) = take_from_kernel(earlier)
+    {
+        route::look_again(guest);
+        return Some(taken);
+    }
+    take(guest, set)
+}
+
 /// Takes one of `set` that waits in the kernel.
 pub fn take_from_kernel(set: u64) -> Option<(i32, Info)> {
+    let set = set & mask::takeable();
     let mut info = Info::EMPTY;
     let zero = [0u64; 2];
     // SAFETY: a set, an info and a time span of ours.
@@ -94,7 +119,11 @@ pub fn take_from_kernel(set: u64) -> Option<(i32, Info)> {
         )
     };
     timer::was_taken(&info);
-    (ret > 0).then_some((ret as i32, info))
+    if ret <= 0 {
+        return None;
+    }
+    arrival::forget_kill(ret as i32);
+    Some((ret as i32, info))
 }
 
 /// Signals that wait in the kernel.
@@ -116,25 +145,24 @@ pub(super) fn carry_over(guest: &Guest) {
     // SAFETY: no arguments.
     let tid = unsafe { syscall0(libc::SYS_gettid) } as u64;
     let pid = guest.hub().pid.get() as u64;
-    for (queue, own) in [(&guest.signal.queue, true), (route::of_process(), false)] {
-        for signal in signals(queue.bits() & blocked) {
-            while let Some(mut info) = queue.take(signal) {
-                if info.code() >= 0 {
-                    // The kernel lets nobody else say that a signal comes from it.
-                    info = Info::of_sender(signal, libc::SI_QUEUE, info.pid(), 0);
-                }
-                let info = &raw const info as u64;
-                let number = signal as u64;
-                // SAFETY: an info of ours.
-                unsafe {
-                    if own {
-                        let args = [pid, tid, number, info, 0, 0];
-                        syscall(libc::SYS_rt_tgsigqueueinfo as u64, args);
-                    } else {
-                        syscall3(libc::SYS_rt_sigqueueinfo, pid, number, info);
-                    }
-                }
+    let own = &guest.signal.queue;
+    for signal in signals(own.bits() & blocked) {
+        while let Some(info) = own.take(signal) {
+            let args = [pid, tid, signal as u64, &raw const info as u64, 0, 0];
+            // SAFETY: an info of ours. A thread may say to itself what it likes.
+            unsafe { syscall(libc::SYS_rt_tgsigqueueinfo as u64, args) };
+        }
+    }
+    for signal in signals(route::of_process().bits() & blocked) {
+        while let Some(mut info) = route::take_of_process(signal) {
+            if tid != pid && (info.code() >= 0 || info.code() == libc::SI_TKILL) {
+                // To the process, only the thread with its id may say that a signal comes from
+                // the kernel.
+                info.set_code(libc::SI_QUEUE);
             }
+            let info = &raw const info as u64;
+            // SAFETY: an info of ours.
+            unsafe { syscall3(libc::SYS_rt_sigqueueinfo, pid, signal as u64, info) };
         }
     }
 }
