@@ -7,7 +7,7 @@ use super::action::{self, Disposition, disposition};
 use super::route;
 use super::thread::Arrived;
 use super::{Action, FAULTS, Info, always, bit, deliver, io_owner, mask, timer};
-use crate::arch::{self, Ucontext, syscall0, syscall3};
+use crate::arch::{self, Ucontext, syscall0, syscall2, syscall3};
 use crate::catch;
 use crate::control::on_signal;
 use crate::foreign::{FOREIGN_WORD, objects};
@@ -37,6 +37,18 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     }
     uc.end_watched();
     if on_signal::is_meant(signal) && !is_shared_child(hub) {
+        return;
+    }
+    let unqueued = signal == PREEMPT && info.code() == libc::SI_USER;
+    if unqueued
+        && matches!(word, 0 | FOREIGN_WORD)
+        && monitor::is_ours(info.code(), info.pid(), hub.pid.get())
+        && !is_shared_child(hub)
+    {
+        // It went to the process, and libc lets no thread block it: to another one.
+        uc.mask |= bit(PREEMPT);
+        // SAFETY: no pointers.
+        unsafe { syscall2(libc::SYS_kill, hub.pid.get() as u64, PREEMPT as u64) };
         return;
     }
     if matches!(word, 0 | FOREIGN_WORD) || is_shared_child(hub) {
