@@ -4,7 +4,7 @@
 //! a lock on it, shared; whoever makes it holds the lock alone.
 #![allow(unsafe_code)]
 
-use crate::System;
+use crate::{Origin, System};
 use gevent_tests::run::{End, run};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// The variable that names the directory systems are kept in.
 const CACHE: &str = "GEVENT_TESTS_SYSTEMS_CACHE";
 
-/// The variable that names another mirror.
+/// The variable that names another mirror of Debian.
 const MIRROR: &str = "GEVENT_TESTS_MIRROR";
 
 /// For one installation: it downloads 250 MB.
@@ -49,8 +49,12 @@ pub fn install(system: &System) -> Result<Installed, String> {
     let cache = cache.canonicalize().map_err(told)?;
     let file = |ending: &str| cache.join(format!("{}{ending}", system.suite));
     let (directory, stamp) = (file(""), file(".stamp"));
-    let mirror =
-        std::env::var(MIRROR).unwrap_or_else(|_| "http://deb.debian.org/debian".to_owned());
+    let mirror = match system.origin {
+        Origin::Debian => {
+            std::env::var(MIRROR).unwrap_or_else(|_| "http://deb.debian.org/debian".to_owned())
+        }
+        Origin::Ubuntu => "http://archive.ubuntu.com/ubuntu".to_owned(),
+    };
     let include = format!("{PACKAGES},{}", system.packages.join(","));
     let wanted = format!("{}\n{include}\n{HOSTS}", system.suite);
     let is_whole = || fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == wanted);
@@ -74,7 +78,7 @@ pub fn install(system: &System) -> Result<Installed, String> {
             // What a mirror answers once, it may not answer the next time.
             let attempt = || {
                 remove(&partial)?;
-                debootstrap(system.suite, &include, &partial, &mirror)
+                debootstrap(system, &include, &partial, &mirror)
             };
             attempt().or_else(|error| {
                 eprintln!("systems: {}: once more, as {error}", system.suite);
@@ -114,17 +118,22 @@ fn remove(path: &Path) -> Result<(), String> {
     removed.map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn debootstrap(suite: &str, include: &str, into: &Path, mirror: &str) -> Result<(), String> {
+fn debootstrap(system: &System, include: &str, into: &Path, mirror: &str) -> Result<(), String> {
     let mut command = Command::new("debootstrap");
     command
         .arg("--variant=minbase")
         .arg(format!("--include={include}"))
-        .arg(suite)
+        .args((system.origin == Origin::Ubuntu).then_some("--components=main,universe"))
+        .arg(system.suite)
         .arg(into)
         .arg(mirror)
         .env("LC_ALL", "C")
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env_remove("LD_PRELOAD");
+    if system.origin == Origin::Ubuntu {
+        // debootstrap may be older than the release, whose steps are those of an old one.
+        command.arg("/usr/share/debootstrap/scripts/gutsy");
+    }
     let outcome =
         run(&mut command, LIMIT, false).map_err(|error| format!("debootstrap: {error}"))?;
     match outcome.end {

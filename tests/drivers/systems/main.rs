@@ -7,7 +7,8 @@
 //! told of a failure.
 //!
 //! A program runs with one pair of event loop and number of hubs a system, another one in each,
-//! and [`SLOW`] ones do not. `GEVENT_TESTS_SYSTEMS=all` asks for everything.
+//! and [`SLOW`] ones do not. `GEVENT_TESTS_SYSTEMS=all` asks for everything, and for releases of
+//! Ubuntu.
 
 mod doctor;
 mod install;
@@ -30,8 +31,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, OnceLock};
 
-/// A release of Debian.
+/// Whose release a system is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Debian,
+    /// Its libc is built for control-flow enforcement. Only where everything is asked for.
+    Ubuntu,
+}
+
+/// A release.
 pub struct System {
+    /// Whose.
+    pub origin: Origin,
     /// Its name at the mirror.
     pub suite: &'static str,
     /// Packages with its database and web server.
@@ -40,8 +51,9 @@ pub struct System {
     without: &'static [(&'static str, &'static str)],
 }
 
-static SYSTEMS: [System; 3] = [
+static SYSTEMS: [System; 5] = [
     System {
+        origin: Origin::Debian,
         suite: "bullseye",
         packages: &[
             "mariadb-server-core-10.5",
@@ -72,11 +84,13 @@ static SYSTEMS: [System; 3] = [
         ],
     },
     System {
+        origin: Origin::Debian,
         suite: "trixie",
         packages: &["mariadb-server-core", "mariadb-client-core", "nginx"],
         without: &[],
     },
     System {
+        origin: Origin::Debian,
         suite: "sid",
         packages: &["mariadb-server-core", "mariadb-client-core", "nginx"],
         without: &[
@@ -86,6 +100,25 @@ static SYSTEMS: [System; 3] = [
             ),
             ("limit_address_space_left", "as limit_address_space"),
         ],
+    },
+    System {
+        origin: Origin::Ubuntu,
+        suite: "jammy",
+        packages: &[
+            "mariadb-server-core-10.6",
+            "mariadb-client-core-10.6",
+            "nginx-light",
+        ],
+        without: &[(
+            "rs",
+            "rustc links for the libc of the machine, which is newer",
+        )],
+    },
+    System {
+        origin: Origin::Ubuntu,
+        suite: "noble",
+        packages: &["mariadb-server-core", "mariadb-client-core", "nginx-light"],
+        without: &[],
     },
 ];
 
@@ -305,7 +338,10 @@ fn main() -> ExitCode {
     }
     let mut trials = Vec::new();
     let mut wanted = Vec::new();
-    for (index, system) in SYSTEMS.iter().enumerate() {
+    let chosen = SYSTEMS
+        .iter()
+        .filter(|system| system.origin == Origin::Debian || everything());
+    for (index, system) in chosen.enumerate() {
         let mut tests = Tests {
             choice: &choice,
             system,
