@@ -264,6 +264,22 @@ fn a_libc_with_sites_that_cannot_be_patched() {
             for _ in 0..3 {
                 is_cooperative(&run(&cache, &words), name);
             }
+            let told = place.join("events");
+            let mut all = preloaded(&[
+                ("XDG_CACHE_HOME", cache.to_str().unwrap()),
+                ("GEVENT_SHIM_EVENTS", "gevent::patch=warn"),
+                ("GEVENT_SHIM_EVENTS_FORMAT", "json"),
+                ("GEVENT_SHIM_EVENTS_FILE", told.to_str().unwrap()),
+            ]);
+            all.push(words[0].to_owned());
+            is_cooperative(&said(&mut bounded(&all)), name);
+            let told = std::fs::read_to_string(&told).unwrap();
+            let event = if name == "clone" {
+                r#""CaughtInstead""#
+            } else {
+                r#""SitesCaught""#
+            };
+            assert!(told.contains(event), "{told}");
             let launcher = launcher();
             let told = said(&mut bounded(&[
                 launcher.to_str().unwrap(),
