@@ -40,6 +40,13 @@ static void send_all(void (*send)(int))
 			send(number);
 	for (int number = 36; number <= 64; number += 7)
 		send(number);
+	/* With several hubs some may be on their way for a moment. */
+	for (int number = 1; number <= 64; number++) {
+		sigset_t pending;
+		do
+			IS(sigpending(&pending), 0);
+		while (sigismember(&pending, number) != is_sent(number));
+	}
 }
 
 static void wait_in_order(void)
@@ -73,13 +80,9 @@ static void handler(int number)
 
 static void *without(void *name)
 {
-	sigset_t pending;
 	for (size_t way = 0; way < COUNT(ways); way++) {
 		printf("%s, %s, waited for:", (char *)name, names[way]);
 		send_all(ways[way]);
-		IS(sigpending(&pending), 0);
-		for (int number = 1; number <= 64; number++)
-			IS(sigismember(&pending, number) == 1, is_sent(number));
 		wait_in_order();
 		printf("%s, %s, handled:", (char *)name, names[way]);
 		send_all(ways[way]);
