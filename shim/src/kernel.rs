@@ -6,15 +6,15 @@
 //! same call could end the process, or be a signal for the program.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, OsStr, c_void};
+use std::ffi::{OsStr, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use gevent_runtime::arch;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 fn result(ret: i64) -> Result<u64, Errno> {
     if (-4095..0).contains(&ret) {
@@ -28,17 +28,20 @@ fn number(fd: &OwnedFd) -> u64 {
     fd.as_raw_fd() as u64
 }
 
-fn c_path(path: &OsStr) -> Result<CString, Errno> {
-    CString::new(path.as_bytes()).map_err(|_| Errno::INVAL)
+/// Runs `f` with a path as the kernel takes it. A short one is not copied to the heap, whose
+/// lock another thread may hold that stands still while text is written.
+fn with_path<R>(path: &OsStr, f: impl FnOnce(u64) -> Result<R, Errno>) -> Result<R, Errno> {
+    path.into_with_c_str(|path| f(path.as_ptr() as u64))
 }
 
 fn open_in(dir: u64, path: &OsStr, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-    let path = c_path(path)?;
     let (flags, mode) = (flags.bits().into(), mode.bits().into());
-    // SAFETY: a string that lives across the call.
-    let ret = unsafe { arch::syscall4(libc::SYS_openat, dir, path.as_ptr() as u64, flags, mode) };
-    // SAFETY: a new descriptor, in nobody else's hands.
-    result(ret).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    with_path(path, |path| {
+        // SAFETY: a string that lives across the call.
+        let ret = unsafe { arch::syscall4(libc::SYS_openat, dir, path, flags, mode) };
+        // SAFETY: a new descriptor, in nobody else's hands.
+        result(ret).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    })
 }
 
 /// open(2).
@@ -64,11 +67,11 @@ pub fn openat(
 }
 
 fn make_dir_in(dir: u64, path: &OsStr, mode: Mode) -> Result<(), Errno> {
-    let path = c_path(path)?;
-    let at = path.as_ptr() as u64;
-    // SAFETY: a string that lives across the call.
-    let ret = unsafe { arch::syscall3(libc::SYS_mkdirat, dir, at, mode.bits().into()) };
-    result(ret).map(drop)
+    with_path(path, |path| {
+        // SAFETY: a string that lives across the call.
+        let ret = unsafe { arch::syscall3(libc::SYS_mkdirat, dir, path, mode.bits().into()) };
+        result(ret).map(drop)
+    })
 }
 
 /// mkdir(2).
@@ -92,11 +95,13 @@ pub fn mkdirat(dir: &OwnedFd, name: &str, mode: Mode) -> Result<(), Errno> {
 /// # Errors
 /// The kernel's.
 pub fn rename_in(dir: &OwnedFd, from: &OsStr, to: &OsStr) -> Result<(), Errno> {
-    let (from, to) = (c_path(from)?, c_path(to)?);
-    let (from, to) = (from.as_ptr() as u64, to.as_ptr() as u64);
     let dir = number(dir);
-    // SAFETY: strings that live across the call.
-    result(unsafe { arch::syscall4(libc::SYS_renameat, dir, from, dir, to) }).map(drop)
+    with_path(from, |from| {
+        with_path(to, |to| {
+            // SAFETY: strings that live across the call.
+            result(unsafe { arch::syscall4(libc::SYS_renameat, dir, from, dir, to) }).map(drop)
+        })
+    })
 }
 
 /// unlinkat(2) of a file.
@@ -104,10 +109,10 @@ pub fn rename_in(dir: &OwnedFd, from: &OsStr, to: &OsStr) -> Result<(), Errno> {
 /// # Errors
 /// The kernel's.
 pub fn unlink_in(dir: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
-    let name = c_path(name)?;
-    let at = name.as_ptr() as u64;
-    // SAFETY: a string that lives across the call.
-    result(unsafe { arch::syscall3(libc::SYS_unlinkat, number(dir), at, 0) }).map(drop)
+    with_path(name, |name| {
+        // SAFETY: a string that lives across the call.
+        result(unsafe { arch::syscall3(libc::SYS_unlinkat, number(dir), name, 0) }).map(drop)
+    })
 }
 
 /// read(2).

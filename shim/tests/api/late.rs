@@ -1,11 +1,11 @@
 //! Patching late: the program has threads already, which stay kernel threads.
 #![allow(unsafe_code)] // calls of libc's as a program makes them
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Barrier, Condvar, Mutex};
+use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -34,26 +34,32 @@ crate::tests! {
 
 /// What `f` writes to standard error.
 fn standard_error(f: impl FnOnce()) -> String {
-    use std::io::Read;
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    // The same each time: what is told goes to the standard error that there was first.
+    static PIPE: LazyLock<(PipeReader, PipeWriter)> = LazyLock::new(|| {
+        let pipe = std::io::pipe().unwrap();
+        // SAFETY: a descriptor of ours alone.
+        let set = unsafe { libc::fcntl(pipe.0.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+        assert_eq!(set, 0);
+        pipe
+    });
+    let (mut reader, writer) = (&PIPE.0, &PIPE.1);
     // SAFETY: descriptors of this process, which has one thread that writes there.
-    #[allow(unsafe_code)]
     let own = unsafe {
         let own = libc::dup(2);
-        assert_eq!(libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&writer), 2), 2);
+        assert_eq!(libc::dup2(writer.as_raw_fd(), 2), 2);
         own
     };
     f();
     // SAFETY: as above.
-    #[allow(unsafe_code)]
     unsafe {
         assert_eq!(libc::dup2(own, 2), 2);
         libc::close(own);
     }
-    drop(writer);
-    let mut said = String::new();
-    reader.read_to_string(&mut said).unwrap();
-    said
+    let mut said = Vec::new();
+    // What is there has been read when nothing more is.
+    let end = reader.read_to_end(&mut said).map_err(|error| error.kind());
+    assert_eq!(end, Err(ErrorKind::WouldBlock));
+    String::from_utf8(said).unwrap()
 }
 
 /// Patches, and what that says.
