@@ -129,7 +129,7 @@ pub fn write(bytes: &[u8], patience: u64) -> usize {
     write_often(bytes, patience)
 }
 
-/// As [`write`], for who writes again and again. A write to a terminal that is stopped may wait
+/// As [`write()`], for who writes again and again. A write to a terminal that is stopped may wait
 /// for it: for a thread of ours.
 pub(crate) fn write_often(bytes: &[u8], patience: u64) -> usize {
     let Some(start) = start() else {

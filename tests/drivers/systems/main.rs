@@ -34,6 +34,7 @@ use std::sync::{Arc, OnceLock};
 /// Whose release a system is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
+    /// Of which every release is tested.
     Debian,
     /// Its libc is built for control-flow enforcement. Only where everything is asked for.
     Ubuntu,
