@@ -4,10 +4,12 @@
 //! threads until `EAGAIN` would use up the machine's memory instead.
 //!
 //! # Synchronization
-//! The number is written where a hub starts, and read by guests that make one more.
+//! The numbers are written where a hub starts, and RLIMIT_NPROC's where the program sets it. Guests
+//! that make one more read them. What another process sets (prlimit(1)) counts from the next start
+//! on.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::ffi::CString;
 
 use crate::arch::syscall0;
@@ -19,8 +21,19 @@ use crate::ops::sched::{SYS_ADMIN, SYS_RESOURCE, capable, limit};
 /// What the machine and the control groups allow.
 static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
 
+/// RLIMIT_NPROC: it is not asked for with each thread.
+static PROCESSES: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// RLIMIT_NPROC may have changed.
+pub fn look() {
+    // Who can't be told is limited by nothing.
+    let most = limit(libc::RLIMIT_NPROC).unwrap_or(u64::MAX);
+    PROCESSES.store(most, Ordering::Relaxed);
+}
+
 /// A hub starts: looks at what does not change often. It allocates.
 pub fn begin() {
+    look();
     let most = config::get().max_threads.unwrap_or_else(|| {
         let number = |path: &str| read(path)?.trim().parse().ok();
         let machine = ["threads-max", "pid_max"]
@@ -71,7 +84,7 @@ pub fn is_reached(hub: &Hub) -> bool {
     if count >= MOST.load(Ordering::Relaxed) {
         return true;
     }
-    if config::get().max_threads.is_some() || (count as u64) < limit(libc::RLIMIT_NPROC) {
+    if config::get().max_threads.is_some() || (count as u64) < PROCESSES.load(Ordering::Relaxed) {
         return false;
     }
     // SAFETY: no arguments.

@@ -9,6 +9,7 @@ use patch_events::numbers;
 
 use super::{Call, Outcome, offloaded, signal, thread};
 use crate::arch;
+use crate::guest::most;
 use crate::heap_reserve;
 use crate::raw::{self, err};
 
@@ -88,6 +89,11 @@ fn limit(c: &mut Call<'_>, resource: u32, sets: bool) -> Outcome {
         libc::RLIMIT_AS | libc::RLIMIT_DATA if sets => {
             let ret = own(c);
             c.hub.call(c.guest, heap_reserve::fit);
+            Outcome::Done(ret)
+        }
+        libc::RLIMIT_NPROC if sets => {
+            let ret = own(c);
+            most::look();
             Outcome::Done(ret)
         }
         _ => Outcome::Done(own(c)),

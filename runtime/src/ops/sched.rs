@@ -110,11 +110,11 @@ pub fn capable(capability: u32) -> bool {
     ret == 0 && sets[3 * (capability as usize / 32)] & 1 << (capability % 32) != 0
 }
 
-/// A soft limit of the process.
-pub fn limit(resource: u32) -> u64 {
+/// A soft limit of the process; `None` where nobody may ask.
+pub fn limit(resource: u32) -> Option<u64> {
     let mut limits = [0u64; 2];
     // SAFETY: the process's own limits, into variables of ours.
-    unsafe {
+    let ret = unsafe {
         syscall4(
             libc::SYS_prlimit64,
             0,
@@ -123,12 +123,12 @@ pub fn limit(resource: u32) -> u64 {
             limits.as_mut_ptr() as u64,
         )
     };
-    limits[0]
+    (ret == 0).then_some(limits[0])
 }
 
 /// The kernel's `can_nice`, but for its capability.
 fn can_nice(nice: i32) -> bool {
-    (20 - nice) as u64 <= limit(libc::RLIMIT_NICE)
+    (20 - nice) as u64 <= limit(libc::RLIMIT_NICE).unwrap_or(0)
 }
 
 fn is_valid(new: Params) -> bool {
@@ -152,7 +152,7 @@ fn has_niceness(policy: i32) -> bool {
 
 fn may(guest: &Guest, old: Params, new: Params, reset: bool) -> bool {
     let refused = if is_real_time(new.policy) {
-        let most = limit(libc::RLIMIT_RTPRIO);
+        let most = limit(libc::RLIMIT_RTPRIO).unwrap_or(0);
         new.policy != old.policy && most == 0
             || new.priority > old.priority && new.priority as u64 > most
     } else {
