@@ -208,11 +208,11 @@ settings! {
         };
 
     /// Most threads of the program, the initial one among them: making one more fails with
-    /// `EAGAIN`. If unset, it fails where it would without the library: at `RLIMIT_NPROC`, the
-    /// kernel's `threads-max` and `pid_max`, and the `pids.max` of control groups.
+    /// `EAGAIN`. If unset, it fails at `RLIMIT_NPROC` (but for root) and the `pids.max` of control
+    /// groups; the kernel's own `threads-max` and `pid_max` do not count.
     MAX_THREADS = "GEVENT_SHIM_MAX_THREADS"
         takes "a number from 1 to 4194304",
-        if unset "as many as without the library",
+        if unset "as many as the process is allowed",
         reads Word |text, config| {
             let threads = usize::try_from(decimal(text)?).ok()?;
             config.max_threads =

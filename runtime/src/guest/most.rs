@@ -1,7 +1,8 @@
-//! How many threads the program may have: as many as the kernel would make for it.
+//! How many threads the program may have: as many as it is allowed for itself.
 //!
 //! Guests are no threads of the kernel's, so nothing there counts them. A program that makes
-//! threads until `EAGAIN` would use up the machine's memory instead.
+//! threads until `EAGAIN` would use up the machine's memory instead. How many threads and ids the
+//! whole machine has (`threads-max`, `pid_max`) says nothing about guests.
 //!
 //! # Synchronization
 //! The numbers are written where a hub starts, and RLIMIT_NPROC's where the program sets it. Guests
@@ -18,7 +19,7 @@ use crate::hub::Hub;
 use crate::mounts;
 use crate::ops::sched::{SYS_ADMIN, SYS_RESOURCE, capable, limit};
 
-/// What the machine and the control groups allow.
+/// What the setting or the control groups allow.
 static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// RLIMIT_NPROC: it is not asked for with each thread.
@@ -36,17 +37,14 @@ pub fn begin() {
     look();
     let most = config::get().max_threads.unwrap_or_else(|| {
         let number = |path: &str| read(path)?.trim().parse().ok();
-        let machine = ["threads-max", "pid_max"]
-            .into_iter()
-            .filter_map(|name| number(&format!("/proc/sys/kernel/{name}")));
         let groups = read("/proc/self/cgroup").unwrap_or_default();
-        let groups = directories(&groups).filter_map(|directory| {
+        let most = directories(&groups).filter_map(|directory| {
             let most: usize = number(&format!("{directory}/pids.max"))?;
             let there: usize = number(&format!("{directory}/pids.current"))?;
             // This process counts as one of those that are there.
             Some(most.saturating_sub(there.saturating_sub(1)).max(1))
         });
-        machine.chain(groups).min().unwrap_or(usize::MAX)
+        most.min().unwrap_or(usize::MAX)
     });
     MOST.store(most, Ordering::Relaxed);
 }
