@@ -110,9 +110,11 @@ events! {
     /// A filter of system calls was there before the program started, and kills for calls that
     /// the library would make: it does without them, as where they are denied.
     HUB WARN FilterInherited<'a> {
-        /// Which ones.
+        /// Which ones, if any is known.
         calls: &'a str,
-    } => "a filter of system calls that was there before the program kills for: {calls}";
+        /// How many calls there was no time to try: the library makes those.
+        untried: usize,
+    } => "a filter of system calls that was there before the program kills for: [{calls}] (not tried for want of time: {untried})";
 
     /// The kernel gave the library no more memory. Told once. It has a reserve of 4 MiB for
     /// what its calls need; calls for many descriptors are tried again and again, or fail with

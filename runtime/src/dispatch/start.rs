@@ -101,7 +101,7 @@ pub(super) unsafe fn start(nr: u64) -> bool {
         {
             events::NotPatched { reason }.emit();
         }
-        signal::restore_kernel_mask(mask);
+        signal::give_kernel_mask_back(mask);
         return false;
     }
     true

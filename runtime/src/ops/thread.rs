@@ -361,7 +361,7 @@ pub(super) fn unshare_descriptors(c: &Call<'_>) -> i64 {
 const OF_ONE_THREAD: i32 = libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM;
 
 /// Whether children of this kernel thread will be in another pid namespace than it is.
-fn leaves_pid_namespace() -> bool {
+pub(crate) fn leaves_pid_namespace() -> bool {
     let target = |path: &core::ffi::CStr| {
         let mut text = [0u8; 64];
         let (to, size) = (text.as_mut_ptr() as u64, text.len() as u64);

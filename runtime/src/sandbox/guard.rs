@@ -62,7 +62,7 @@ unsafe fn around(c: &mut Call<'_>) -> Outcome {
                 end_by_trap(nr, a);
             }
             // Another guest may be who answers.
-            NOTIFY if !shares_stack(nr) => {
+            NOTIFY if !shares_stack(nr) && !is_of_thread(nr) && lets_help() => {
                 let ret = offload::run_bound(c.guest, nr as i64, a);
                 return ret.map_or(Outcome::Native, Outcome::Done);
             }
@@ -106,6 +106,50 @@ fn end_by_trap(nr: u64, a: [u64; 6]) -> ! {
         }
     }
     monitor::end_process(monitor::End::By(libc::SIGSYS))
+}
+
+/// Whether the filters let pass what a thread does that is made for one call, beside that call.
+fn lets_help() -> bool {
+    let word = [0; 6];
+    let mut change = [libc::SIG_BLOCK as u64, 0, 0, 8, 0, 0];
+    let blocks = lets_pass(libc::SYS_rt_sigprocmask as u64, &change);
+    change[0] = libc::SIG_UNBLOCK as u64;
+    let private = |how: i32| [0, (how | libc::FUTEX_PRIVATE_FLAG) as u64, 1, 0, 0, 0];
+    blocks
+        && lets_pass(libc::SYS_rt_sigprocmask as u64, &change)
+        && [libc::FUTEX_WAIT, libc::FUTEX_WAKE]
+            .into_iter()
+            .all(|how| lets_pass(libc::SYS_futex as u64, &private(how)))
+        && [libc::SYS_gettid, libc::SYS_write, libc::SYS_exit]
+            .into_iter()
+            .all(|nr| lets_pass(nr as u64, &word))
+}
+
+/// Calls about the thread alone that makes them.
+fn is_of_thread(nr: u64) -> bool {
+    matches!(
+        nr as i64,
+        libc::SYS_exit
+            | libc::SYS_set_tid_address
+            | libc::SYS_set_robust_list
+            | libc::SYS_rseq
+            | libc::SYS_sigaltstack
+            | libc::SYS_rt_sigprocmask
+            | libc::SYS_setuid
+            | libc::SYS_setgid
+            | libc::SYS_setreuid
+            | libc::SYS_setregid
+            | libc::SYS_setresuid
+            | libc::SYS_setresgid
+            | libc::SYS_setfsuid
+            | libc::SYS_setfsgid
+            | libc::SYS_setgroups
+            | libc::SYS_capset
+            | libc::SYS_prctl
+            | libc::SYS_seccomp
+            | libc::SYS_unshare
+            | libc::SYS_setns
+    )
 }
 
 /// Calls about what all threads share, which any of them may make.

@@ -18,7 +18,8 @@
 //!    program has asked for. A guest that the filter is not for, because another installed it
 //!    for itself alone, has such a call made on a thread of the pool. One for which a
 //!    supervisor answers (seccomp_unotify(2)), which may be another guest, is made on a kernel
-//!    thread that is made for it and so has the filter.
+//!    thread that is made for it and so has the filter; if that lets pass what such a thread
+//!    does itself, and the call is not about the thread that makes it.
 //!
 //! # Synchronization
 //! The list of filters only grows, and is written by a guest in our code, under the giant

@@ -15,7 +15,7 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{FAULTS, HOST_MASK, INTERNAL, LAST, UNBLOCKABLE, always, bit, route, signals};
-use crate::arch::syscall4;
+use crate::arch::{self, syscall4};
 use crate::catch;
 use crate::guest::Guest;
 use crate::hub::processor;
@@ -451,6 +451,15 @@ pub(super) fn is_writable(address: u64) -> bool {
 /// Sets the kernel thread's mask.
 pub fn restore_kernel_mask(mask: u64) {
     set_kernel_mask(mask);
+}
+
+/// As [`restore_kernel_mask`], for a program that runs on without a hub: whatever its filters of
+/// system calls are taken for, its signals must not stay blocked.
+pub fn give_kernel_mask_back(mask: u64) {
+    let a = [libc::SIG_SETMASK as u64, &raw const mask as u64, 0, 8, 0, 0];
+    // SAFETY: a word of ours.
+    unsafe { arch::syscall_unasked(libc::SYS_rt_sigprocmask as u64, a) };
+    note_shown(mask);
 }
 
 /// Sets the kernel thread's mask; returns the old one.

@@ -75,8 +75,8 @@ pub use io_owner::{
 };
 pub use limit::is_exceeded;
 pub use mask::{
-    begin_exec, begin_mask, block_all, change, end_exec, end_mask, inherit, restore_kernel_mask,
-    resync, show_kernel_mask_of, take_mask, unblock_on_this_thread,
+    begin_exec, begin_mask, block_all, change, end_exec, end_mask, give_kernel_mask_back, inherit,
+    restore_kernel_mask, resync, show_kernel_mask_of, take_mask, unblock_on_this_thread,
 };
 pub use read::note_signalfd;
 pub use route::{

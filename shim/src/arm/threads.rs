@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use gevent_runtime::sandbox::inherited;
+
 use crate::maps;
 
-/// Number of kernel threads of this process.
+/// Number of kernel threads of this process. The first call is the one at load.
 pub fn threads() -> Option<usize> {
     let status = maps::read_file(Path::new("/proc/self/status")).ok()?;
+    inherited::note_at_load(&status);
     let line = status
         .split(|&b| b == b'\n')
         .find_map(|l| l.strip_prefix(b"Threads:"))?;

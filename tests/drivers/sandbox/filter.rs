@@ -50,6 +50,23 @@ pub fn kill(command: &mut Command, nr: i64, thread: bool) {
     install(command, by_number([(nr, answer)].into_iter()));
 }
 
+/// Has clone3(2) answered with ENOSYS, so that libc makes threads by clone(2), and the process
+/// killed for a clone that makes no thread.
+pub fn kill_processes(command: &mut Command) {
+    let code = vec![
+        instruction(LOAD_WORD, 0, NUMBER),
+        instruction(JUMP_EQUAL, 1, number(libc::SYS_clone3)),
+        instruction(RETURN, 0, ERRNO | libc::ENOSYS.unsigned_abs()),
+        instruction(JUMP_EQUAL, 4, number(libc::SYS_clone)),
+        instruction(LOAD_WORD, 0, argument(0)),
+        instruction(JUMP_ANY_SET, 1, libc::CLONE_THREAD as u32),
+        instruction(RETURN, 0, ALLOW),
+        instruction(RETURN, 0, KILL_PROCESS),
+        instruction(RETURN, 0, ALLOW),
+    ];
+    install(command, code);
+}
+
 fn by_number(answers: impl Iterator<Item = (i64, u32)>) -> Vec<libc::sock_filter> {
     let mut code = vec![instruction(LOAD_WORD, 0, NUMBER)];
     for (nr, answer) in answers {

@@ -1,4 +1,4 @@
-//! Programs in containers and sandboxes: `guests/sandbox/families.c`, which tells the result of
+//! Programs in containers and sandboxes: most are `guests/sandbox/families.c`, which tells the result of
 //! everything it does, where calls are denied before it starts, where it installs a filter
 //! itself after its first thread, and in places that lack what programs usually find.
 //!
@@ -127,26 +127,37 @@ fn chosen(turn: usize) -> Vec<(EventLoop, usize)> {
     vec![all[turn % all.len()]]
 }
 
-fn program() -> Result<&'static Path, String> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/sandbox/families.c");
-        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandbox/families");
-        compile::build(&source, &[], &output)
-            .map(|()| output)
-            .map_err(|error| error.to_string())
-    });
-    built.as_deref().map_err(Clone::clone)
+/// What does everything; and what answers for its own filter.
+static FAMILIES: Program = Program("families", OnceLock::new());
+static SUPERVISOR: Program = Program("supervisor", OnceLock::new());
+
+/// A program of `guests/sandbox`, built when first asked for.
+struct Program(&'static str, OnceLock<Result<PathBuf, String>>);
+
+impl Program {
+    fn path(&self) -> Result<&Path, String> {
+        let Self(name, built) = self;
+        let built = built.get_or_init(|| {
+            let source = format!("guests/sandbox/{name}.c");
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+            let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sandbox/{name}"));
+            compile::build(&source, &[], &output)
+                .map(|()| output)
+                .map_err(|error| error.to_string())
+        });
+        built.as_deref().map_err(Clone::clone)
+    }
 }
 
 /// One run, in a directory of its own.
 fn run_it(
+    program: &Program,
     mode: &Mode,
     arguments: &[String],
     prepare: &dyn Fn(&mut Command),
 ) -> Result<Outcome, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let mut command = Command::new(program()?);
+    let mut command = Command::new(program.path()?);
     command.args(arguments).current_dir(directory.path());
     mode.apply(&mut command);
     prepare(&mut command);
@@ -168,7 +179,17 @@ fn check(
     strictness: Strictness,
     prepare: &dyn Fn(&mut Command),
 ) -> Result<(), Failed> {
-    let bare = run_it(&Mode::Bare, arguments, prepare)?;
+    check_program(&FAMILIES, turn, arguments, strictness, prepare)
+}
+
+fn check_program(
+    program: &Program,
+    turn: usize,
+    arguments: &[String],
+    strictness: Strictness,
+    prepare: &dyn Fn(&mut Command),
+) -> Result<(), Failed> {
+    let bare = run_it(program, &Mode::Bare, arguments, prepare)?;
     let mut reports = String::new();
     for (event_loop, hubs) in chosen(turn) {
         let mode = Mode::Preloaded {
@@ -176,7 +197,7 @@ fn check(
             event_loop,
             hubs,
         };
-        let preloaded = run_it(&mode, arguments, prepare)?;
+        let preloaded = run_it(program, &mode, arguments, prepare)?;
         let result = match strictness {
             Strictness::Same => oracle::compare(&bare, &preloaded, Demands::default()),
             Strictness::Ends if preloaded.end == End::TimeLimit && bare.end != End::TimeLimit => {
@@ -222,9 +243,16 @@ fn denied_before() -> Vec<Trial> {
         .collect()
 }
 
-/// The same calls, for which a filter kills that was there before.
+/// Calls by which a child prepares itself that finds out for which ones a filter kills.
+const PREPARES: [(&str, i64); 3] = [
+    ("prctl", libc::SYS_prctl),
+    ("prlimit64", libc::SYS_prlimit64),
+    ("timer_settime", libc::SYS_timer_settime),
+];
+
+/// These and the calls of above, for which a filter kills that was there before.
 fn killed_before() -> Vec<Trial> {
-    let calls = CALLS.iter().enumerate();
+    let calls = CALLS.iter().chain(&PREPARES).enumerate();
     calls
         .flat_map(|(at, &(name, nr))| {
             [("process", false), ("thread", true)].map(move |(what, thread)| {
@@ -242,6 +270,21 @@ fn killed_before() -> Vec<Trial> {
             })
         })
         .collect()
+}
+
+/// Where nothing may be tried: a child would be killed that makes a process, or would wait for a
+/// thread that is not there yet.
+fn not_tried() -> Vec<Trial> {
+    let each = (0..combinations().len()).flat_map(|turn| {
+        let processes = Trial::test(format!("killed::processes::{turn}"), move || {
+            check(turn, &[], Strictness::Same, &filter::kill_processes)
+        });
+        let supervisor = Trial::test(format!("supervisor::{turn}"), move || {
+            check_program(&SUPERVISOR, turn, &[], Strictness::Same, &|_| {})
+        });
+        [processes, supervisor]
+    });
+    each.collect()
 }
 
 fn profiles() -> Vec<Trial> {
@@ -318,7 +361,7 @@ fn is_caught(errno: i32) -> Result<(), Failed> {
         event_loop: EventLoop::Epoll,
         hubs: 1,
     };
-    let outcome = run_it(&mode, &[], &|command| {
+    let outcome = run_it(&FAMILIES, &mode, &[], &|command| {
         command.env("GEVENT_SHIM_EVENTS", "gevent::patch=warn");
         filter::deny_new_code(command, errno);
     })?;
@@ -340,6 +383,7 @@ fn main() -> ExitCode {
     let arguments = Arc::new(Arguments::from_args());
     let mut trials = denied_before();
     trials.extend(killed_before());
+    trials.extend(not_tried());
     trials.extend(profiles());
     trials.extend(installed_later());
     trials.extend(in_places());
