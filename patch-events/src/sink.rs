@@ -167,6 +167,16 @@ impl From<io::Error> for OpenError {
     }
 }
 
+/// How standard error is written to here.
+fn to_stderr() -> fn(&[u8], u64) -> usize {
+    // Without a drain there is one thread, or the process ends.
+    if channel::is_served() {
+        stderr::write_often
+    } else {
+        stderr::write
+    }
+}
+
 fn pid() -> u32 {
     getpid().as_raw_nonzero().get().cast_unsigned()
 }
@@ -249,17 +259,12 @@ impl Sink {
         let path = path.as_os_str().as_bytes().escape_ascii();
         let line =
             format!("gevent-shim: {FILE_VARIABLE}: cannot write events to \"{path}\": {cause}\n");
-        stderr::write(line.as_bytes(), stderr::PATIENCE);
+        to_stderr()(line.as_bytes(), stderr::PATIENCE);
     }
 
     /// Writes to standard error what there is room for. How many events are lost.
     fn tell(&mut self) -> u64 {
-        // Without a drain there is one thread, or the process ends.
-        let write = if channel::is_served() {
-            stderr::write_often
-        } else {
-            stderr::write
-        };
+        let write = to_stderr();
         if self.torn {
             self.torn = write(b"\n", 0) == 0;
         }

@@ -131,7 +131,7 @@ pub fn write(bytes: &[u8], patience: u64) -> usize {
 
 /// As [`write()`], for who writes again and again. A write to a terminal that is stopped may wait
 /// for it: for a thread of ours.
-pub(crate) fn write_often(bytes: &[u8], patience: u64) -> usize {
+pub fn write_often(bytes: &[u8], patience: u64) -> usize {
     let Some(start) = start() else {
         return 0;
     };

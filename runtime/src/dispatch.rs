@@ -16,6 +16,8 @@ mod start;
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use patch_events::numbers;
+
 use crate::arch::{self, syscall0};
 use crate::catch;
 use crate::foreign::{self, FOREIGN_WORD};
@@ -187,6 +189,10 @@ unsafe extern "C" fn is_of_vforks_child(guest: &'static Guest, frame: &mut Frame
         trace::program::about_to_exec(frame);
         frame.run_native();
         return true;
+    }
+    // First: who waits for this may be in our code.
+    if guest.holds_limit.replace(false) {
+        numbers::release();
     }
     hub.enter_shim();
     // Not before: a guest may be moved to another processor.

@@ -18,7 +18,6 @@ pub struct FdInfo {
 impl FdInfo {
     /// Reads it; `None` if there is none, or no descriptor to read it with.
     pub fn of(fd: i32) -> Option<Self> {
-        let _room = private::room();
         let mut path = *b"/proc/self/fdinfo/\0\0\0\0\0\0\0\0\0\0\0";
         let prefix = b"/proc/self/fdinfo/".len();
         let mut digits = 1;
@@ -29,13 +28,16 @@ impl FdInfo {
             path[prefix + at as usize] = b'0' + (fd as u64 / 10u64.pow(digits - 1 - at) % 10) as u8;
         }
         let mut text = [0u8; MAX];
-        // SAFETY: a path and a buffer of ours.
+        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
+        // SAFETY: a path of ours.
+        let file = private::open_briefly(|| unsafe {
+            syscall2(libc::SYS_open, path.as_ptr() as u64, flags)
+        });
+        if file < 0 {
+            return None;
+        }
+        // SAFETY: a buffer of ours.
         let n = unsafe {
-            let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
-            let file = syscall2(libc::SYS_open, path.as_ptr() as u64, flags);
-            if file < 0 {
-                return None;
-            }
             let to = text.as_mut_ptr() as u64;
             let n = syscall3(libc::SYS_read, file as u64, to, MAX as u64);
             raw::close(file as i32);

@@ -128,6 +128,7 @@ struct Child {
 /// Forks by `native`, with what the child must not find half changed held still. `Ok`: the
 /// parent, or no child.
 fn split(native: impl FnOnce() -> i64) -> Result<i64, Child> {
+    numbers::hold();
     let held = trace::before_fork();
     let mask = signal::block_all();
     let held_heap = HEAP.lock(Sleep::Kernel);
@@ -140,6 +141,7 @@ fn split(native: impl FnOnce() -> i64) -> Result<i64, Child> {
     }
     signal::restore_kernel_mask(mask);
     trace::stayed(held);
+    numbers::release();
     Ok(ret)
 }
 

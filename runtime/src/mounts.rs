@@ -83,16 +83,15 @@ fn read() {
 /// What a file of the kernel's says; `None` if it cannot be opened. (std's functions for
 /// files look symbols up, which takes the loader's lock.)
 pub(crate) fn contents(path: &CStr) -> Option<Vec<u8>> {
-    let _room = private::room();
     let mut bytes = Vec::new();
     // SAFETY: a path of ours.
-    let fd = unsafe {
+    let fd = private::open_briefly(|| unsafe {
         syscall2(
             libc::SYS_open,
             path.as_ptr() as u64,
             (libc::O_RDONLY | libc::O_CLOEXEC) as u64,
         )
-    };
+    });
     if fd < 0 {
         return None;
     }
@@ -151,9 +150,8 @@ pub fn is_slow_path(guest: &'static Guest, directory: i32, path: u64) -> bool {
         mode: 0,
         resolve: RESOLVE_CACHED,
     };
-    let _room = private::room();
     // SAFETY: the kernel checks the program's path; the rest is ours.
-    let fd = unsafe {
+    let fd = private::open_briefly(|| unsafe {
         syscall4(
             libc::SYS_openat2,
             directory as u64,
@@ -161,7 +159,7 @@ pub fn is_slow_path(guest: &'static Guest, directory: i32, path: u64) -> bool {
             &raw const how as u64,
             size_of::<How>() as u64,
         )
-    };
+    });
     if fd < 0 {
         // Of what does not exist, or is not in the cache, the file system is not known.
         return fd != raw::err(libc::EFAULT);

@@ -42,7 +42,8 @@ pub fn start(number: i32) -> bool {
                     Some(snapshot) => text(&snapshot),
                     None => format!("gevent-shim: {}\n", standstill()),
                 };
-                stderr::write(text.as_bytes(), DUMP_PATIENCE);
+                // Not `write`: others open files meanwhile.
+                stderr::write_often(text.as_bytes(), DUMP_PATIENCE);
             }
         })
         .is_ok();

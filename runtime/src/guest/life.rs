@@ -178,6 +178,7 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     }
     guest.name.set(creator.name.get());
     guest.repeats.set(false);
+    guest.holds_limit.set(false);
     guest.interrupt.clear();
     guest.go_anywhere();
     guest.filtered.set(creator.filtered.get());

@@ -111,6 +111,8 @@ pub struct Guest {
     pub stack: Cell<(u64, u64)>,
     /// libc asked it to repeat another thread's call about credentials.
     pub repeats: Cell<bool>,
+    /// Its child of vfork(2) is to have the program's own [limit](patch_events::numbers::hold).
+    pub holds_limit: Cell<bool>,
     /// What prctl(PR_SET_PDEATHSIG) asked for.
     pub death_signal: Cell<u8>,
     /// It is giving way, on a frame of [`preempted`](crate::monitor::preempted), on top of which

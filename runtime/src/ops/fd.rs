@@ -503,7 +503,7 @@ pub fn before_dup2(hub: &Hub, old: i32, new: i32) -> Option<i64> {
         return Some(err(libc::EBADF));
     }
     if private::is_ours(new) {
-        if numbers::as_program(numbers::limits).0 <= new as u64 {
+        if numbers::as_program(numbers::limits).is_some_and(|(soft, _)| soft <= new as u64) {
             // The kernel's own answer is that of any number beyond the limit.
             return None;
         }

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use io_uring::opcode;
+use patch_events::numbers;
 
 use super::wait::{Place, Ready, hand_over, readiness};
 use super::{Call, Outcome};
@@ -197,8 +198,10 @@ pub unsafe fn exec(c: &mut Call<'_>) -> Outcome {
     signal::begin_exec(c.guest);
     signal::take_from_kernel(signal::bit(monitor::PREEMPT));
     signal::before_exec(c.guest);
+    numbers::hold();
     // SAFETY: the guest's own call.
     let ret = unsafe { syscall(c.frame.rax, c.a) };
+    numbers::release();
     signal::after_exec();
     signal::end_exec();
     monitor::release();

@@ -1,6 +1,8 @@
 //! Threads: made, ended, and what the kernel keeps for each.
 #![allow(unsafe_code)]
 
+use patch_events::numbers;
+
 use super::{Call, Outcome, sched, setxid};
 use crate::arch;
 use crate::catch;
@@ -75,6 +77,9 @@ unsafe fn kernel_thread(c: &mut Call<'_>, args: &ThreadArgs) -> Outcome {
 /// goes to the kernel.
 fn vfork(c: &mut Call<'_>) -> Outcome {
     let here = processor::here();
+    // Until its first call after the child is gone.
+    numbers::hold();
+    c.guest.holds_limit.set(true);
     // First, so that a handler leaves the mask below as it is.
     here.shared_child.set(true);
     // As in `fork`.

@@ -163,6 +163,8 @@ fn is_of_process(nr: u64) -> bool {
             | libc::SYS_shmat
             | libc::SYS_setsockopt
             | libc::SYS_prlimit64
+            | libc::SYS_getrlimit
+            | libc::SYS_setrlimit
     )
 }
 

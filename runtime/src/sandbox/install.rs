@@ -3,7 +3,7 @@
 
 use core::sync::atomic::Ordering;
 
-use patch_events::events;
+use patch_events::{events, numbers};
 
 use super::bpf::{Instruction, MOST};
 use super::{
@@ -227,6 +227,8 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
         // No handler of ours may be run any more.
         monitor::hold();
     }
+    // Who has raised the limit may not be able to lower it afterwards.
+    numbers::hold();
     let bound = BINDS.load(Ordering::Relaxed);
     // Another guest may have installed one meanwhile.
     let older = NEWEST.load(Ordering::Acquire);
@@ -251,6 +253,7 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
     if ret < 0 || ret > 0 && !listener {
         NEWEST.store(older, Ordering::Release);
         BINDS.store(bound, Ordering::SeqCst);
+        numbers::release();
         if !returns {
             monitor::release();
         }
@@ -271,6 +274,7 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
     NEWEST.store(node, Ordering::Release);
     BINDS.fetch_max(if all { ALL } else { HUBS }, Ordering::SeqCst);
     arch::ask_before_calls(refuses);
+    numbers::release();
     if all {
         hub.guests().for_each(|guest| guest.filtered.set(true));
     }

@@ -22,7 +22,6 @@ use crate::arch::syscall;
 use crate::config;
 use crate::executable::{self, Source, Why};
 use crate::frame::Frame;
-use crate::private;
 use crate::raw;
 
 /// Bytes of a path that a record holds: the last ones of a longer path.
@@ -200,7 +199,8 @@ struct Open(i32);
 
 impl Open {
     fn at(directory: u64, path: u64) -> Option<Open> {
-        let _room = private::room();
+        // Without a number below the limit nothing is told: a child of vfork has a limit of its
+        // own, and what changes the limit is its parent's.
         let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
         // SAFETY: the path is a string of ours.
         let fd = unsafe {
