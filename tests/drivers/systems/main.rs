@@ -82,6 +82,7 @@ static SYSTEMS: [System; 5] = [
                 "process_fork_locks",
                 "a child of a thread can't open an object that another one was opening",
             ),
+            ("catch_fork_locks", "as process_fork_locks"),
         ],
     },
     System {
