@@ -492,6 +492,7 @@ fn end_if_asked() {
 
 fn work() {
     end_if_asked();
+    repeat_untaken();
     offload::serve_brief();
     catch::tell();
     heap_lock::tell();
@@ -537,18 +538,45 @@ static UNQUEUED: AtomicBool = AtomicBool::new(false);
 
 /// Sends the signal to a kernel thread of the process `pid`, this one. Where RLIMIT_SIGPENDING
 /// leaves no room for what comes with it, it goes without, as kill(2) may send it: to the
-/// process, of which only threads that run guests take it, the first one before others.
+/// process, of which only threads that run guests take it, the first one before others. False:
+/// so it went.
 ///
 /// # Safety
 /// The thread must expect it.
-pub unsafe fn signal(pid: u64, thread: u64) {
+pub unsafe fn signal(pid: u64, thread: u64) -> bool {
     // SAFETY: the caller's contract; no pointers.
     unsafe {
-        if syscall3(libc::SYS_tgkill, pid, thread, PREEMPT as u64) == raw::err(libc::EAGAIN) {
+        let ret = syscall3(libc::SYS_tgkill, pid, thread, PREEMPT as u64);
+        let unqueued = ret == raw::err(libc::EAGAIN);
+        if unqueued {
             UNQUEUED.store(true, Ordering::SeqCst);
             syscall2(libc::SYS_kill, pid, PREEMPT as u64);
         }
+        !unqueued
     }
+}
+
+/// One that went to the process found a thread that it is not for.
+static UNTAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Called by the handler of such a thread: the monitor sends the signal again in a moment, when
+/// a thread that it is for may let it through again.
+pub fn pass_on() {
+    UNTAKEN.store(true, Ordering::SeqCst);
+    ring();
+}
+
+fn repeat_untaken() {
+    if !UNTAKEN.load(Ordering::SeqCst) || !UNTAKEN.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    let moment = raw::ns_timespec(SHORTEST);
+    // SAFETY: a time span of ours.
+    unsafe { syscall2(libc::SYS_nanosleep, &raw const moment as u64, 0) };
+    unless_held(|pid| {
+        // SAFETY: no pointers; whoever takes it expects it.
+        unsafe { syscall2(libc::SYS_kill, pid, PREEMPT as u64) };
+    });
 }
 
 /// Whether a signal of this code and sender is one that [`signal`] sent to the process `pid`.
@@ -562,12 +590,18 @@ pub fn is_ours(code: i32, sender: i32, pid: i32) -> bool {
 
 /// Sends the signal. Async-signal-safe, from any thread.
 pub fn send(kernel_tid: i32) {
+    unless_held(|pid| {
+        // SAFETY: no pointers; our own thread.
+        unsafe { signal(pid, kernel_tid as u64) };
+    });
+}
+
+/// Has the signal sent, to this process or its threads, if it may be sent.
+fn unless_held(send: impl FnOnce(u64)) {
     SENDING.fetch_add(1, Ordering::SeqCst);
     if !HELD.load(Ordering::SeqCst) {
-        // SAFETY: no pointers; our own thread.
-        unsafe {
-            signal(syscall0(libc::SYS_getpid) as u64, kernel_tid as u64);
-        }
+        // SAFETY: no arguments.
+        send(unsafe { syscall0(libc::SYS_getpid) } as u64);
     }
     SENDING.fetch_sub(1, Ordering::SeqCst);
 }
@@ -584,6 +618,7 @@ pub fn hold() {
 /// In a forked child, which the monitor may have been about to signal when it was made.
 pub fn reset_after_fork() {
     SENDING.store(0, Ordering::SeqCst);
+    UNTAKEN.store(false, Ordering::SeqCst);
     HELD.store(false, Ordering::SeqCst);
     THREAD_POINTER.store(0, Ordering::Release);
 }

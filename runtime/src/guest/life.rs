@@ -136,6 +136,11 @@ pub unsafe fn child_frame(frame: &Frame, args: &ThreadArgs) -> *mut Frame {
     child
 }
 
+/// Stacks that were looked for among the mappings, and the most that are: libc had a few before
+/// the hub, and a program that brings its own would pay for every mapping with each thread.
+static LOOKUPS: AtomicU32 = AtomicU32::new(0);
+const MOST_LOOKUPS: u32 = 16;
+
 /// Makes a guest of the thread that `creator` asks for, runnable. Returns its id,
 /// or -EAGAIN when the program has as many as it may, or there is no room for its record, and
 /// -EINVAL after what forbids the creator threads.
@@ -165,6 +170,10 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
             // Another one, which was there before the hub or is the program's own, ends at a
             // guard that is a mapping of its own.
             ours.or_else(|| {
+                if LOOKUPS.load(Ordering::Relaxed) >= MOST_LOOKUPS {
+                    return None;
+                }
+                LOOKUPS.fetch_add(1, Ordering::Relaxed);
                 let mapping = hub.call(creator, || maps::around(within));
                 mapping.map(|mapping| mapping.start as u64)
             })

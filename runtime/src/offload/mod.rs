@@ -174,7 +174,7 @@ static POOL: AtomicPtr<Pool> = AtomicPtr::new(ptr::null_mut());
 /// In a forked child: the threads are gone, and a lock may be held by one.
 pub fn reset_after_fork() {
     MAKING.store(false, Ordering::Relaxed);
-    FIXED.store(false, Ordering::Relaxed);
+    FIXED.store(0, Ordering::Relaxed);
     POOL.store(ptr::null_mut(), Ordering::Relaxed);
 }
 
@@ -214,15 +214,21 @@ pub fn run_interruptible(guest: &'static Guest, nr: i64, args: [u64; 6]) -> Opti
     Some(wait_interruptible(guest, &ticket))
 }
 
+/// How long until a thread that is to end a call is told again, in nanoseconds, if at
+/// RLIMIT_SIGPENDING another one may have been told.
+const PATIENCE: u64 = 10_000_000;
+
 /// Parks `guest` until its request is complete, which a signal ends.
 fn wait_interruptible(guest: &'static Guest, ticket: &Ticket) -> i64 {
     let hub = guest.hub();
     let mut interruptible = true;
+    let mut told = true;
     while guest.in_flight.get() {
-        let reason = hub.park(guest, None, interruptible);
-        if reason == Reason::Signal && guest.in_flight.get() {
+        let again = (!told).then(|| raw::now() + PATIENCE);
+        let reason = hub.park(guest, again, interruptible);
+        if matches!(reason, Reason::Signal | Reason::Timeout) && guest.in_flight.get() {
             interruptible = false;
-            hub.call(guest, || end(guest, ticket));
+            told = hub.call(guest, || end(guest, ticket));
         }
     }
     guest.result.get()
@@ -268,10 +274,11 @@ pub fn is_missing() -> bool {
     MISSING.load(Ordering::Relaxed)
 }
 
-/// Host context: ends the call that `guest` has handed over.
-fn end(guest: &'static Guest, ticket: &Ticket) {
+/// Host context: ends the call that `guest` has handed over. False: the thread that makes it may
+/// not know.
+fn end(guest: &'static Guest, ticket: &Ticket) -> bool {
     let Some(pool) = pool() else {
-        return;
+        return true;
     };
     let mut state = pool.lock();
     ticket.ended.store(1, Ordering::Relaxed);
@@ -281,15 +288,12 @@ fn end(guest: &'static Guest, ticket: &Ticket) {
         if let Some(request) = request {
             request.complete(raw::err(libc::EINTR));
         }
-        return;
+        return true;
     }
     let thread = ticket.thread.load(Ordering::Relaxed);
-    if thread != 0 {
-        // SAFETY: no pointers; a thread of ours, which cannot end meanwhile.
-        unsafe {
-            monitor::signal(syscall0(libc::SYS_getpid) as u64, thread as u64);
-        }
-    }
+    // One that has yet to begin looks at the ticket.
+    // SAFETY: no pointers; a thread of ours, which cannot end meanwhile.
+    thread == 0 || unsafe { monitor::signal(syscall0(libc::SYS_getpid) as u64, thread as u64) }
 }
 
 /// As [`run`], for a call that does not take long: the monitor makes it.
@@ -323,8 +327,8 @@ pub fn credentials_changed(guest: &'static Guest) {
         (state.threads, state.idle) = (0, 0);
         pool.work.notify_all();
         let most = config::get().pool;
-        let wanted = if FIXED.load(Ordering::Relaxed) {
-            BEFORE_FILTER
+        let wanted = if is_fixed() {
+            WHEN_FIXED
         } else {
             state.queue.len()
         };
@@ -332,28 +336,38 @@ pub fn credentials_changed(guest: &'static Guest) {
     });
 }
 
-/// No thread is made any more as long as there are some: it would have the filters of system
-/// calls that the hub has, which may not even let it be made.
-static FIXED: AtomicBool = AtomicBool::new(false);
+/// Why no thread is made any more as long as there are some.
+static FIXED: AtomicU32 = AtomicU32::new(0);
 
-/// Threads that are made before a filter is installed.
-const BEFORE_FILTER: usize = 32;
+/// It would have the filters of system calls that the hub has, which may not even let it be
+/// made.
+pub const BY_FILTER: u32 = 1;
+/// The children of the hub's kernel thread are in another pid namespace, where no thread of this
+/// process can be.
+pub const BY_NAMESPACE: u32 = 2;
 
-/// Host context: a filter of system calls is about to bind the hub. The pool gets the threads
-/// that it is to have from here on.
-pub fn prepare_for_filter() {
-    if FIXED.swap(true, Ordering::Relaxed) {
+fn is_fixed() -> bool {
+    FIXED.load(Ordering::Relaxed) != 0
+}
+
+/// Threads that are made before there can be no more.
+const WHEN_FIXED: usize = 32;
+
+/// Host context: for this reason there are about to be no new threads. The pool gets those that
+/// it is to have from here on.
+pub fn fix(reason: u32) {
+    if FIXED.fetch_or(reason, Ordering::Relaxed) != 0 {
         return;
     }
     let pool = made();
     let mut state = pool.lock();
-    let most = config::get().pool.min(BEFORE_FILTER);
+    let most = config::get().pool.min(WHEN_FIXED);
     while state.threads < most && add_thread(&mut state) {}
 }
 
-/// The filter was not installed after all, and there is no other.
-pub fn release_filter() {
-    FIXED.store(false, Ordering::Relaxed);
+/// That reason is none after all, or no more.
+pub fn release(reason: u32) {
+    FIXED.fetch_and(!reason, Ordering::Relaxed);
 }
 
 /// Host context: the pool, new if there is none.
@@ -388,7 +402,7 @@ fn pool() -> Option<&'static Pool> {
 fn submit(pool: &'static Pool, request: Request) -> bool {
     let most = config::get().pool;
     let mut state = pool.lock();
-    let fixed = FIXED.load(Ordering::Relaxed) && state.threads > 0;
+    let fixed = is_fixed() && state.threads > 0;
     if !fixed && state.idle <= state.queue.len() && state.threads < most {
         add_thread(&mut state);
     }
@@ -498,7 +512,7 @@ impl Pool {
 
     fn is_full(&self) -> bool {
         let state = self.lock();
-        let most = state.threads >= config::get().pool || FIXED.load(Ordering::Relaxed);
+        let most = state.threads >= config::get().pool || is_fixed();
         most && state.threads > 0 && state.idle <= state.queue.len()
     }
 

@@ -196,7 +196,7 @@ pub unsafe fn exec(c: &mut Call<'_>) -> Outcome {
     monitor::hold();
     // One that is on its way reaches its handler here, if the guest does not block it.
     signal::begin_exec(c.guest);
-    signal::take_from_kernel(signal::bit(monitor::PREEMPT));
+    signal::take_preemptions();
     signal::before_exec(c.guest);
     numbers::hold();
     // SAFETY: the guest's own call.

@@ -379,6 +379,62 @@ pub(crate) fn leaves_pid_namespace() -> bool {
     own.is_some() && own != of_children
 }
 
+/// The argument that says which namespaces a call is about, if the one of ids is among them.
+fn with_pids(nr: u64, a: [u64; 6]) -> Option<usize> {
+    /// linux/nsfs.h: which kind of namespace a descriptor is of.
+    const NS_GET_NSTYPE: u64 = 0xb703;
+    let (at, kinds) = match nr as i64 {
+        libc::SYS_unshare => (0, i64::from(a[0] as u32)),
+        // SAFETY: no pointers.
+        libc::SYS_setns if a[1] as i32 == 0 => (1, unsafe {
+            arch::syscall2(libc::SYS_ioctl, a[0], NS_GET_NSTYPE)
+        }),
+        libc::SYS_setns => (1, i64::from(a[1] as u32)),
+        _ => return None,
+    };
+    (kinds > 0 && kinds & i64::from(libc::CLONE_NEWPID) != 0).then_some(at)
+}
+
+/// Makes unshare(2) or setns(2) for the namespace of ids that children will have, which lets the
+/// kernel thread make no threads any more: the pool keeps those that it has, for which ids stay
+/// as they are. If other `namespaces` are asked for, these come first, and the pool's threads
+/// have them too.
+fn leave_pids(
+    c: &Call<'_>,
+    namespaces: usize,
+    mut a: [u64; 6],
+    make: impl Fn([u64; 6]) -> i64,
+) -> i64 {
+    let ids = libc::CLONE_NEWPID as u32 as u64;
+    let others = u64::from(a[namespaces] as u32) & !ids;
+    // Where ids cannot be left a second time, the kernel is to refuse all of it.
+    let again = namespaces == 0 && c.guest.makes_no_threads.get();
+    if others != 0 && !again {
+        a[namespaces] = others;
+        let ret = make(a);
+        if ret != 0 {
+            return ret;
+        }
+        offload::credentials_changed(c.guest);
+        mounts::changed();
+        a[namespaces] = ids;
+    }
+    c.hub.call(c.guest, || offload::fix(offload::BY_NAMESPACE));
+    let ret = make(a);
+    if ret == 0 && again && others != 0 {
+        offload::credentials_changed(c.guest);
+    }
+    let leaves = leaves_pid_namespace();
+    if ret == 0 {
+        c.guest.makes_no_threads.set(leaves);
+    }
+    if !leaves {
+        offload::release(offload::BY_NAMESPACE);
+    }
+    mounts::changed();
+    ret
+}
+
 /// setuid(2) and its family, and other calls about what a kernel thread may and sees:
 /// what is handed over afterwards must not be allowed more.
 ///
@@ -415,17 +471,18 @@ pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
         libc::SYS_seccomp => c.a[1] & libc::SECCOMP_FILTER_FLAG_TSYNC != 0,
         _ => false,
     };
-    // SAFETY: the guest's own call, unchanged.
-    let ret = unsafe {
+    // SAFETY: a call of the guest's own.
+    let make = |a| unsafe {
         if here_alone {
             arch::syscall(c.frame.rax, a)
         } else {
             everywhere::call(c.hub, c.frame.rax, a)
         }
     };
-    if ret == 0 && matches!(c.frame.rax as i64, libc::SYS_unshare | libc::SYS_setns) {
-        c.guest.makes_no_threads.set(leaves_pid_namespace());
+    if let Some(namespaces) = with_pids(c.frame.rax, a) {
+        return Outcome::Done(leave_pids(c, namespaces, a, make));
     }
+    let ret = make(a);
     setxid::made(c.guest, c.frame.rax, c.a, ret);
     // PR_SET_NO_NEW_PRIVS is about execve(2) alone, which no thread of the pool makes.
     let of_exec = (libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS as u64);

@@ -209,7 +209,7 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
     let rings = passes(libc::SYS_io_uring_enter);
     let returns = passes(libc::SYS_rt_sigreturn);
     hub.call(c.guest, || {
-        offload::prepare_for_filter();
+        offload::fix(offload::BY_FILTER);
     });
     NEWEST.store(older, Ordering::Release);
     gather(c);
@@ -267,7 +267,7 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
         if !super::is_on() {
             // Everything may go on as before.
             DOWN.store(false, Ordering::SeqCst);
-            offload::release_filter();
+            offload::release(offload::BY_FILTER);
         }
         return Some(ret);
     }

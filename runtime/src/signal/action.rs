@@ -8,13 +8,15 @@
 use core::cell::Cell;
 
 use super::{
-    AltStack, LAST, StackT, UNBLOCKABLE, always, arrival, bit, mask, route, signals, timer, wait,
+    AltStack, LAST, StackT, UNBLOCKABLE, always, arrival, bit, mask, queue, route, signals, timer,
+    wait,
 };
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
 use crate::config;
 use crate::guest::Guest;
 use crate::hub::{Hub, hub, processor};
+use crate::monitor::PREEMPT;
 use crate::raw;
 use crate::trace;
 
@@ -120,6 +122,7 @@ pub fn discard_ignored(hub: &Hub, signal: i32) {
     if disposition(signal) != Disposition::Ignore {
         return;
     }
+    arrival::forget_kill(signal);
     route::discard(hub, signal);
     let caught = super::always() | TABLE.forced.get() | mask::waited();
     if caught & bit(signal) != 0 {
@@ -163,7 +166,8 @@ fn install(signal: i32) {
         set_kernel(signal, &view);
         return;
     }
-    let restart = if view.is_function() {
+    // Its handler runs for calls of guests that it does not end, whatever libc has installed.
+    let restart = if view.is_function() && signal != PREEMPT {
         0
     } else {
         libc::SA_RESTART as u64
@@ -354,6 +358,7 @@ pub fn adopt(guest: &Guest, mask: u64) {
     guest.signal.mask.set(mask & !UNBLOCKABLE);
     mask::add(guest.signal.mask.get());
     mask::begin();
+    queue::reserve();
     timer::adopt();
     if config::get().hubs > 1 {
         // Processors but the first let them through whoever blocks them.
@@ -379,6 +384,7 @@ pub fn become_bare(guest: &Guest) {
     unsafe { syscall2(libc::SYS_sigaltstack, &raw const stack as u64, 0) };
     processor::here().signal.on_own_stack.set(false);
     TABLE.bare_mask.set(guest.signal.mask.get());
+    arrival::clear();
     wait::clear();
     timer::clear();
     route::clear(hub());
@@ -404,5 +410,6 @@ pub fn before_exec(guest: &Guest) {
 
 /// After an exec that failed.
 pub fn after_exec() {
+    route::let_few_through();
     reinstall_ignored(always() | TABLE.forced.get() | mask::waited());
 }

@@ -29,7 +29,7 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     // SAFETY: the kernel's own frame.
     let (info, uc) = unsafe { (&*info, &mut *uc) };
     if word == POOL_WORD {
-        in_pool(signal, info, uc);
+        in_pool(hub, signal, info, uc);
         return;
     }
     if catch::is_caught(info) {
@@ -45,10 +45,9 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
         && monitor::is_ours(info.code(), info.pid(), hub.pid.get())
         && !is_shared_child(hub)
     {
-        // It went to the process, and libc lets no thread block it: to another one.
-        uc.mask |= bit(PREEMPT);
-        // SAFETY: no pointers.
-        unsafe { syscall2(libc::SYS_kill, hub.pid.get() as u64, PREEMPT as u64) };
+        // It went to the process, and is for a thread that runs guests. This one must not
+        // block it: libc lets no thread do that.
+        monitor::pass_on();
         return;
     }
     if matches!(word, 0 | FOREIGN_WORD) || is_shared_child(hub) {
@@ -199,7 +198,7 @@ unsafe fn in_guest(hub: &Hub, guest: &Guest, signal: i32, info: &Info, uc: &mut 
 
 /// A signal on a thread of the pool, which lets nothing through but what ends its call
 /// (and its own faults).
-fn in_pool(signal: i32, info: &Info, uc: &mut Ucontext) {
+fn in_pool(hub: &Hub, signal: i32, info: &Info, uc: &mut Ucontext) {
     if bit(signal) & FAULTS != 0 && info.code() > 0 && uc.fix_up() {
         return;
     }
@@ -207,23 +206,19 @@ fn in_pool(signal: i32, info: &Info, uc: &mut Ucontext) {
         action::give_up(signal);
         return;
     }
-    if info.code() == libc::SI_TKILL {
-        uc.end_call();
-        return;
+    uc.end_call();
+    let pid = hub.pid.get() as u64;
+    let (to, with) = (signal as u64, info as *const Info as u64);
+    match info.code() {
+        libc::SI_TKILL => {}
+        code if monitor::is_ours(code, info.pid(), hub.pid.get()) => monitor::pass_on(),
+        // The program's own, for whoever takes it: the kernel asks the initial thread first.
+        // Only that one may say whom a signal of kill(2) is from.
+        // SAFETY: no pointers.
+        libc::SI_USER => unsafe { _ = syscall2(libc::SYS_kill, pid, to) },
+        // SAFETY: an info that the kernel gave, sent to our own process.
+        _ => unsafe { _ = syscall3(libc::SYS_rt_sigqueueinfo, pid, to, with) },
     }
-    // The program's own, for whoever takes it: somebody else, now that this thread
-    // blocks it.
-    uc.mask |= bit(PREEMPT);
-    // SAFETY: an info that the kernel gave, sent to our own process.
-    unsafe {
-        let pid = syscall0(libc::SYS_getpid) as u64;
-        syscall3(
-            libc::SYS_rt_sigqueueinfo,
-            pid,
-            signal as u64,
-            info as *const Info as u64,
-        )
-    };
 }
 
 /// A child of vfork on our memory, or another thread on a guest's TCB, whose signals are its
@@ -240,7 +235,9 @@ static KILLED: AtomicU64 = AtomicU64::new(0);
 
 /// The program sends its own process a signal.
 pub fn note_kill(signal: i32) {
-    if matches!(signal, libc::SIGPIPE | libc::SIGXFSZ) {
+    let looks_so = matches!(signal, libc::SIGPIPE | libc::SIGXFSZ);
+    // The kernel drops one that is ignored, and nobody would take it.
+    if looks_so && disposition(signal) != Disposition::Ignore {
         KILLED.fetch_or(bit(signal), Ordering::Relaxed);
     }
 }
@@ -250,6 +247,11 @@ pub(super) fn forget_kill(signal: i32) -> bool {
     let set = bit(signal);
     let killed = KILLED.load(Ordering::Relaxed) & set != 0;
     killed && KILLED.fetch_and(!set, Ordering::Relaxed) & set != 0
+}
+
+/// In a forked child: none is on its way.
+pub(super) fn clear() {
+    KILLED.store(0, Ordering::Relaxed);
 }
 
 /// `si_code` of what the kernel sends.

@@ -2,7 +2,7 @@
 //!
 //! A standard signal is pending once. A realtime signal is pending as often as it
 //! was sent, and each needs an entry of the pool. What the kernel has accepted is never lost:
-//! without memory for it, it is [left](has_room) where it is. How many a guest may send is
+//! without memory for it, a realtime signal is [left](has_room) where it is. How many a guest may send is
 //! [`limit`](super::limit)'s; beyond that a signal is pending all the same where the kernel says
 //! so, and loses only what came with it.
 //!
@@ -11,10 +11,12 @@
 #![allow(unsafe_code)]
 
 use core::cell::Cell;
+use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{FAULTS, Info, bit, signals};
 use crate::blocks::Blocks;
+use crate::hub::Hub;
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -29,6 +31,8 @@ struct Pool {
     free: Cell<u32>,
     /// Entries that are in a queue.
     taken: Cell<u32>,
+    /// Whose signals wait for an entry, or null.
+    wanted: Cell<*const Hub>,
 }
 
 // SAFETY: see Synchronization.
@@ -39,6 +43,7 @@ static POOL: Pool = Pool {
     used: Cell::new(0),
     free: Cell::new(0),
     taken: Cell::new(0),
+    wanted: Cell::new(ptr::null()),
 };
 
 impl Pool {
@@ -73,7 +78,21 @@ impl Pool {
         unsafe { (*self.at(link)).next = self.free.get() };
         self.free.set(link);
         self.taken.set(self.taken.get() - 1);
+        // SAFETY: null or the hub, which is never freed.
+        if let Some(hub) = unsafe { self.wanted.replace(ptr::null()).as_ref() } {
+            hub.signals.store(true, Ordering::SeqCst);
+        }
     }
+}
+
+/// Has memory for the first signals while there is some; without it they get theirs later.
+pub(super) fn reserve() {
+    POOL.has_room();
+}
+
+/// Signals of `hub` have arrived that wait for an entry: it looks again when one is freed.
+pub(super) fn note_wanted(hub: &Hub) {
+    POOL.wanted.set(hub);
 }
 
 /// Whether one signal more can be kept with what came with it.

@@ -84,6 +84,23 @@ pub(super) fn take_of_process(signal: i32) -> Option<Info> {
     taken
 }
 
+/// Has the kernel, by `give`, keep all of a signal that the process has here. It lets none
+/// through meanwhile, or they would come back.
+pub(super) fn give_back(signal: i32, mut give: impl FnMut(Info)) {
+    while let Some(info) = PROCESS.queue.take(signal) {
+        give(info);
+    }
+    PROCESS.counts[signal as usize - 1].set(0);
+}
+
+/// After that: those of which few are left here.
+pub(super) fn let_few_through() {
+    let few = |&signal: &i32| PROCESS.counts[signal as usize - 1].get() <= FEW;
+    for signal in signals(mask::kept_back()).filter(few) {
+        mask::let_through(bit(signal));
+    }
+}
+
 /// Called by the handler that interrupted our code. True: everything must be
 /// blocked when it returns.
 pub(super) fn record(hub: &Hub, arrived: Arrived) -> bool {
@@ -141,10 +158,14 @@ pub(super) fn take_over(set: u64) {
 fn drain(hub: &Hub) {
     loop {
         for processor in processor::each() {
-            while queue::has_room()
-                && let Some(arrived) = processor.signal.take()
-            {
+            // A standard signal is pending without an entry too.
+            let fits =
+                |arrived: &Arrived| arrived.info.signal() < FIRST_REALTIME || queue::has_room();
+            while let Some(arrived) = processor.signal.take(fits) {
                 accept(hub, &arrived, Some(processor));
+            }
+            if !processor.signal.is_empty() && !queue::has_room() {
+                queue::note_wanted(hub);
             }
         }
         if !unblock_if_full() {
@@ -397,7 +418,7 @@ pub fn pending(guest: &Guest) -> bool {
     guest.hub().signals.load(Ordering::Relaxed)
         || guest.signal.deliverable()
         // Another processor has taken what arrived, and cannot let more through here.
-        || processor::several() && processor::here().signal.is_full()
+        || processor::several() && processor::here().signal.is_full_no_more()
 }
 
 /// Forgets every signal of this number that waits for a guest or for any: its action

@@ -73,16 +73,36 @@ impl OfThread {
         full
     }
 
-    /// Takes the oldest.
-    pub(super) fn take(&self) -> Option<Arrived> {
+    /// Takes the oldest that `fits`.
+    pub(super) fn take(&self, fits: impl Fn(&Arrived) -> bool) -> Option<Arrived> {
         let head = self.head.load(Ordering::Relaxed);
-        if head == self.tail.load(Ordering::Acquire) {
-            return None;
-        }
+        let tail = self.tail.load(Ordering::Acquire);
+        let slots = self.ring.get().cast::<Arrived>();
         // SAFETY: between head and tail, so written and not being written.
-        let arrived = unsafe { (*self.ring.get())[head % RING] };
+        let read = |at: usize| unsafe { *slots.add(at % RING) };
+        let at = (head..tail).find(|&at| fits(&read(at)))?;
+        let arrived = read(at);
+        for to in (head + 1..=at).rev() {
+            // SAFETY: as above; the producer reads none of them.
+            unsafe { *slots.add(to % RING) = read(to - 1) };
+        }
         self.head.store(head + 1, Ordering::Release);
         Some(arrived)
+    }
+
+    /// Whether none is left to take.
+    pub(super) fn is_empty(&self) -> bool {
+        self.left() == 0
+    }
+
+    fn left(&self) -> usize {
+        self.tail.load(Ordering::Acquire) - self.head.load(Ordering::Relaxed)
+    }
+
+    /// Whether the handler has blocked everything, and nobody has ended that since there is
+    /// room again.
+    pub(super) fn is_full_no_more(&self) -> bool {
+        self.is_full() && self.left() < RING
     }
 
     /// Whether the handler has blocked everything, and nobody has ended that.
@@ -93,8 +113,7 @@ impl OfThread {
     /// Whether the handler blocked everything since the last call, and there is room again. On
     /// this kernel thread.
     pub(super) fn take_full(&self) -> bool {
-        let left = self.tail.load(Ordering::Relaxed) - self.head.load(Ordering::Relaxed);
-        self.is_full() && left < RING && self.full.swap(false, Ordering::Relaxed)
+        self.is_full_no_more() && self.full.swap(false, Ordering::Relaxed)
     }
 
     /// In a forked child: the stack of the kernel thread that forked is this one's.
@@ -121,5 +140,53 @@ impl OfThread {
 impl Default for OfThread {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_passed_and_keeps_its_place() {
+        let ring = OfThread::new();
+        let put = |signal| {
+            let info = Info::of_sender(signal, libc::SI_USER, 0, 0);
+            ring.put(Arrived { info, guest: 0 })
+        };
+        let take = |least, most| {
+            let fits = |arrived: &Arrived| (least..=most).contains(&arrived.info.signal());
+            ring.take(fits).map(|arrived| arrived.info.signal())
+        };
+        // So that it goes round the end.
+        for _ in 0..RING - 2 {
+            assert!(!put(1));
+            assert_eq!(take(1, 64), Some(1));
+        }
+        for signal in [40, 41, 10, 42, 11] {
+            assert!(!put(signal));
+        }
+        assert_eq!(take(1, 31), Some(10));
+        assert_eq!(take(1, 31), Some(11));
+        assert_eq!(take(1, 31), None);
+        assert!(!ring.is_empty());
+        assert_eq!(
+            [take(1, 64), take(1, 64), take(1, 64)],
+            [40, 41, 42].map(Some)
+        );
+        assert!(ring.is_empty());
+    }
+
+    #[test]
+    fn a_full_ring_is_full_no_more_once_one_is_taken() {
+        let ring = OfThread::new();
+        for at in 1..=RING {
+            let info = Info::of_sender(10, libc::SI_USER, 0, 0);
+            assert_eq!(ring.put(Arrived { info, guest: 0 }), at == RING);
+        }
+        assert!(ring.is_full() && !ring.is_full_no_more());
+        assert!(!ring.take_full());
+        assert!(ring.take(|_| true).is_some());
+        assert!(ring.is_full_no_more() && ring.take_full() && !ring.is_full());
     }
 }

@@ -12,9 +12,10 @@ use core::cell::Cell;
 use core::ptr;
 
 use super::queue;
-use super::{Info, UNBLOCKABLE, action, arrival, mask, read, route, signals, timer};
+use super::{Info, UNBLOCKABLE, action, arrival, bit, mask, read, route, signals, timer};
 use crate::arch::{syscall, syscall0, syscall2, syscall3, syscall4};
 use crate::guest::Guest;
+use crate::monitor::PREEMPT;
 
 struct Waiting(Cell<*const Guest>);
 
@@ -105,7 +106,16 @@ pub fn take_waited(guest: &Guest, set: u64) -> Option<(i32, Info)> {
 
 /// Takes one of `set` that waits in the kernel.
 pub fn take_from_kernel(set: u64) -> Option<(i32, Info)> {
-    let set = set & mask::takeable();
+    // What the monitor has sent is on its way to the handler here.
+    take_now(set & mask::takeable() & !bit(PREEMPT))
+}
+
+/// Takes what the monitor has sent to this kernel thread, or to the process.
+pub fn take_preemptions() {
+    while take_now(bit(PREEMPT)).is_some() {}
+}
+
+fn take_now(set: u64) -> Option<(i32, Info)> {
     let mut info = Info::EMPTY;
     let zero = [0u64; 2];
     // SAFETY: a set, an info and a time span of ours.
@@ -154,7 +164,7 @@ pub(super) fn carry_over(guest: &Guest) {
         }
     }
     for signal in signals(route::of_process().bits() & blocked) {
-        while let Some(mut info) = route::take_of_process(signal) {
+        route::give_back(signal, |mut info| {
             if tid != pid && (info.code() >= 0 || info.code() == libc::SI_TKILL) {
                 // To the process, only the thread with its id may say that a signal comes from
                 // the kernel.
@@ -163,6 +173,6 @@ pub(super) fn carry_over(guest: &Guest) {
             let info = &raw const info as u64;
             // SAFETY: an info of ours.
             unsafe { syscall3(libc::SYS_rt_sigqueueinfo, pid, signal as u64, info) };
-        }
+        });
     }
 }
