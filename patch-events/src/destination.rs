@@ -11,7 +11,7 @@ pub const FILE_VARIABLE: &str = "GEVENT_SHIM_EVENTS_FILE";
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Target {
-    /// File descriptor 2, whatever it is when the event is written.
+    /// File descriptor 2, as long as it is what it was when the library was loaded.
     #[default]
     Stderr,
     /// A file, appended to.

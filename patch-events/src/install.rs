@@ -69,7 +69,7 @@ impl std::error::Error for InstallError {
     }
 }
 
-/// From now on writes every event that passes `filter` to `target` in `format`, with
+/// From now on writes every event that passes `filter` to `target` in `format`, to a file with
 /// `write`. Once a process; a forked child goes on with the same file, or with its own
 /// where the path has a `%p`. Host mode or start-up only: allocates, and opens the file.
 ///

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use patch_events::events::*;
-use patch_events::{Address, Filter, Format, InstallError, Target, install, write_directly};
+use patch_events::{
+    Address, Filter, Format, InstallError, PathTemplate, Target, install, write_directly,
+};
 
 static OUTPUT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -183,6 +185,11 @@ fn emit_hub() {
         others: 2,
     }
     .emit();
+    FilterInherited {
+        calls: "io_uring_setup",
+        untried: 0,
+    }
+    .emit();
     MemoryShort {}.emit();
     LocksGuarded { process: 77 }.emit();
     LocksNotGuarded { errno: 11 }.emit();
@@ -281,6 +288,8 @@ const GOLDEN: &[&str] = &[
     "WARN  gevent::hub: all 256 threads of the offload pool are busy",
     "WARN  gevent::hub: no thread can be made for the offload pool",
     "WARN  gevent::hub: the program has installed a filter of system calls, which does not let the library make: epoll_ctl, epoll_pwait2 (other threads on this hub: 2)",
+    "WARN  gevent::hub: a filter of system calls that was there before the program kills for: \
+     [io_uring_setup] (not tried for want of time: 0)",
     "WARN  gevent::hub: the kernel gives no more memory: the library lives on its reserve",
     "INFO  gevent::hub: process 77 marks the robust locks of threads if this process is killed",
     "WARN  gevent::hub: robust locks of threads are not marked if this process is killed: error 11",
@@ -303,7 +312,9 @@ fn every_event_has_its_line() {
     LoadedLate::emit_with(|| panic!("made although nobody listens"));
     assert!(lines().is_empty());
 
-    install(&Filter::all(), &Target::Stderr, Format::Text, capture).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = PathTemplate::new(directory.path().join("events").as_os_str()).unwrap();
+    install(&Filter::all(), &Target::File(path), Format::Text, capture).unwrap();
     emit_every_event();
     let told = lines();
     assert_eq!(told, GOLDEN);
