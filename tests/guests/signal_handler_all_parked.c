@@ -38,7 +38,7 @@ int main(void)
 	if (child == 0) {
 		/* Until we are killed: a signal before the pause is lost on it. One that came while
 		 * main still handled the last one would be another thread's. */
-		for (int sent = 0;; usleep(20000))
+		for (int sent = 0;; usleep(100000))
 			if (atomic_load(handled) == sent && (sent++, kill(me, SIGTERM) != 0))
 				_exit(0);
 	}
