@@ -601,7 +601,11 @@ fn unless_held(send: impl FnOnce(u64)) {
     SENDING.fetch_add(1, Ordering::SeqCst);
     if !HELD.load(Ordering::SeqCst) {
         // SAFETY: no arguments.
-        send(unsafe { syscall0(libc::SYS_getpid) } as u64);
+        let pid = unsafe { syscall0(libc::SYS_getpid) };
+        // A filter may refuse to tell; to kill(2), -1 is every process.
+        if pid > 0 {
+            send(pid as u64);
+        }
     }
     SENDING.fetch_sub(1, Ordering::SeqCst);
 }

@@ -71,6 +71,9 @@ int main(int argc, char **argv)
 		meet(CLONE_NEWPID | CLONE_NEWUTS);
 		return 0;
 	}
+	char directory[] = "/tmp/threads_unshare_pid_fifo.XXXXXX";
+	CHECK(mkdtemp(directory));
+	IS(chdir(directory), 0);
 	IS(mkfifo(fifo, 0600), 0);
 	pid_t child = fork();
 	CHECK(child >= 0);
@@ -85,5 +88,6 @@ int main(int argc, char **argv)
 	meet(CLONE_NEWPID);
 	puts("ids");
 	IS(unlink(fifo), 0);
+	IS(rmdir(directory), 0);
 	return 0;
 }

@@ -39,15 +39,16 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     if on_signal::is_meant(signal) && !is_shared_child(hub) {
         return;
     }
-    let unqueued = signal == PREEMPT && info.code() == libc::SI_USER;
-    if unqueued
+    if signal == PREEMPT
         && matches!(word, 0 | FOREIGN_WORD)
         && monitor::is_ours(info.code(), info.pid(), hub.pid.get())
         && !is_shared_child(hub)
     {
-        // It went to the process, and is for a thread that runs guests. This one must not
-        // block it: libc lets no thread do that.
-        monitor::pass_on();
+        // It is for a thread that runs guests: this one does not, or not yet. libc lets it
+        // through on every thread that it makes, so a hub's has it before its first step.
+        if info.code() == libc::SI_USER {
+            monitor::pass_on();
+        }
         return;
     }
     if matches!(word, 0 | FOREIGN_WORD) || is_shared_child(hub) {
