@@ -155,6 +155,25 @@ fn gdb_stops_in_threads_and_in_handlers() {
             format!("set environment {name} {value}")
         });
         let (preloaded, output) = run(&set);
-        assert_eq!(preloaded, bare, "{set:?}: {output:?}");
+        if set.iter().any(|word| word.ends_with("HUBS 2")) {
+            // Another hub may have told the thread of the signal, which then interrupted it
+            // elsewhere than in its own call.
+            let (preloaded, bare) = (above_handlers(&preloaded), above_handlers(&bare));
+            assert_eq!(preloaded, bare, "{set:?}: {output:?}");
+        } else {
+            assert_eq!(preloaded, bare, "{set:?}: {output:?}");
+        }
     }
+}
+
+/// The lines without the frames that a handler has interrupted.
+fn above_handlers(lines: &[String]) -> Vec<&String> {
+    let mut interrupted = false;
+    let kept = lines.iter().filter(|line| {
+        interrupted &= line.starts_with('#') && !line.starts_with("#0 ");
+        let keep = !interrupted;
+        interrupted |= line.contains("<signal handler called>");
+        keep
+    });
+    kept.collect()
 }
