@@ -134,12 +134,14 @@ fn gdb_stops_in_threads_and_in_handlers() {
         let kept = said.lines().filter_map(|line| {
             let of_stack = line.starts_with('#') && !line.contains("pthread_kill");
             let told = ["echoed ", "children ", "$1 = "];
-            let told = told.iter().any(|begin| line.starts_with(begin));
+            // gdb may have begun the line.
+            let told = told
+                .iter()
+                .find_map(|begin| Some(&line[line.find(begin)?..]));
             let function = line.split_once(" (").map_or(line, |(before, _)| before);
             match (of_stack, told) {
                 (true, _) => Some(function.trim_end_matches(char::is_numeric)),
-                (false, true) => Some(line),
-                _ => None,
+                (false, told) => told,
             }
         });
         (kept.map(str::to_owned).collect::<Vec<_>>(), output)
