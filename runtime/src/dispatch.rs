@@ -28,6 +28,7 @@ use crate::host::{self, HOST_WORD, POOL_WORD};
 use crate::hub::{hub, processor};
 use crate::interrupt;
 use crate::ops::{self, Call, Outcome};
+use crate::preload;
 use crate::raw::{self, err, is_restart};
 use crate::sharers;
 use crate::signal;
@@ -187,7 +188,10 @@ unsafe extern "C" fn is_of_vforks_child(guest: &'static Guest, frame: &mut Frame
     if pid != hub.pid.get() {
         signal::note_child(pid, guest);
         trace::program::about_to_exec(frame);
-        frame.run_native();
+        // SAFETY: the child's present call.
+        if !unsafe { of_no_guest(frame) } {
+            frame.run_native();
+        }
         return true;
     }
     // First: who waits for this may be in our code.
@@ -312,6 +316,17 @@ pub fn leave(guest: &'static Guest, frame: &mut Frame) {
     }
 }
 
+/// What holds for all kernel threads that are no guests: filters are noted, and new programs are
+/// given an environment that is for them. True: the call has been made.
+///
+/// # Safety
+/// The thread's present call.
+pub unsafe fn of_no_guest(frame: &mut Frame) -> bool {
+    preload::note_filter(frame.rax as i64, &frame.args());
+    // SAFETY: the caller's contract.
+    unsafe { preload::exec(frame) }
+}
+
 /// A call on a TCB that is neither a guest's nor the host's.
 unsafe fn bare_call(frame: &mut Frame) {
     let nr = frame.rax as i64;
@@ -330,8 +345,17 @@ unsafe fn bare_call(frame: &mut Frame) {
             tell_of_end(frame);
             frame.run_native();
         }
-        libc::SYS_execve | libc::SYS_execveat if phase() == Phase::Bare => {
-            tell_of_end(frame);
+        libc::SYS_execve | libc::SYS_execveat => {
+            if phase() == Phase::Bare {
+                tell_of_end(frame);
+            }
+            // SAFETY: the present call.
+            if !unsafe { of_no_guest(frame) } {
+                frame.run_native();
+            }
+        }
+        libc::SYS_prctl | libc::SYS_seccomp => {
+            preload::note_filter(nr, &frame.args());
             frame.run_native();
         }
         libc::SYS_futex if phase() == Phase::Running => {

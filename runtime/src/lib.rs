@@ -78,7 +78,7 @@
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
 //! | [`control`] | answers for who asks from outside |
 //! | [`debugger`] | what gdb is told |
-//! | [`executable`] | programs and objects that cannot be served |
+//! | [`executable`], [`program_file`], [`preload`] | programs and objects that cannot be served; the file of one about to be started; what such a one is told of the library |
 //! | [`objects`], [`vdso`] | symbols of loaded objects, past who interposes them; the kernel's own clock |
 //! | [`config`], [`raw`], [`errno`], [`blocks`], [`libc_threads`] | settings; words for the kernel; arrays that grow; glibc's thread list |
 
@@ -121,9 +121,11 @@ pub mod ops;
 pub mod owned_lock;
 pub mod parking;
 pub mod patching;
+pub mod preload;
 pub mod private;
 pub mod probes;
 pub mod proc_files;
+pub mod program_file;
 pub mod raw;
 pub mod reactor;
 pub mod sandbox;

@@ -3,9 +3,9 @@
 //!
 //! Every stub tests [`TABLE`] before it leaves the program's own path, so a call
 //! that nobody wants costs one load. The engine patches in two steps: at load
-//! only the sites of thread creation; everything else when the runtime calls
-//! [`patch_all`] for the program's first thread. A program that never makes a
-//! thread so pays for two sites.
+//! only the sites of thread creation and of what else is looked at before there is a
+//! thread; everything else when the runtime calls [`patch_all`] for the program's first
+//! thread. A program that never makes a thread so pays for a few sites.
 //!
 //! Synchronization: an entry of `TABLE` is one byte, read by stubs without
 //! ordering; a stub may see an old value for a while, which only decides who
@@ -23,10 +23,23 @@ pub const TABLE_LEN: usize = 512;
 /// By number: not zero if dispatch wants the call.
 pub static TABLE: [AtomicU8; TABLE_LEN] = initial();
 
+/// Calls that enter from the first.
+const AT_LOAD: [i64; 6] = [
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_prctl,
+    libc::SYS_seccomp,
+];
+
 const fn initial() -> [AtomicU8; TABLE_LEN] {
     let mut table = [const { AtomicU8::new(0) }; TABLE_LEN];
-    table[libc::SYS_clone as usize] = AtomicU8::new(1);
-    table[libc::SYS_clone3 as usize] = AtomicU8::new(1);
+    let mut i = 0;
+    while i < AT_LOAD.len() {
+        table[AT_LOAD[i] as usize] = AtomicU8::new(1);
+        i += 1;
+    }
     table
 }
 

@@ -345,7 +345,7 @@ fn name(build_id: &[u8], wanted: Wanted) -> Option<OsString> {
     let mut name: String = build_id.iter().map(|b| format!("{b:02x}")).collect();
     name.push_str(match wanted {
         Wanted::All => "-all",
-        Wanted::ThreadCreation => "-creation",
+        Wanted::AtLoad => "-load",
     });
     Some(name.into())
 }

@@ -1,18 +1,20 @@
 //! What happens when the library is loaded.
 //!
 //! The constructor reads the configuration, opens the sink of the events if one
-//! is asked for, and patches the few sites that create threads. Everything else
+//! is asked for, and patches the few sites that create threads or make the process another program. Everything else
 //! waits for the program's first thread, so a program that never makes one pays
-//! for two sites.
+//! for a few sites.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use gevent_runtime::config::{self, Config};
 use gevent_runtime::group::{Group, GroupSet};
+use gevent_runtime::preload;
 use gevent_runtime::raw;
 use gevent_runtime::trace;
 use gevent_runtime::wanted::{self, Patcher};
@@ -153,6 +155,9 @@ fn prepare(config: &Config) -> bool {
     if let Some(size) = config.stack_size {
         set_default_stack(size);
     }
+    if let Some(name) = program::own_name() {
+        preload::init(name.as_bytes());
+    }
     symbols::init();
     lookups::init();
     wanted::set_patcher(Patcher {
@@ -169,7 +174,7 @@ fn arm_sites() -> bool {
         Ok(sites) => {
             tracing::debug!(
                 target: target::PATCH,
-                "patched {sites} sites of thread creation in {:.1?}",
+                "patched {sites} sites of thread creation and of new programs in {:.1?}",
                 begin.elapsed()
             );
             events::Armed {}.emit();

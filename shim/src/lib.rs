@@ -9,9 +9,11 @@
 //! ```
 //!
 //! # When
-//! `init` runs at load and patches only libc's sites of `clone` and `clone3`,
-//! so a program that makes no thread pays for three sites and for one search of
-//! libc's text. When the first thread is made, the runtime's dispatch calls
+//! `init` runs at load and patches only libc's sites of `clone` and `clone3`, and of what
+//! else must be known before there is a thread: `execve` and `execveat`, which may lead to a
+//! program that this library cannot be [preloaded](gevent_runtime::preload) into, and `prctl`
+//! and `syscall`, which may install a filter. So a program that makes no thread pays for these
+//! and for one search of libc's text. When the first thread is made, the runtime's dispatch calls
 //! [`arm::patch_all`] for everything else, while the process has one kernel
 //! thread; objects opened later are patched when the dynamic linker maps their
 //! text, before it runs.

@@ -178,7 +178,7 @@ pub fn leave_children_alone() {
 }
 
 /// The file name of this library.
-fn own_name() -> Option<OsString> {
+pub fn own_name() -> Option<OsString> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
     // SAFETY: an address of our own, and room for the answer, which is read if there is
     // one; the loader's string stays as long as the library.

@@ -4,7 +4,7 @@
 use gevent_shim::image::{Image, Layout};
 use gevent_shim::maps;
 use gevent_shim::plan::plan;
-use gevent_shim::scan::{Boundaries, Wanted, candidates, scan};
+use gevent_shim::scan::{Boundaries, Wanted, candidates, makes_threads, scan};
 use gevent_shim::unwind::Unwind;
 use iced_x86::{Code, Decoder, DecoderOptions, OpKind};
 
@@ -85,13 +85,16 @@ fn every_site_has_a_window_that_nothing_jumps_into() {
 }
 
 #[test]
-fn thread_creation_is_found() {
+fn what_is_patched_at_load_is_found() {
     with_image("libc.so", |image| {
-        let found = candidates(image, Wanted::ThreadCreation);
+        let found = candidates(image, Wanted::AtLoad);
         let plan = plan(&scan(image, &found, &[]), |start, end| {
             image.get(start, end - start)
         });
-        assert!((1..10).contains(&plan.windows.len()), "{plan:?}");
+        // One each of execve, prctl and syscall, and the functions for execveat.
+        assert!((5..14).contains(&plan.windows.len()), "{plan:?}");
         assert_eq!(plan.missed().count(), 0);
+        let threads = found.iter().filter(|&&site| makes_threads(image, site));
+        assert!((1..4).contains(&threads.count()), "{found:x?}");
     });
 }

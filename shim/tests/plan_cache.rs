@@ -73,7 +73,7 @@ fn a_plan_is_read_back() {
     let kept = again.load(ID, Wanted::All).unwrap();
     assert_eq!(kept, plan());
     assert!(plan_fits(&kept));
-    assert_eq!(again.load(ID, Wanted::ThreadCreation), None);
+    assert_eq!(again.load(ID, Wanted::AtLoad), None);
     assert_eq!(again.load(&[0xcd; 20], Wanted::All), None);
     assert_eq!(mode(&base.join("gevent-shim")), 0o700);
     assert_eq!(mode(&only_file(&base)), 0o600);

@@ -233,17 +233,25 @@ pub unsafe fn call(frame: &mut Frame) {
     if dispatch::is_running() && unsafe { syscall0(libc::SYS_getpid) } != hub().pid.get() as i64 {
         // The child of a vfork, on its parent's TCB: descriptors and handlers are its own.
         trace::program::about_to_exec(frame);
-        frame.run_native();
+        // SAFETY: the child's present call.
+        if !unsafe { dispatch::of_no_guest(frame) } {
+            frame.run_native();
+        }
         return;
     }
     if !dispatch::is_running() {
         dispatch::tell_of_end(frame);
-        frame.run_native();
+        // SAFETY: the present call.
+        if !unsafe { dispatch::of_no_guest(frame) } {
+            frame.run_native();
+        }
         return;
     }
     // SAFETY: the present call.
     match unsafe { beside_a_hub(nr, frame) } {
         Some(ret) => frame.rax = ret as u64,
+        // SAFETY: the present call.
+        None if unsafe { dispatch::of_no_guest(frame) } => {}
         None => frame.run_native(),
     }
 }

@@ -9,6 +9,7 @@ use super::{Call, Outcome};
 use crate::arch::{syscall, syscall2};
 use crate::guest::Reason;
 use crate::monitor;
+use crate::preload;
 use crate::private;
 use crate::raw::{self, ERESTARTSYS};
 use crate::reactor::fds;
@@ -199,8 +200,11 @@ pub unsafe fn exec(c: &mut Call<'_>) -> Outcome {
     signal::take_preemptions();
     signal::before_exec(c.guest);
     numbers::hold();
-    // SAFETY: the guest's own call.
-    let ret = unsafe { syscall(c.frame.rax, c.a) };
+    let nr = c.frame.rax;
+    let ret = preload::with_arguments(nr, c.a, |a| {
+        // SAFETY: the guest's own call, with an environment that is for the program.
+        unsafe { syscall(nr, a) }
+    });
     numbers::release();
     signal::after_exec();
     signal::end_exec();

@@ -10,8 +10,6 @@
 //! is written once, at start-up.
 #![allow(unsafe_code)]
 
-use core::ffi::CStr;
-use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -20,8 +18,9 @@ use patch_events::{WORDS, events};
 use super::{PROGRAMS, on, push};
 use crate::arch::syscall;
 use crate::config;
-use crate::executable::{self, Source, Why};
+use crate::executable::Why;
 use crate::frame::Frame;
+use crate::program_file;
 use crate::raw;
 
 /// Bytes of a path that a record holds: the last ones of a longer path.
@@ -73,7 +72,7 @@ fn look(frame: &Frame) {
     if length == 0 || !has_preload(environment) {
         return;
     }
-    let Some(why) = why_not(directory, bytes.as_ptr() as u64) else {
+    let Some(why) = program_file::why_not(directory, bytes.as_ptr() as u64) else {
         return;
     };
     let path = &bytes[..length];
@@ -123,12 +122,6 @@ fn is_first(path: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// Why the dynamic linker distrusts the environment of the program at `path` (secure
-/// execution). `None` as well if that can't be told.
-pub fn why_distrusted(path: &CStr) -> Option<Why> {
-    Open::at(libc::AT_FDCWD as i64 as u64, path.as_ptr() as u64)?.why_distrusted()
 }
 
 /// Reads up to `into`'s length at an address that may be bad. How much there was.
@@ -194,102 +187,6 @@ fn has_preload(environment: u64) -> bool {
     }
 }
 
-/// An open file, closed at the end.
-struct Open(i32);
-
-impl Open {
-    fn at(directory: u64, path: u64) -> Option<Open> {
-        // Without a number below the limit nothing is told: a child of vfork has a limit of its
-        // own, and what changes the limit is its parent's.
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
-        // SAFETY: the path is a string of ours.
-        let fd = unsafe {
-            syscall(
-                libc::SYS_openat as u64,
-                [directory, path, flags as u64, 0, 0, 0],
-            )
-        };
-        (fd >= 0).then_some(Open(fd as i32))
-    }
-
-    /// Why the dynamic linker distrusts the environment of a program made from the file (secure
-    /// execution).
-    fn why_distrusted(&self) -> Option<Why> {
-        let fd = self.0 as u64;
-        let mut stat = MaybeUninit::<libc::stat>::zeroed();
-        // SAFETY: our own structure, of which all zero is a value; the other two have no
-        // arguments.
-        let (stat, uid, gid) = unsafe {
-            let a = [fd, stat.as_mut_ptr() as u64, 0, 0, 0, 0];
-            if syscall(libc::SYS_fstat as u64, a) != 0 {
-                return None;
-            }
-            (
-                stat.assume_init(),
-                syscall(libc::SYS_getuid as u64, [0; 6]) as u32,
-                syscall(libc::SYS_getgid as u64, [0; 6]) as u32,
-            )
-        };
-        if stat.st_mode & libc::S_ISUID != 0 && stat.st_uid != uid
-            || stat.st_mode & libc::S_ISGID != 0 && stat.st_gid != gid
-        {
-            return Some(Why::OtherUser);
-        }
-        let name = c"security.capability".as_ptr() as u64;
-        // SAFETY: a C string, and no buffer: the size alone is asked for.
-        let size = unsafe { syscall(libc::SYS_fgetxattr as u64, [fd, name, 0, 0, 0, 0]) };
-        // Root has every capability already.
-        (size > 0 && uid != 0).then_some(Why::Capabilities)
-    }
-}
-
-impl Source for Open {
-    fn fill(&self, at: u64, into: &mut [u8]) -> bool {
-        // SAFETY: our own buffer.
-        let got = unsafe {
-            let (to, len) = (into.as_mut_ptr() as u64, into.len() as u64);
-            let a = [self.0 as u64, to, len, at, 0, 0];
-            syscall(libc::SYS_pread64 as u64, a)
-        };
-        got == into.len() as i64
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        raw::close(self.0);
-    }
-}
-
-/// Why nothing is loaded beside a program, or beside the interpreter of a script.
-/// `None` as well if that can't be told.
-fn why_not(directory: u64, path: u64) -> Option<Why> {
-    let file = Open::at(directory, path)?;
-    if file.bytes::<2>(0)? != *b"#!" {
-        return why_not_file(&file);
-    }
-    let mut line: [u8; 128] = [0; 128];
-    // A script may be shorter.
-    for (i, byte) in line.iter_mut().enumerate().take(127) {
-        match file.bytes::<1>(2 + i as u64) {
-            Some([b'\n']) | None => break,
-            Some([read]) => *byte = read,
-        }
-    }
-    let start = line.iter().position(|byte| !b" \t".contains(byte))?;
-    let len = line[start..]
-        .iter()
-        .position(|byte| b" \t\0".contains(byte))?;
-    line[start + len] = 0;
-    let here = libc::AT_FDCWD as i64 as u64;
-    let interpreter = Open::at(here, line[start..].as_ptr() as u64)?;
-    why_not_file(&interpreter)
-}
-
-fn why_not_file(file: &Open) -> Option<Why> {
-    executable::why_not(file).or_else(|| file.why_distrusted())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,15 +221,5 @@ mod tests {
         init();
         assert!(is_first(b"/a program of a test"));
         assert!(!is_first(b"/a program of a test"));
-    }
-
-    #[test]
-    fn what_is_loaded_by_the_dynamic_linker_is_fine() {
-        let why =
-            |path: &core::ffi::CStr| why_not(libc::AT_FDCWD as i64 as u64, path.as_ptr() as u64);
-        assert_eq!(why(c"/bin/sh"), None);
-        assert_eq!(why(c"/nonexistent"), None);
-        assert_eq!(why(c"/"), None);
-        assert_eq!(why(c"/etc/passwd"), None);
     }
 }

@@ -33,7 +33,7 @@ fn check(plan: &Plan, live: &[u64]) {
 }
 
 fn of_image(image: &Image<'_>, live: &[u64]) {
-    for wanted in [Wanted::All, Wanted::ThreadCreation] {
+    for wanted in [Wanted::All, Wanted::AtLoad] {
         let found = candidates(image, wanted);
         let plan = plan(&scan(image, &found, live), |start, end| {
             image.get(start, end - start)

@@ -43,7 +43,7 @@ use crate::others::{self, Moves, NotStopped};
 use crate::own_libc;
 use crate::patch::{self, PAGE};
 use crate::plan::{Plan, Window};
-use crate::scan::Wanted;
+use crate::scan::{Wanted, makes_threads};
 use crate::thread_creation;
 
 /// What is patched.
@@ -101,7 +101,8 @@ static ENGINE: relocate::Relocate = relocate::Relocate;
 #[cfg(feature = "frida-gum")]
 static ENGINE: crate::engine::frida_gum::FridaGum = crate::engine::frida_gum::FridaGum;
 
-/// Patches libc's sites of thread creation.
+/// Patches libc's sites of thread creation, and those of the other calls that are looked at
+/// before there is a thread, as far as these can be.
 ///
 /// # Errors
 /// [`ArmError`]; nothing is patched then.
@@ -120,8 +121,10 @@ pub fn arm_thread_creation() -> Result<u32, ArmError> {
         } else {
             Vec::new()
         };
-        let plan = loaded.plan(Wanted::ThreadCreation, &live, Cache::open().as_ref(), &[]);
-        if let Some(&(addr, refusal)) = plan.missed().next() {
+        let plan = loaded.plan(Wanted::AtLoad, &live, Cache::open().as_ref(), &[]);
+        let mut missed = plan.missed();
+        if let Some(&(addr, refusal)) = missed.find(|(addr, _)| makes_threads(&loaded.image, *addr))
+        {
             return Err(ArmError::Site(addr.wrapping_add(loaded.bias), refusal));
         }
         sites += install(&mut state, &loaded, &plan, &mappings)?;
@@ -373,7 +376,7 @@ fn give_up(state: &mut State, error: &ArmError) {
     state.given_up = true;
     let others = matches!(error, ArmError::OtherThreads(_) | ArmError::Threads);
     if state.late || others {
-        // Sites of thread creation, which lead to the kernel.
+        // Sites of thread creation and their like, which lead to the kernel.
         return;
     }
     state.installed.retain(|installed| {

@@ -149,10 +149,25 @@ pub struct Scan {
 pub enum Wanted {
     /// All.
     All,
-    /// Those whose number is loaded right before them and is `clone` or
-    /// `clone3`.
-    ThreadCreation,
+    /// Those that are patched at load: whose number is loaded right before them and is one of
+    /// [`AT_LOAD`], and that of `syscall`, whose caller gives the number.
+    AtLoad,
 }
+
+/// Calls that make threads.
+const CREATION: [i64; 2] = [libc::SYS_clone, libc::SYS_clone3];
+/// Calls that are looked at before there is a thread: these, and those that make the process
+/// another program or bind it to a filter of system calls.
+const AT_LOAD: [i64; 5] = [
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_prctl,
+];
+/// `mov r9, [rsp + 8]`: what comes before the site of `syscall`, whose sixth argument is on its
+/// caller's stack.
+const OF_SYSCALL: &[u8] = &[0x4c, 0x8b, 0x4c, 0x24, 0x08];
 
 /// Candidates: places of the two bytes, ascending.
 pub fn candidates(image: &Image<'_>, wanted: Wanted) -> Vec<u64> {
@@ -162,17 +177,30 @@ pub fn candidates(image: &Image<'_>, wanted: Wanted) -> Vec<u64> {
         found.extend(
             finder
                 .find_iter(text.bytes)
-                .filter(|&at| wanted == Wanted::All || loads_clone(&text.bytes[..at]))
+                .filter(|&at| wanted == Wanted::All || is_at_load(&text.bytes[..at]))
                 .map(|at| text.addr + at as u64),
         );
     }
     found
 }
 
-/// Whether the bytes before a candidate contain `mov eax, clone` or `clone3`.
-fn loads_clone(before: &[u8]) -> bool {
+/// Whether the bytes before a candidate say that it is one of [`Wanted::AtLoad`].
+fn is_at_load(before: &[u8]) -> bool {
+    before.ends_with(OF_SYSCALL) || loads_one_of(&AT_LOAD, before)
+}
+
+/// Whether the number of a call that makes threads is loaded right before the site at `addr`.
+pub fn makes_threads(image: &Image<'_>, addr: u64) -> bool {
+    image.text_at(addr).is_some_and(|text| {
+        let before = text.bytes.get(..(addr - text.addr) as usize);
+        before.is_some_and(|before| loads_one_of(&CREATION, before))
+    })
+}
+
+/// Whether the bytes before a candidate contain `mov eax, n` with one of these numbers.
+fn loads_one_of(numbers: &[i64], before: &[u8]) -> bool {
     let near = &before[before.len().saturating_sub(16)..];
-    [libc::SYS_clone, libc::SYS_clone3].iter().any(|&nr| {
+    numbers.iter().any(|&nr| {
         let imm = (nr as u32).to_le_bytes();
         near.windows(5).any(|w| w[0] == 0xb8 && w[1..] == imm)
             || near

@@ -1,14 +1,14 @@
 //! Programs that the dynamic linker of the preloaded ones does not load, or with little to go by.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gevent_tests::library;
 
 use crate::support::{
-    as_bare, bounded, c, directory, has, in_ci, launcher, preloaded, said, told_by_the_launcher,
-    try_c,
+    Said, as_bare, bounded, c, directory, has, in_ci, launcher, preloaded, said,
+    told_by_the_launcher, try_c,
 };
 
 /// Prints what it was given, and exits with 5.
@@ -66,14 +66,195 @@ fn programs_of_32_bits() {
     }
 }
 
+/// Starts the program in its arguments in each way there is, before there is a thread and on a
+/// thread, and says how each ended.
+const WAYS: &str = r#"
+#include <fcntl.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern char **environ;
+static char **words;
+enum { SYSTEM, SPAWN, SPAWNP, VFORK, EXECVE, EXECVP, FEXECVE, FEXECVE_PATH, EXECVEAT, RAW, WAYS };
+static void become(int way)
+{
+	int at = open("/", O_PATH | O_DIRECTORY);
+	switch (way) {
+	case VFORK:
+	case EXECVE: execve(words[0], words, environ); break;
+	case EXECVP: execvp(words[0], words); break;
+	case FEXECVE: fexecve(open(words[0], O_RDONLY), words, environ); break;
+	case FEXECVE_PATH: fexecve(open(words[0], O_PATH), words, environ); break;
+	case EXECVEAT: syscall(SYS_execveat, at, words[0] + 1, words, environ, 0); break;
+	case RAW: syscall(SYS_execve, words[0], words, environ); break;
+	}
+	_exit(126);
+}
+static void *all(void *whose)
+{
+	for (int way = 0; way < WAYS; way++) {
+		int status = -1;
+		pid_t child = -1;
+		if (way == SYSTEM) {
+			status = system(words[0]);
+		} else {
+			switch (way) {
+			case SPAWN: posix_spawn(&child, words[0], 0, 0, words, environ); break;
+			case SPAWNP: posix_spawnp(&child, words[0], 0, 0, words, environ); break;
+			case VFORK: child = vfork(); break;
+			default: child = fork();
+			}
+			if (child == 0)
+				become(way);
+			waitpid(child, &status, 0);
+		}
+		fprintf(stderr, "%s %d: %d\n", (char *)whose, way, status);
+	}
+	return 0;
+}
+int main(int argc, char **argv)
+{
+	pthread_t thread;
+	(void)argc;
+	words = argv + 1;
+	all("alone");
+	pthread_create(&thread, 0, all, "on a thread");
+	pthread_join(thread, 0);
+	all("beside a hub");
+	return 0;
+}
+"#;
+
+/// The program of 32 bits, if one can be built.
+fn small(name: &str) -> Option<PathBuf> {
+    match try_c(name, PROGRAM, &["-m32"]) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            assert!(!in_ci(), "no gcc-multilib (see scripts/setup): {error}");
+            println!("NOT TESTED: no gcc-multilib (see scripts/setup): {error}");
+            None
+        }
+    }
+}
+
+/// What the words say and how they end below a shell, preloaded and, first, bare.
+fn below_a_shell(words: &[&str], settings: &[(&str, &str)]) -> [Said; 2] {
+    let shell = ["sh", "-c", "\"$@\"; exit $?", "sh"];
+    let words: Vec<_> = shell.iter().chain(words).map(|&w| w.to_owned()).collect();
+    let preloaded = [preloaded(settings), words.clone()].concat();
+    [words, preloaded].map(|words| said(&mut bounded(&words)))
+}
+
 #[test]
-fn a_32_bit_child_where_each_linker_has_a_library_of_its_own() {
-    let path = match try_c("small_child", PROGRAM, &["-m32"]) {
+fn a_32_bit_child_is_not_told_of_the_library() {
+    let Some(path) = small("small_told") else {
+        return;
+    };
+    let script = directory().join("small_told_script");
+    std::fs::write(&script, format!("#!{}\n", path.display())).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let ways = c("ways", WAYS, &[]);
+    let ways = ways.to_str().unwrap();
+    for child in [&path, &script] {
+        let child = child.to_str().unwrap();
+        let [bare, preloaded] = below_a_shell(&[ways, child], &[]);
+        assert_eq!(bare.err.matches(": 1280\n").count(), 30, "{bare:?}");
+        assert_eq!(preloaded, bare, "{child}");
+    }
+}
+
+#[test]
+fn what_is_preloaded_besides_stays_where_the_library_is_taken_out() {
+    let small = match try_c(
+        "small_env",
+        "int main(void) { return puts(getenv(\"LD_PRELOAD\")) < 0; }",
+        &["-m32", "-w"],
+    ) {
         Ok(path) => path,
         Err(error) => {
             assert!(!in_ci(), "no gcc-multilib (see scripts/setup): {error}");
             return println!("NOT TESTED: no gcc-multilib (see scripts/setup): {error}");
         }
+    };
+    let own = library::find().unwrap();
+    let list = format!("{}:./$LIB/other.so", own.display());
+    let script = format!("LD_PRELOAD='{list}' {}; exit $?", small.display());
+    let said = said(&mut bounded(
+        &[
+            preloaded(&[]),
+            ["sh", "-c", &script].map(str::to_owned).to_vec(),
+        ]
+        .concat(),
+    ));
+    assert_eq!((said.status, &*said.out), (Some(0), "./$LIB/other.so\n"));
+    assert!(!said.err.contains("libgevent_shim"), "{said:?}");
+}
+
+#[test]
+fn a_64_bit_child_of_a_32_bit_one_runs_as_bare() {
+    let Some(small) = small("small_deep") else {
+        return;
+    };
+    let starts =
+        "#include <stdlib.h>\nint main(int argc, char **argv) { return system(argv[1]) >> 8; }";
+    let between = c("small_between", starts, &["-m32"]);
+    let threads = c("small_deep_threads", THREADS, &[]);
+    let deep = format!("{}; {}", threads.display(), small.display());
+    let [bare, preloaded] = below_a_shell(&[between.to_str().unwrap(), &deep], &[]);
+    assert_eq!((bare.status, &*bare.out), (Some(5), "40\n1 absent\n"));
+    assert_eq!(preloaded, bare);
+}
+
+/// Binds itself to a filter that kills for openat(2), and becomes its argument.
+const NARROW: &str = r#"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+extern char **environ;
+int main(int argc, char **argv)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { sizeof code / sizeof *code, code };
+	(void)argc;
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (strcmp(argv[1], "prctl"))
+		syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
+	else
+		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+	execve(argv[2], argv + 2, environ);
+	return 126;
+}
+"#;
+
+#[test]
+fn no_file_is_read_where_a_filter_may_kill_for_it() {
+    let narrow = c("narrow", NARROW, &[]);
+    let narrow = narrow.to_str().unwrap();
+    let fixed = c("narrow_static", PROGRAM, &["-static"]);
+    for by in ["prctl", "seccomp"] {
+        let [bare, preloaded] = below_a_shell(&[narrow, by, fixed.to_str().unwrap()], &[]);
+        assert_eq!(bare.status, Some(5), "{bare:?}");
+        assert_eq!(preloaded, bare, "{by}");
+    }
+}
+
+#[test]
+fn a_32_bit_child_where_each_linker_has_a_library_of_its_own() {
+    let Some(path) = small("small_child") else {
+        return;
     };
     let empty = c("empty.so", "", &["-m32", "-shared", "-nostdlib"]);
     let place = tempfile::tempdir_in(directory()).unwrap();

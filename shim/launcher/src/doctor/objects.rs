@@ -6,7 +6,7 @@ use std::process::Command;
 use gevent_shim::image::{Image, Layout};
 use gevent_shim::maps::{self, Kind};
 use gevent_shim::plan::plan;
-use gevent_shim::scan::{Refusal, Wanted, candidates, scan};
+use gevent_shim::scan::{Refusal, Wanted, candidates, makes_threads, scan};
 
 /// glibc's dynamic linker, whose path is part of the ABI.
 const LINKER: &str = "/lib64/ld-linux-x86-64.so.2";
@@ -92,7 +92,9 @@ pub fn look(path: &Path) -> Result<Finding, String> {
     Ok(Finding {
         sites: plan.windows.len(),
         refuses_threads: !refused.is_empty()
-            && planned(Wanted::ThreadCreation).missed().next().is_some(),
+            && planned(Wanted::AtLoad)
+                .missed()
+                .any(|&(addr, _)| makes_threads(&image, addr)),
         refused,
     })
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use gevent_runtime::executable::{self, INTERPRETER_MAX, Source, Why};
-use gevent_runtime::trace;
+use gevent_runtime::program_file;
 use object::LittleEndian as LE;
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader, SectionHeader};
@@ -136,7 +136,7 @@ fn read(path: &Path) -> std::io::Result<File> {
 /// Why the dynamic linker distrusts this program's environment.
 fn distrusted(path: &Path) -> Option<Obstacle> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    let kind = trace::program::why_distrusted(&path)?;
+    let kind = program_file::why_distrusted(&path)?;
     Some(Obstacle {
         kind: Some(kind),
         words: kind.in_words().to_owned(),
