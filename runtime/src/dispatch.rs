@@ -30,6 +30,7 @@ use crate::interrupt;
 use crate::ops::{self, Call, Outcome};
 use crate::preload;
 use crate::raw::{self, err, is_restart};
+use crate::sandbox::{self, guard};
 use crate::sharers;
 use crate::signal;
 use crate::trace;
@@ -234,7 +235,12 @@ unsafe extern "C" fn guest_call(guest: &'static Guest, frame: &mut Frame, began:
             a,
         };
         // SAFETY: the guest's present call.
-        match unsafe { operation(&mut call) } {
+        let mut outcome = unsafe { operation(&mut call) };
+        // One that was parked while a filter was installed.
+        if sandbox::is_on() && !guard::is_around(operation) {
+            outcome = guard::settle(&mut call, (nr, a), outcome);
+        }
+        match outcome {
             Outcome::Done(ret) if is_restart(ret) => {
                 if trace::waits() {
                     trace::call::returned(guest, nr, frame, err(libc::EINTR));

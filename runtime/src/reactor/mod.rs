@@ -207,19 +207,17 @@ impl Reactor {
         }
     }
 
-    /// Lets go of io_uring, with which nothing is handed over from here on. False: operations
-    /// are not complete yet, and this is to be called again.
-    pub fn lose_ring(&mut self, hub: &Hub) -> bool {
-        let Some(ring) = &mut self.ring else {
-            return true;
-        };
-        if !ring.drain(hub) {
-            return false;
-        }
+    /// Has what was handed to the ring end. False: not all has yet, and this is to be called
+    /// again.
+    pub fn drain_ring(&mut self, hub: &Hub) -> bool {
+        self.ring.as_mut().is_none_or(|ring| ring.drain(hub))
+    }
+
+    /// Host context: lets go of io_uring, which nothing was handed to since it was drained.
+    pub fn lose_ring(&mut self) {
         if let Some(ring) = self.ring.take() {
-            ring.close();
+            ring.close_for_good();
         }
-        true
     }
 
     /// In a forked child: lets go of the parent's descriptors.

@@ -15,7 +15,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 use std::os::fd::AsRawFd;
 
 use super::{Wait, fds};
-use crate::arch::syscall;
+use crate::arch::{syscall, syscall2, syscall3};
 use crate::guest::{Guest, Reason};
 use crate::hub::Hub;
 use crate::private;
@@ -120,6 +120,53 @@ impl Ring {
             return;
         }
         private::forget(self.ring.as_raw_fd());
+    }
+
+    /// Closes it, and waits until nothing of it is left in the kernel. Host context, on the
+    /// thread that used it.
+    ///
+    /// The kernel takes a ring apart in the background, and at last has each thread that used
+    /// it do a part of that, for which it interrupts a call that waits: futex(2), poll(2) or
+    /// clock_nanosleep(2) with a time goes on by restart_syscall(2) then, for which a
+    /// filter of system calls may kill. A file that only the ring holds tells when that is over.
+    pub fn close_for_good(self) {
+        /// How long it is waited at most, in nanoseconds.
+        const PATIENCE: u64 = raw::NS_PER_S;
+        /// And at once, in milliseconds.
+        const MOMENT: u64 = 50;
+        if private::is_shared() {
+            return self.close();
+        }
+        let _room = private::room();
+        let mut ends = [-1i32; 2];
+        let made = {
+            let at = ends.as_mut_ptr() as u64;
+            // SAFETY: the kernel writes two ints.
+            unsafe { syscall2(libc::SYS_pipe2, at, libc::O_CLOEXEC as u64) == 0 }
+        };
+        let [read, write] = ends;
+        let held = made && self.ring.submitter().register_files(&[write]).is_ok();
+        if made {
+            raw::close(write);
+        }
+        self.close();
+        let until = raw::now() + PATIENCE;
+        while held && raw::now() < until {
+            let mut end = libc::pollfd {
+                fd: read,
+                events: 0,
+                revents: 0,
+            };
+            // SAFETY: one pollfd of ours.
+            let ready = unsafe { syscall3(libc::SYS_poll, &raw mut end as u64, 1, MOMENT) };
+            // A signal of ours may have come.
+            if ready != 0 && ready != raw::err(libc::EINTR) {
+                break;
+            }
+        }
+        if made {
+            raw::close(read);
+        }
     }
 
     /// Whether the kernel has this operation.

@@ -33,7 +33,7 @@ pub unsafe fn surround(table: &mut [Option<Op>; syscalls::LIMIT]) {
     // SAFETY: the caller's contract.
     let behind = unsafe { &mut *BEHIND.0.get() };
     for (operation, behind) in table.iter_mut().zip(behind) {
-        if operation.is_none_or(|operation| operation as usize != around as *const () as usize) {
+        if !operation.is_some_and(is_around) {
             *behind = operation.replace(around);
         }
     }
@@ -76,6 +76,18 @@ unsafe fn around(c: &mut Call<'_>) -> Outcome {
         Some(operation) => unsafe { operation(c) },
         None => Outcome::Native,
     };
+    settle(c, (nr, a), outcome)
+}
+
+/// Whether calls of this operation's meet [`around`].
+pub fn is_around(operation: Op) -> bool {
+    operation as usize == around as *const () as usize
+}
+
+/// What comes of a call, `nr(a)`, whose operation came to `outcome` where there are filters, since
+/// it began or before.
+pub fn settle(c: &mut Call<'_>, (nr, a): (u64, [u64; 6]), outcome: Outcome) -> Outcome {
+    let bound = c.guest.filtered.get();
     match outcome {
         Outcome::Done(ret) if raw::is_refused(ret) && waits(nr) => wait_untried(c),
         Outcome::Native if is_down() && waits(nr) => wait_untried(c),

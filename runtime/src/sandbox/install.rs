@@ -206,7 +206,8 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
     // Looked at, but binding nobody yet.
     NEWEST.store(node, Ordering::Release);
     let waits = WAITS.into_iter().any(passes) && OF_REACTOR.into_iter().all(passes);
-    let rings = passes(libc::SYS_io_uring_enter);
+    // What a ring has a thread do interrupts calls that wait, which go on by the latter.
+    let rings = passes(libc::SYS_io_uring_enter) && passes(libc::SYS_restart_syscall);
     let returns = passes(libc::SYS_rt_sigreturn);
     hub.call(c.guest, || {
         offload::fix(offload::BY_FILTER);
@@ -215,9 +216,11 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
     gather(c);
     if !rings || !waits {
         // SAFETY: the reference ends with the statement.
-        while !unsafe { hub.reactor() }.lose_ring(hub) {
+        while !unsafe { hub.reactor() }.drain_ring(hub) {
             hub.yield_now(c.guest);
         }
+        // SAFETY: as above.
+        hub.call(c.guest, || unsafe { hub.reactor() }.lose_ring());
     }
     if !waits {
         DOWN.store(true, Ordering::SeqCst);
