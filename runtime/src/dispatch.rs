@@ -20,6 +20,7 @@ use patch_events::numbers;
 
 use crate::arch::{self, syscall0};
 use crate::catch;
+use crate::control;
 use crate::foreign::{self, FOREIGN_WORD};
 use crate::frame::Frame;
 use crate::guest::{Guest, life};
@@ -202,6 +203,7 @@ unsafe extern "C" fn is_of_vforks_child(guest: &'static Guest, frame: &mut Frame
     hub.enter_shim();
     // Not before: a guest may be moved to another processor.
     if processor::here().shared_child.replace(false) {
+        signal::take_ends_again();
         signal::resync();
     }
     hub.leaves_shim();
@@ -416,7 +418,10 @@ unsafe fn starting_call(frame: &mut Frame, tid: i32) {
 pub fn tell_of_end(frame: &Frame) {
     let _floats = arch::DefaultFloats::begin();
     match frame.rax as i64 {
-        libc::SYS_exit_group => trace::finish(None),
+        libc::SYS_exit_group => {
+            trace::finish(None);
+            control::name::remove();
+        }
         libc::SYS_execve | libc::SYS_execveat => trace::before_exec(None, frame),
         _ => {}
     }

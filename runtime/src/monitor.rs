@@ -49,6 +49,7 @@ use std::os::unix::thread::JoinHandleExt;
 
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
+use crate::control::name;
 use crate::foreign::{FOREIGN_WORD, objects};
 use crate::guest::Guest;
 use crate::heap_lock;
@@ -465,6 +466,9 @@ const LONGEST_END: u64 = 1 << 30;
 
 fn end_if_asked() {
     let ends = ENDS.load(Ordering::SeqCst);
+    if ends != 0 {
+        name::remove();
+    }
     if ends > 0 {
         // SAFETY: no pointers.
         unsafe { syscall2(libc::SYS_exit_group, (ends - 1) as u64, 0) };

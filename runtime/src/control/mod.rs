@@ -13,9 +13,11 @@
 //! | [`wire`] | what goes over the socket, for both of its ends |
 //! | `words` | the same for people |
 //! | [`socket`] | the thread that listens |
+//! | [`name`] | the socket's name, and when it goes |
 //! | [`on_signal`] | the thread that waits for the signal |
 #![allow(unsafe_code)]
 
+pub mod name;
 pub mod on_signal;
 pub mod snapshot;
 pub mod socket;
@@ -24,8 +26,8 @@ mod words;
 
 use patch_events::stderr;
 
-use crate::config::{self, Config};
-use crate::guest::Guest;
+use crate::config::Config;
+use crate::hub::hub;
 use crate::signal;
 use crate::trace;
 
@@ -41,10 +43,10 @@ pub fn start(config: &Config) {
             stderr::PATIENCE,
         );
     }
-    if config.summary {
-        // Where the program leaves the end to the kernel, there would be no last words.
-        let ends = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM].map(signal::bit);
-        signal::force(ends[0] | ends[1] | ends[2]);
+    // Where the program leaves the end to the kernel, there would be no last words, and the
+    // socket would stay.
+    if config.control.is_some() || config.summary || trace::calls() {
+        signal::catch_ends(hub());
     }
     if let Some(number) = config.dump_signal
         && on_signal::start(number)
@@ -53,16 +55,9 @@ pub fn start(config: &Config) {
     }
 }
 
-/// The process ends. Guest mode.
-pub fn finish(guest: &'static Guest) {
-    if config::get().control.is_some() {
-        guest.hub().call(guest, socket::remove);
-    }
-}
-
 /// In a forked child: the threads are gone, and the socket is the parent's.
 pub fn reset_after_fork() {
     trace::keep_times(false);
-    socket::reset_after_fork();
+    name::reset_after_fork();
     on_signal::reset_after_fork();
 }

@@ -4,11 +4,11 @@
 //! the hub: the program sees none of them, a forked child inherits none, and nothing of
 //! the program's is kept open. Its clients are served one after another, each for a bounded time.
 //!
-//! # Synchronization
-//! `BOUND` is written when the thread starts and in a forked child, and taken when the
-//! process ends.
+//! It is named after what it is: `gevent-shim ps` finds the socket by that, and not by the
+//! program's environment, which the program may have changed or overwritten.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, CString};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -16,13 +16,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use patch_events::{Filter, InvalidFilter, PathTemplate};
 
-use super::snapshot;
-use super::wire::LINE_MAX;
+use super::wire::{LINE_MAX, LISTENER};
+use super::{name, snapshot};
+use crate::arch::{syscall, syscall2};
 use crate::config::settings::{CONTROL, EVENTS};
 use crate::hub::processor;
 use crate::libc_threads;
@@ -30,9 +30,6 @@ use crate::proc_files::{self, File};
 use crate::reactor;
 use crate::trace;
 use crate::wanted;
-
-/// The path that this process has to remove at its end.
-static BOUND: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 /// How long a client may take for its line, and for taking the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,16 +47,21 @@ pub fn start(template: &PathTemplate) -> Result<(), String> {
     let failed =
         |why: &dyn std::fmt::Display| format!("{CONTROL}: no socket at \"{shown}\": {why}");
     let (ready, outcome) = mpsc::channel();
-    let bind_to = path.clone();
+    // Where the program goes later has nothing to do with it.
+    let bind_to = std::path::absolute(&path)
+        .ok()
+        .filter(|path| name::address(path.as_os_str().as_bytes()).is_some())
+        .unwrap_or(path.clone());
     std::thread::Builder::new()
         .stack_size(STACK)
         .spawn(move || {
+            call_thread(LISTENER);
             let listener = own_descriptors(reactor::bell()).and_then(|()| bind(&bind_to));
             match listener {
                 Ok(listener) => {
                     // The starter waits.
                     let _ = ready.send(Ok(()));
-                    serve(&listener);
+                    serve(listener, &bind_to);
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -71,7 +73,6 @@ pub fn start(template: &PathTemplate) -> Result<(), String> {
         Ok(Ok(())) => {
             // A program's last thread is its last, whatever we run beside it.
             libc_threads::discount(1);
-            *bound() = Some(path);
             wanted::want(libc::SYS_exit_group as usize, true);
             Ok(())
         }
@@ -80,21 +81,16 @@ pub fn start(template: &PathTemplate) -> Result<(), String> {
     }
 }
 
-/// Removes the socket's name. Called on the host context when the process ends.
-pub fn remove() {
-    if let Some(path) = bound().take() {
-        // It may be gone already.
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-/// In a forked child: nothing is its own.
-pub fn reset_after_fork() {
-    *bound() = None;
-}
-
-fn bound() -> std::sync::MutexGuard<'static, Option<PathBuf>> {
-    BOUND.lock().unwrap_or_else(PoisonError::into_inner)
+/// Gives the calling thread a name.
+fn call_thread(name: &CStr) {
+    // SAFETY: a C string.
+    unsafe {
+        syscall2(
+            libc::SYS_prctl,
+            libc::PR_SET_NAME as u64,
+            name.as_ptr() as u64,
+        )
+    };
 }
 
 /// Gives the calling thread a table of descriptors of its own, with nothing in it but
@@ -124,44 +120,85 @@ fn own_descriptors(bell: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// A listening socket for this user alone. A socket of ours that nobody listens on
-/// any more is replaced.
+/// A listening socket for this user alone, whose name is removed at the end. A socket of ours
+/// that nobody listens on any more is replaced.
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    match bind_new(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_over(path) => {
-            std::fs::remove_file(path)?;
-            bind_new(path)
+    let listener = match bind_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && remove_left_over(path) => {
+            bind_new(path)?
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(io::Error::other("the path is taken"))
+            return Err(io::Error::other("the path is taken"));
         }
-        outcome => outcome,
-    }
+        outcome => outcome?,
+    };
+    name::keep(&std::path::absolute(path)?)?;
+    Ok(listener)
 }
 
+/// Whether there was a socket that nobody listens on, and is no more. It is looked at again
+/// under a name that nobody else uses: another process may have replaced it meanwhile.
+fn remove_left_over(path: &Path) -> bool {
+    if !is_left_over(path) {
+        return false;
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}", std::process::id()));
+    let aside = PathBuf::from(aside);
+    if !rename(path, &aside) {
+        // Somebody else was first, and binds; or it can't be removed here.
+        return std::fs::symlink_metadata(path).is_err();
+    }
+    if !is_left_over(&aside) && rename(&aside, path) {
+        return false;
+    }
+    std::fs::remove_file(&aside).is_ok()
+}
+
+/// renameat2(2), which replaces nothing. Whether it did.
+fn rename(from: &Path, to: &Path) -> bool {
+    let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
+    let (Ok(from), Ok(to)) = (text(from), text(to)) else {
+        return false;
+    };
+    let here = libc::AT_FDCWD as i64 as u64;
+    let (from, to) = (from.as_ptr() as u64, to.as_ptr() as u64);
+    let flags = libc::RENAME_NOREPLACE.into();
+    // SAFETY: strings of ours.
+    let ret = unsafe { syscall(libc::SYS_renameat2 as u64, [here, from, here, to, flags, 0]) };
+    ret == 0
+}
+
+/// Whether that is a socket of this user's (of anybody's, for root) that nobody listens on.
 fn is_left_over(path: &Path) -> bool {
     // SAFETY: no preconditions.
     let user = unsafe { libc::geteuid() };
-    std::fs::symlink_metadata(path)
-        .is_ok_and(|metadata| metadata.file_type().is_socket() && metadata.uid() == user)
-        && UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    let mine = std::fs::symlink_metadata(path).is_ok_and(|metadata| {
+        metadata.file_type().is_socket() && (metadata.uid() == user || user == 0)
+    });
+    let Some(address) = name::address(path.as_os_str().as_bytes()).filter(|_| mine) else {
+        return false;
+    };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the address lives through the calls, and the descriptor is new.
+    unsafe {
+        let socket = libc::socket(libc::AF_UNIX, kind, 0);
+        if socket < 0 {
+            return false;
+        }
+        let socket = OwnedFd::from_raw_fd(socket);
+        let length = size_of_val(&address) as u32;
+        libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) != 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::ConnectionRefused
+    }
 }
 
 /// bind(2) neither follows a link nor replaces a file. The mode that the socket has
 /// before, less the umask, is the mode its name gets.
 fn bind_new(path: &Path) -> io::Result<UnixListener> {
-    let mut address = libc::sockaddr_un {
-        sun_family: libc::AF_UNIX as u16,
-        sun_path: [0; 108],
-    };
-    let bytes = path.as_os_str().as_bytes();
-    if bytes.len() >= address.sun_path.len() {
+    let Some(address) = name::address(path.as_os_str().as_bytes()) else {
         return Err(io::Error::other("the path is longer than 107 bytes"));
-    }
-    for (to, byte) in address.sun_path.iter_mut().zip(bytes) {
-        *to = *byte as libc::c_char;
-    }
+    };
     let check = |ret: i32| match ret {
         -1 => Err(io::Error::last_os_error()),
         ret => Ok(ret),
@@ -185,7 +222,7 @@ fn bind_new(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
-fn serve(listener: &UnixListener) {
+fn serve(mut listener: UnixListener, path: &Path) {
     loop {
         match listener.accept() {
             // A client that goes away is its own affair.
@@ -193,16 +230,25 @@ fn serve(listener: &UnixListener) {
             // Nothing more comes if this is not a passing trouble.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
+        if name::take_lost()
+            && let Ok(again) = bind(path)
+        {
+            listener = again;
+        }
     }
 }
 
 fn attend(client: &UnixStream) -> io::Result<()> {
+    if name::is_in_exec() && peer(client)?.pid == std::process::id() as i32 {
+        // Its end, and nothing else, comes when the exec has failed.
+        return client.take(1).read_to_end(&mut Vec::new()).map(drop);
+    }
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(client.take(LINE_MAX)).read_line(&mut line)?;
     // Not before: hanging up on unread words takes the answer away.
-    if !is_same_user(client)? {
+    if !may_ask(client)? {
         return refuse(client, "only the same user may ask");
     }
     let (word, rest) = line
@@ -264,8 +310,19 @@ fn refuse(mut client: &UnixStream, why: &str) -> io::Result<()> {
     client.write_all(format!("error {why}\n").as_bytes())
 }
 
-/// Whether the other end runs as this user (SO_PEERCRED, unix(7)).
-fn is_same_user(client: &UnixStream) -> io::Result<bool> {
+/// Whether the other end runs as this user, or as root.
+fn may_ask(client: &UnixStream) -> io::Result<bool> {
+    // SAFETY: no preconditions.
+    let user = unsafe { libc::geteuid() };
+    let uid = peer(client)?.uid;
+    Ok(uid == user || uid == 0)
+}
+
+/// Who is at the other end (SO_PEERCRED, unix(7)).
+///
+/// # Errors
+/// Of getsockopt(2).
+pub fn peer(stream: &UnixStream) -> io::Result<libc::ucred> {
     let mut peer = libc::ucred {
         pid: 0,
         uid: u32::MAX,
@@ -275,18 +332,17 @@ fn is_same_user(client: &UnixStream) -> io::Result<bool> {
     // SAFETY: the kernel writes at most `len` bytes to `peer`.
     let ret = unsafe {
         libc::getsockopt(
-            client.as_raw_fd(),
+            stream.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_PEERCRED,
             (&raw mut peer).cast(),
             &raw mut len,
         )
     };
-    if ret != 0 {
-        return Err(io::Error::last_os_error());
+    match ret {
+        0 => Ok(peer),
+        _ => Err(io::Error::last_os_error()),
     }
-    // SAFETY: no preconditions.
-    Ok(peer.uid == unsafe { libc::geteuid() })
 }
 
 #[cfg(test)]
@@ -297,6 +353,7 @@ mod tests {
 
     #[test]
     fn a_socket_is_for_its_owner_and_takes_nobodys_place() {
+        let _alone = name::ALONE.lock().unwrap();
         let directory = std::env::temp_dir().join(format!("control-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("socket");

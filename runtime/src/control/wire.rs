@@ -4,9 +4,13 @@
 //! `events FILTER` that is all. That of `dump N` goes on with a line for the hub and one for each guest, fields separated by
 //! blanks, and after a line with their length up to N bytes of each guest's stack.
 
+use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Read, Write};
 use std::ops::Range;
+
+/// The name of the thread that listens, by which it is found among a process's.
+pub const LISTENER: &CStr = c"gevent-control";
 
 /// Longest line of a request, in bytes.
 pub const LINE_MAX: u64 = 4096;

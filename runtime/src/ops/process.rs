@@ -7,6 +7,7 @@ use patch_events::numbers;
 use super::wait::{Place, Ready, hand_over, readiness};
 use super::{Call, Outcome};
 use crate::arch::{syscall, syscall2};
+use crate::control::name;
 use crate::guest::Reason;
 use crate::monitor;
 use crate::preload;
@@ -199,6 +200,7 @@ pub unsafe fn exec(c: &mut Call<'_>) -> Outcome {
     signal::begin_exec(c.guest);
     signal::take_preemptions();
     signal::before_exec(c.guest);
+    let named = name::before_exec(c.frame);
     numbers::hold();
     let nr = c.frame.rax;
     let ret = preload::with_arguments(nr, c.a, |a| {
@@ -206,6 +208,7 @@ pub unsafe fn exec(c: &mut Call<'_>) -> Outcome {
         unsafe { syscall(nr, a) }
     });
     numbers::release();
+    name::after_exec(named);
     signal::after_exec();
     signal::end_exec();
     monitor::release();

@@ -82,6 +82,7 @@ fn vfork(c: &mut Call<'_>) -> Outcome {
     c.guest.holds_limit.set(true);
     // First, so that a handler leaves the mask below as it is.
     here.shared_child.set(true);
+    signal::leave_ends();
     // As in `fork`.
     c.guest.stay_on(here);
     // The child inherits the kernel thread's mask: it must be the caller's. The
@@ -117,7 +118,7 @@ pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
     trace::guest_ended(c.guest);
     if c.hub.count() == 1 && !c.hub.has_foreign() {
         trace::finish(Some(c.guest));
-        control::finish(c.guest);
+        control::name::remove();
         // SAFETY: no pointers.
         unsafe {
             arch::syscall1(libc::SYS_exit_group, c.a[0] & 0xff);
@@ -141,7 +142,7 @@ pub unsafe fn exit(c: &mut Call<'_>) -> Outcome {
 /// As [`clone`].
 pub unsafe fn exit_group(c: &mut Call<'_>) -> Outcome {
     trace::finish(Some(c.guest));
-    control::finish(c.guest);
+    control::name::remove();
     Outcome::Native
 }
 

@@ -8,12 +8,13 @@
 use core::cell::Cell;
 
 use super::{
-    AltStack, LAST, StackT, UNBLOCKABLE, always, arrival, bit, mask, queue, route, signals, timer,
-    wait,
+    AltStack, INTERNAL, LAST, StackT, UNBLOCKABLE, always, arrival, bit, mask, queue, route,
+    signals, timer, wait,
 };
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
 use crate::config;
+use crate::control::name;
 use crate::guest::Guest;
 use crate::hub::{Hub, hub, processor};
 use crate::monitor::PREEMPT;
@@ -76,6 +77,10 @@ struct Table {
     view: [Cell<Action>; LAST as usize],
     /// Signals without a handler of the program's that reach ours.
     forced: Cell<u64>,
+    /// Signals that reach ours while the program leaves it to the kernel to end it.
+    ends: Cell<u64>,
+    /// The same, while the kernel thread waits for a child of vfork.
+    left: Cell<u64>,
     /// Mask of the one thread of a forked child.
     bare_mask: Cell<u64>,
 }
@@ -86,6 +91,8 @@ unsafe impl Sync for Table {}
 static TABLE: Table = Table {
     view: [const { Cell::new(Action::DEFAULT) }; LAST as usize],
     forced: Cell::new(0),
+    ends: Cell::new(0),
+    left: Cell::new(0),
     bare_mask: Cell::new(0),
 };
 
@@ -143,6 +150,29 @@ pub(super) fn reset(signal: i32) {
     );
 }
 
+/// Signals whose default action does not end the process (signal(7)).
+const HARMLESS: u64 = bit(libc::SIGCHLD)
+    | bit(libc::SIGCONT)
+    | bit(libc::SIGURG)
+    | bit(libc::SIGWINCH)
+    | bit(libc::SIGTSTP)
+    | bit(libc::SIGTTIN)
+    | bit(libc::SIGTTOU);
+
+/// Whether it is our handler that ends the process for a signal.
+pub(super) fn ends_here(signal: i32) -> bool {
+    TABLE.ends.get() & bit(signal) != 0 && view(signal).handler == libc::SIG_DFL as u64
+}
+
+/// Signals that reach our handler without one of the program's, whose action is `view`.
+fn caught(view: &Action) -> u64 {
+    let ends = match view.handler == libc::SIG_DFL as u64 {
+        true => TABLE.ends.get(),
+        false => 0,
+    };
+    always() | TABLE.forced.get() | mask::waited() | ends
+}
+
 /// What is to be done for a signal.
 pub(super) fn disposition(signal: i32) -> Disposition {
     let action = view(signal);
@@ -161,8 +191,7 @@ pub(super) fn disposition(signal: i32) -> Disposition {
 /// Tells the kernel what is due for a signal now.
 fn install(signal: i32) {
     let view = view(signal);
-    let caught = always() | TABLE.forced.get() | mask::waited();
-    if !view.is_function() && caught & bit(signal) == 0 {
+    if !view.is_function() && caught(&view) & bit(signal) == 0 {
         set_kernel(signal, &view);
         return;
     }
@@ -199,6 +228,49 @@ pub fn force(set: u64) {
             TABLE.forced.set(TABLE.forced.get() | bit(signal));
             install(signal);
         }
+    }
+}
+
+/// Makes every signal that ends the process by default reach our handler first, so that what is
+/// ours goes with it. The first process of a pid namespace ends by none. (Behind a SIGTRAP the
+/// program would go on.)
+pub fn catch_ends(hub: &Hub) {
+    if hub.pid.get() == 1 {
+        return;
+    }
+    TABLE
+        .ends
+        .set(!(HARMLESS | UNBLOCKABLE | INTERNAL | always() | bit(libc::SIGTRAP)));
+    show_ends();
+}
+
+/// Tells the kernel what is due for these.
+fn show_ends() {
+    for signal in signals(TABLE.ends.get()) {
+        if view(signal).handler == libc::SIG_DFL as u64 {
+            install(signal);
+        }
+    }
+}
+
+/// The calling kernel thread is to wait for a child of vfork, and runs no handler meanwhile: the
+/// kernel ends the process by itself.
+pub fn leave_ends() {
+    let ends = TABLE.ends.replace(0);
+    // Another hub may wait for a child already.
+    TABLE.left.set(TABLE.left.get() | ends);
+    for signal in signals(ends) {
+        if view(signal).handler == libc::SIG_DFL as u64 {
+            install(signal);
+        }
+    }
+}
+
+/// After that.
+pub fn take_ends_again() {
+    if TABLE.left.get() != 0 {
+        TABLE.ends.set(TABLE.left.replace(0));
+        show_ends();
     }
 }
 
@@ -264,6 +336,9 @@ pub fn restore_raw(signal: i32, old: &Action) {
 /// Gives the kernel its default action back, so that the fault the CPU is at ends
 /// the process as it would without us.
 pub(super) fn give_up(signal: i32) {
+    if HARMLESS & bit(signal) == 0 && signal != libc::SIGTRAP {
+        name::remove();
+    }
     trace::last_words();
     set_kernel(signal, &Action::DEFAULT);
 }
@@ -369,12 +444,14 @@ pub fn adopt(guest: &Guest, mask: u64) {
 /// In a forked child: the kernel gets the program's own handlers and the guest's
 /// alternate stack back. Every signal is blocked.
 pub fn become_bare(guest: &Guest) {
-    let caught = always() | TABLE.forced.replace(0) | mask::waited();
     for signal in signals(!UNBLOCKABLE) {
         let action = view(signal);
-        if action.is_function() || caught & bit(signal) != 0 {
+        if action.is_function() || caught(&action) & bit(signal) != 0 {
             set_kernel(signal, &action);
         }
+    }
+    for set in [&TABLE.forced, &TABLE.ends, &TABLE.left] {
+        set.set(0);
     }
     let mut stack = guest.signal.altstack.get().report(0);
     if guest.signal.altstack.get().size == 0 {

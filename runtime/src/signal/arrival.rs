@@ -55,13 +55,7 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
         if bit(signal) & FAULTS != 0 && info.code() > 0 && uc.fix_up() {
             return;
         }
-        if let Disposition::Handler(action) = disposition(signal) {
-            // SAFETY: a handler of the program's, on a thread that is no guest.
-            unsafe { call(&action, signal, info, uc) };
-        } else {
-            // Ours stands for no handler: a fault happens again and ends the process.
-            action::give_up(signal);
-        }
+        on_no_guest(signal, info, uc);
         return;
     }
     let here = processor::here();
@@ -109,6 +103,27 @@ pub(super) unsafe extern "C" fn handler(signal: i32, info: *mut Info, uc: *mut U
     // SAFETY: the guest was interrupted in its own code.
     unsafe { in_guest(hub, guest, signal, info, uc) };
     hub.leave_shim();
+}
+
+/// A signal on a thread that is no guest.
+fn on_no_guest(signal: i32, info: &Info, uc: &mut Ucontext) {
+    let fault = bit(signal) & FAULTS != 0 && info.code() > 0;
+    match disposition(signal) {
+        // SAFETY: a handler of the program's, on a thread that is no guest.
+        Disposition::Handler(action) => unsafe { call(&action, signal, info, uc) },
+        Disposition::Ignore if !fault => {}
+        // Ours stands for no handler: a fault happens again and ends the process.
+        _ if fault => action::give_up(signal),
+        _ => {
+            action::give_up(signal);
+            // What was sent does not. The kernel acts when this has returned.
+            // SAFETY: no pointers.
+            unsafe {
+                let (pid, tid) = (syscall0(libc::SYS_getpid), syscall0(libc::SYS_gettid));
+                syscall3(libc::SYS_tgkill, pid as u64, tid as u64, signal as u64);
+            }
+        }
+    }
 }
 
 /// The monitor's signal, or another processor's, found a guest in its own code. In our code

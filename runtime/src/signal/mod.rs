@@ -15,8 +15,9 @@
 //! - *Actions* ([`action`]). Where the program has a handler the kernel gets ours;
 //!   SIG_DFL and SIG_IGN are the kernel's to carry out. Ours also stands for
 //!   SIGSEGV and SIGBUS, to answer EFAULT for a bad address of the program, for
-//!   the signal of the [`monitor`](crate::monitor), and
-//!   for signals that a guest waits for with sigwait.
+//!   the signal of the [`monitor`](crate::monitor),
+//!   for signals that a guest waits for with sigwait, and, where something of ours is to go or
+//!   to be told when the process ends, for those whose default action ends it.
 //! - *Arrival* ([`arrival`]). If a guest's code was interrupted, the signal is
 //!   routed then and there. If our code was, it is recorded, and routed when our
 //!   code is at a place to do it.
@@ -64,8 +65,9 @@ mod wait;
 
 use action::free_own_stack;
 pub use action::{
-    Action, adopt, after_exec, become_bare, before_exec, discard_ignored, force, handle_raw,
-    mask_of_bare, reinstall, restore_raw, set_action, take_own_stack, view,
+    Action, adopt, after_exec, become_bare, before_exec, catch_ends, discard_ignored, force,
+    handle_raw, leave_ends, mask_of_bare, reinstall, restore_raw, set_action, take_ends_again,
+    take_own_stack, view,
 };
 pub use arrival::note_kill;
 pub use children::note_child;

@@ -8,7 +8,7 @@ use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
-use super::action::{Disposition, disposition};
+use super::action::{self, Disposition, disposition};
 use super::limit::{self, Admission};
 use super::queue::{self, FIRST_REALTIME, Queue};
 use super::thread::Arrived;
@@ -202,6 +202,14 @@ enum Meant {
 
 /// Adds a signal to the process's and tells a guest.
 fn to_process(hub: &Hub, meant: Meant, signal: i32, info: &Info) {
+    if action::ends_here(signal)
+        && mask::waited() & bit(signal) == 0
+        && mask::is_open_elsewhere(None, signal)
+    {
+        // No guest is asked: one may be in a call that nothing ends.
+        action::perform_default(hub, signal);
+        return;
+    }
     let unclaimed = PROCESS.unclaimed.get();
     if PROCESS.queue.has_standard(signal) && unclaimed & bit(signal) == 0 {
         return;

@@ -1,6 +1,7 @@
 //! What `gevent-shim` does and says, as a person at a terminal meets it.
 
 mod doctor;
+mod ends;
 mod inspect;
 mod pages;
 mod report;
