@@ -240,6 +240,14 @@ fn emit_guests() {
         waited: Duration::from_micros(2_500),
     }
     .emit();
+    Waiting {
+        tid: 4_194_305,
+        call: "futex",
+        fd: None,
+        address: Some("0x7f00"),
+        waited: Duration::from_secs(2),
+    }
+    .emit();
 }
 
 const GOLDEN: &[&str] = &[
@@ -303,6 +311,7 @@ const GOLDEN: &[&str] = &[
     "DEBUG gevent::guest: guest 4194305 looked example.org up with getaddrinfo in 20.2ms",
     "DEBUG gevent::guest: guest 4194305 ended after 1.5s",
     "TRACE gevent::call: guest 4194305 waited 2.5ms in recvfrom(7) = 64",
+    "TRACE gevent::call: guest 4194305 has been waiting for 2.0s in futex(0x7f00)",
 ];
 
 #[test]

@@ -22,6 +22,23 @@ events! {
         waited: Duration,
     } => "guest {tid} waited {waited:.1?} in {call}{subject} = {ret}",
         subject = Subject(*fd, *address);
+
+    /// A thread has been off the processor in a call for a second, or was when the program ended.
+    /// `Called` follows if the call returns.
+    CALL TRACE Waiting<'a> {
+        /// The thread's id.
+        tid: i32,
+        /// The call's name.
+        call: &'a str,
+        /// The descriptor it is about.
+        fd: Option<i32>,
+        /// The address it is about.
+        address: Option<&'a str>,
+        /// How long its thread has been off the processor. The structured field is in
+        /// microseconds.
+        waited: Duration,
+    } => "guest {tid} has been waiting for {waited:.1?} in {call}{subject}",
+        subject = Subject(*fd, *address);
 }
 
 /// What a call is about, in brackets.

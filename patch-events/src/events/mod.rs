@@ -5,7 +5,7 @@ mod guest;
 mod hub;
 mod patch;
 
-pub use call::Called;
+pub use call::{Called, Waiting};
 pub use guest::{GuestEnded, GuestMadeAt, GuestStarted, LookedUp};
 pub use hub::{
     Armed, Catching, ClockNotWatched, EventsLost, FileMissing, FilterInherited, Filtered,

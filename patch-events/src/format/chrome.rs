@@ -1,8 +1,11 @@
 //! Chrome's trace format: what Perfetto and `chrome://tracing` show as a timeline.
 //!
 //! A guest is a track: it begins and ends with its guest, and the calls for which it
-//! waited are spans in it. What is about the process is an instant on all tracks.
+//! waited are spans in it; a wait that has lasted long begins when that is told, and ends when
+//! its call returns, or never. What is about the process is an instant on all tracks.
 //! The format is described in "Trace Event Format" by the Chrome developers.
+
+use std::collections::HashSet;
 
 use serde_json::{Value as Json, json};
 
@@ -12,7 +15,10 @@ use crate::event::Event;
 /// Fields that hold how long what ends with the event has lasted, in microseconds.
 const SPANS: [&str; 2] = ["waited", "blocked"];
 
-pub(super) fn write(event: &Event, pid: u32, out: &mut Vec<u8>) {
+/// The threads whose waits have begun and not ended.
+pub(super) type Open = HashSet<u64>;
+
+pub(super) fn write(event: &Event, pid: u32, open: &mut Open, out: &mut Vec<u8>) {
     let at = event.at as f64 / 1000.0;
     let track = event.guest().unwrap_or(pid.into());
     let mut one = |name: &str, phase: &str, at: f64, more: Json| {
@@ -48,6 +54,20 @@ pub(super) fn write(event: &Event, pid: u32, out: &mut Vec<u8>) {
             one("guest", "B", at, json!({"args": args}));
         }
         "GuestEnded" => one("guest", "E", at, json!({})),
+        "Waiting" => {
+            let name = event.field("call").map(ToString::to_string);
+            let name = name.unwrap_or_default();
+            let begin = at - event.number("waited").unwrap_or_default() as f64;
+            if !open.insert(track) {
+                // That it ended has been lost.
+                one(&name, "E", begin, json!({}));
+            }
+            one(&name, "B", begin, json!({"args": args}));
+        }
+        "Called" if open.remove(&track) => {
+            let name = event.field("call").map(ToString::to_string);
+            one(&name.unwrap_or_default(), "E", at, json!({"args": args}));
+        }
         _ => match SPANS.iter().find_map(|field| event.number(field)) {
             Some(lasted) => {
                 let name = event.field("call").map(ToString::to_string);
@@ -70,6 +90,14 @@ mod tests {
     use tracing::Level;
 
     fn event(name: &'static str, fields: &[(&'static str, u64)]) -> Vec<Json> {
+        event_with(name, fields, &mut Open::new())
+    }
+
+    fn event_with(
+        name: &'static str,
+        fields: &[(&'static str, u64)],
+        open: &mut Open,
+    ) -> Vec<Json> {
         let fields = fields.iter().map(|&(name, n)| (name, Value::U64(n)));
         let event = Event {
             name,
@@ -80,7 +108,7 @@ mod tests {
             text: String::new(),
         };
         let mut out = b"[{}".to_vec();
-        write(&event, 42, &mut out);
+        write(&event, 42, open, &mut out);
         out.push(b']');
         let Json::Array(mut all) = serde_json::from_slice(&out).unwrap() else {
             panic!("an array");
@@ -108,6 +136,24 @@ mod tests {
         assert_eq!(call["ph"], "X");
         assert_eq!(call["ts"], 3000.5);
         assert_eq!(call["dur"], 2000);
+    }
+
+    #[test]
+    fn a_long_wait_is_a_span_that_may_never_end() {
+        let mut open = Open::new();
+        let fields = [("tid", 7), ("waited", 2000)];
+        let begun = &event_with("Waiting", &fields, &mut open)[0];
+        assert_eq!((&begun["ph"], &begun["ts"]), (&json!("B"), &json!(3000.5)));
+        let other = &event_with("Called", &[("tid", 8), ("waited", 1)], &mut open)[0];
+        assert_eq!(other["ph"], "X");
+        let again = event_with("Waiting", &fields, &mut open);
+        assert_eq!(
+            (&again[0]["ph"], &again[1]["ph"]),
+            (&json!("E"), &json!("B"))
+        );
+        let ended = &event_with("Called", &fields, &mut open)[0];
+        assert_eq!((&ended["ph"], &ended["ts"]), (&json!("E"), &json!(5000.5)));
+        assert_eq!(event_with("Called", &fields, &mut open)[0]["ph"], "X");
     }
 
     #[test]

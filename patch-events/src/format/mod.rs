@@ -69,6 +69,7 @@ pub(crate) struct Formatter {
     format: Format,
     /// CLOCK_MONOTONIC when it was made, in nanoseconds.
     start: u64,
+    open: chrome::Open,
 }
 
 impl Formatter {
@@ -76,6 +77,7 @@ impl Formatter {
         Formatter {
             format,
             start: now(),
+            open: chrome::Open::new(),
         }
     }
 
@@ -85,11 +87,11 @@ impl Formatter {
 
     /// Appends `event` of process `pid`, with a line end; for an array, with a comma
     /// before it.
-    pub(crate) fn write(&self, event: &Event, pid: u32, out: &mut Vec<u8>) {
+    pub(crate) fn write(&mut self, event: &Event, pid: u32, out: &mut Vec<u8>) {
         match self.format {
             Format::Text => text::write(event, pid, self.start, out),
             Format::Json => json::write(event, pid, out),
-            Format::Chrome => chrome::write(event, pid, out),
+            Format::Chrome => chrome::write(event, pid, &mut self.open, out),
         }
     }
 }

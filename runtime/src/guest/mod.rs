@@ -142,6 +142,8 @@ pub struct Guest {
     pub since: Cell<u64>,
     /// How long it was off the CPU in the present call, if calls are timed: nanoseconds.
     pub waited: Cell<u64>,
+    /// That it still waits has been told.
+    pub told_open: Cell<bool>,
     /// When it came back last, if calls are timed.
     pub woke: Cell<u64>,
     /// What may end its calls from outside.

@@ -79,6 +79,7 @@ impl Hub {
                 signal::settle_unclaimed(self);
             }
             trace::deadlock::answer(self);
+            trace::open::answer(self);
             if !self.mail.load(Ordering::Relaxed).is_null() {
                 snapshot::answer(self);
             }

@@ -343,9 +343,17 @@ pub(super) fn give_up(signal: i32) {
     set_kernel(signal, &Action::DEFAULT);
 }
 
+/// The same where our code may look at the guests.
+pub(super) fn give_up_all(hub: &Hub, signal: i32) {
+    if HARMLESS & bit(signal) == 0 {
+        trace::open::tell_all(hub);
+    }
+    give_up(signal);
+}
+
 /// The default action that ends or stops the process: done by the kernel.
 pub(super) fn perform_default(hub: &Hub, signal: i32) {
-    give_up(signal);
+    give_up_all(hub, signal);
     let old = mask::set_kernel_mask(!bit(signal));
     // SAFETY: no pointers.
     unsafe {

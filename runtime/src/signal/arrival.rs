@@ -180,7 +180,7 @@ unsafe fn in_guest(hub: &Hub, guest: &Guest, signal: i32, info: &Info, uc: &mut 
             // As the kernel does with a fault that is blocked or ignored. A call does not
             // happen again.
             _ if signal == libc::SIGSYS => return action::perform_default(hub, signal),
-            _ => return action::give_up(signal),
+            _ => return action::give_up_all(hub, signal),
         };
         mask::hold();
         // SAFETY: the caller's contract.

@@ -48,12 +48,42 @@ pub fn woke(guest: &Guest) {
 #[inline(never)]
 pub fn returned(guest: &Guest, nr: u64, frame: &Frame, ret: i64) {
     let waited = guest.waited.replace(0);
+    if waited != 0 {
+        guest.told_open.set(false);
+    }
     if waited != 0 && totals::are_kept() {
         totals::waited(nr, waited);
     }
     if waited != 0 && calls() {
         leave(guest, nr, frame.args(), ret, waited);
     }
+}
+
+/// `guest` is in a call and has not come back by `now`.
+pub fn still_waits(guest: &Guest, now: u64) {
+    // SAFETY: the frame of the call that the guest is parked in, on its own stack.
+    let Some(frame) = (unsafe { guest.frame.get().as_ref() }) else {
+        return;
+    };
+    let told = Told {
+        tid: guest.tid.get(),
+        nr: frame.rax as u16,
+        length: 0,
+        args: frame.args(),
+        ret: 0,
+        waited: guest.waited.get() + now.saturating_sub(guest.since.get()),
+        address: [0; ADDRESS],
+    };
+    push(now, tell_open, told);
+}
+
+fn push(at: u64, tell: fn(&[u64; WORDS]), told: Told) {
+    channel::push(Record {
+        at,
+        tell,
+        // SAFETY: the same size, and any bytes are words.
+        words: unsafe { core::mem::transmute::<Told, [u64; WORDS]>(told) },
+    });
 }
 
 #[inline(never)]
@@ -73,12 +103,7 @@ fn leave(guest: &Guest, nr: u64, args: [u64; 6], ret: i64, waited: u64) {
         // SAFETY: the kernel has read or written as many bytes there in this call.
         unsafe { ptr::copy_nonoverlapping(at as *const u8, told.address.as_mut_ptr(), length) };
     }
-    channel::push(Record {
-        at: guest.woke.get(),
-        tell,
-        // SAFETY: the same size, and any bytes are words.
-        words: unsafe { core::mem::transmute::<Told, [u64; WORDS]>(told) },
-    });
+    push(guest.woke.get(), tell, told);
 }
 
 /// Where a call's socket address is, and how long it is.
@@ -111,6 +136,20 @@ fn tell(words: &[u64; WORDS]) {
         fd,
         address: address.as_deref(),
         ret: told.ret,
+        waited: Duration::from_nanos(told.waited),
+    }
+    .emit();
+}
+
+fn tell_open(words: &[u64; WORDS]) {
+    // SAFETY: the words that `still_waits` made of it.
+    let told = unsafe { core::mem::transmute::<[u64; WORDS], Told>(*words) };
+    let (fd, address) = subject(told.nr as i64, &told.args);
+    events::Waiting {
+        tid: told.tid,
+        call: syscalls::lookup(told.nr as u64).map_or("unknown", |row| row.name),
+        fd,
+        address: address.as_deref(),
         waited: Duration::from_nanos(told.waited),
     }
     .emit();

@@ -10,6 +10,7 @@
 
 pub mod call;
 pub mod deadlock;
+pub mod open;
 pub mod program;
 pub mod sample;
 pub mod totals;
@@ -257,6 +258,7 @@ pub fn last_words() {
 /// first. As [`finish`].
 pub fn before_exec(guest: Option<&'static Guest>, frame: &Frame) {
     program::about_to_exec(frame);
+    tell_open(guest);
     flush(guest);
 }
 
@@ -269,7 +271,17 @@ pub fn finish(guest: Option<&'static Guest>) {
     {
         guest.hub().call(guest, totals::print);
     }
+    tell_open(guest);
     flush(guest);
+}
+
+/// What guests wait for now, where a guest says it: another thread may not look at them.
+fn tell_open(guest: Option<&'static Guest>) {
+    if let Some(guest) = guest
+        && OWNER.load(Ordering::Relaxed) == process()
+    {
+        open::tell_all(guest.hub());
+    }
 }
 
 fn flush(guest: Option<&'static Guest>) {

@@ -14,7 +14,7 @@ use patch_events::{WORDS, channel, events, target};
 use tracing::Level;
 
 use super::sample::{self, Sample};
-use super::{call, deadlock, totals};
+use super::{call, deadlock, open, totals};
 use crate::config;
 use crate::hub::{Hub, Processor, processor};
 use crate::monitor;
@@ -24,6 +24,9 @@ use crate::syscalls;
 
 /// How long the hub must have slept before somebody looks whether it ever will wake.
 const QUIET: u64 = 100_000_000;
+
+/// Nanoseconds between two looks for long waits.
+const OPEN: u64 = open::LONG / 2;
 
 /// Nanoseconds between two looks at the memory.
 const MEMORY: u64 = 500_000_000;
@@ -44,6 +47,11 @@ pub struct Watch {
     asked: Option<u64>,
     looked: u64,
     above: bool,
+    /// Calls are told: when long waits were asked for last, and the switches at which a sleeping
+    /// hub was.
+    calls: bool,
+    open_at: u64,
+    open_asked: Option<u64>,
 }
 
 impl Watch {
@@ -65,13 +73,17 @@ impl Watch {
             asked: None,
             looked: 0,
             above: false,
+            calls: super::calls(),
+            open_at: raw::now(),
+            open_asked: None,
         }
     }
 
     /// Nanoseconds after which it wants to look again at a hub that works.
     pub fn interval(&self) -> Option<u64> {
         let blocked = self.limit.map(|limit| (limit / 4).max(1_000_000));
-        [blocked, self.memory.map(|_| MEMORY)]
+        let open = self.calls.then_some(OPEN);
+        [blocked, self.memory.map(|_| MEMORY), open]
             .into_iter()
             .flatten()
             .min()
@@ -80,7 +92,8 @@ impl Watch {
     /// The same for a hub that sleeps.
     pub fn idle_interval(&self, hub: &Hub) -> Option<u64> {
         let deadlock = (self.told_to && self.asked != Some(hub.switches())).then_some(QUIET);
-        [deadlock, self.memory.map(|_| MEMORY)]
+        let open = (self.calls && self.open_asked != Some(hub.switches())).then_some(OPEN);
+        [deadlock, self.memory.map(|_| MEMORY), open]
             .into_iter()
             .flatten()
             .min()
@@ -89,6 +102,10 @@ impl Watch {
     /// Looks at a hub that works.
     pub fn look(&mut self, hub: &'static Hub) {
         self.look_at_memory();
+        if self.calls && raw::now() - self.open_at >= OPEN {
+            self.open_at = raw::now();
+            open::ask(hub);
+        }
         let Some(limit) = self.limit else {
             return;
         };
@@ -115,6 +132,11 @@ impl Watch {
     pub fn look_asleep(&mut self, hub: &'static Hub, slept: u64) {
         self.look_at_memory();
         let switches = hub.switches();
+        // By then each wait that began before the sleep is a long one.
+        if self.calls && slept >= open::LONG && self.open_asked != Some(switches) {
+            self.open_asked = Some(switches);
+            open::ask(hub);
+        }
         (self.since, self.told) = (raw::now(), false);
         if self.told_to && slept >= QUIET && self.asked != Some(switches) {
             self.asked = Some(switches);

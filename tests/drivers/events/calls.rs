@@ -277,3 +277,69 @@ fn a_full_disk_is_one_line_and_the_program_runs_on() {
         "{said}"
     );
 }
+
+/// A thread that waits for ever, one that is done after some time, and the initial thread, which
+/// ends the program while the first waits.
+const LEFT: &str = r#"
+static int ends[2], late[2];
+static void *reader(void *arg)
+{
+	char byte;
+	return read(*(int *)arg, &byte, 1) == 1 ? arg : NULL;
+}
+int main(void)
+{
+	must(pipe(ends) == 0 && pipe(late) == 0, "pipe");
+	pthread_t thread = start(reader, late);
+	start(reader, ends);
+	struct timespec time = {2, 0};
+	nanosleep(&time, NULL);
+	must(write(late[1], "x", 1) == 1, "write");
+	pthread_join(thread, NULL);
+	printf("%d %d\n", ends[0], late[0]);
+	fflush(stdout);
+	_exit(0);
+}
+"#;
+
+#[test]
+fn waits_that_do_not_end_are_told() {
+    let program = build("left", LEFT);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("events");
+    let output = run(
+        &program,
+        &[
+            ("GEVENT_SHIM_EVENTS", "gevent::call"),
+            ("GEVENT_SHIM_EVENTS_FORMAT", "json"),
+            ("GEVENT_SHIM_EVENTS_FILE", file.to_str().unwrap()),
+        ],
+    );
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let fds: Vec<i64> = said
+        .split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect();
+    let events = read(&file);
+    let waiting = named(&events, "Waiting");
+    let of = |fd: i64| -> Vec<_> {
+        waiting
+            .iter()
+            .filter(|event| event["fields"]["fd"] == fd)
+            .collect()
+    };
+    // Each once, although the program went on for another second.
+    for fd in &fds {
+        let told = of(*fd);
+        assert_eq!(told.len(), 1, "{waiting:?}");
+        assert!(number(told[0], "waited") >= 1_000_000, "{told:?}");
+    }
+    let called = named(&events, "Called");
+    let returned: Vec<_> = called
+        .iter()
+        .filter(|event| event["fields"]["call"] == "read")
+        .map(|event| number(event, "fd"))
+        .collect();
+    assert_eq!(returned, [fds[1]]);
+}

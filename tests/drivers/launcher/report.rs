@@ -1,9 +1,11 @@
 //! `gevent-shim run --trace` and `gevent-shim report`.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::support::{program, refused, said, say};
+use crate::support::{command, program, refused, said, say};
 
 /// Two threads of which one receives what the other sends every 10 ms, and two that
 /// sleep 20 ms under one mutex.
@@ -110,6 +112,92 @@ fn the_page_tells_what_the_program_did() {
     let page = report(&cut, &directory.path().join("cut.html"));
     assert!(page.contains("The trace has no end"));
     assert_eq!(row(&page, "recvfrom")[1], "5");
+}
+
+/// Two threads that wait for each other's mutex, and the initial one, which waits for them or
+/// does what the argument says.
+const DEADLOCK: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static pthread_mutex_t mutexes[2] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
+static pthread_barrier_t barrier;
+static void *locker(void *argument) {
+    int first = argument != NULL;
+    pthread_mutex_lock(&mutexes[first]);
+    pthread_barrier_wait(&barrier);
+    pthread_mutex_lock(&mutexes[!first]);
+    return argument;
+}
+int main(int argc, char **argv) {
+    pthread_t threads[2];
+    pthread_barrier_init(&barrier, NULL, 3);
+    pthread_create(&threads[0], NULL, locker, NULL);
+    pthread_create(&threads[1], NULL, locker, &barrier);
+    pthread_barrier_wait(&barrier);
+    usleep(20000);
+    puts("ready");
+    fflush(stdout);
+    const char *what = argc > 1 ? argv[1] : "";
+    if (!strcmp(what, "exit")) return 0;
+    if (!strcmp(what, "abort")) abort();
+    if (!strcmp(what, "exec")) execl("/bin/true", "true", (char *)NULL);
+    pthread_join(threads[0], NULL);
+    return 1;
+}
+"#;
+
+#[test]
+fn a_deadlock_is_drawn_as_waits_without_an_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = program(directory.path(), DEADLOCK, &[]);
+    for (what, signal, waits) in [
+        ("exit", None, 2),
+        ("abort", None, 2),
+        ("exec", None, 2),
+        ("join", Some("TERM"), 3),
+        // Long waits are told while they last.
+        ("join", Some("KILL"), 3),
+    ] {
+        let trace = directory.path().join(format!("{what}-{signal:?}.json"));
+        let words = ["run", "--trace", trace.to_str().unwrap(), "--"];
+        let mut command = command(&words);
+        let child = command.arg(&path).arg(what).stdout(Stdio::piped());
+        let mut child = child.stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let text = || std::fs::read_to_string(&trace).unwrap_or_default();
+        let begun = |text: &str| text.matches("\"name\":\"futex\",\"ph\":\"B\"").count();
+        if let Some(signal) = signal {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while signal == "KILL" && begun(&text()) < waits && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let pid = process(child.id());
+            let kill = Command::new("kill").args(["-s", signal, &pid]).status();
+            assert!(kill.unwrap().success());
+        }
+        child.wait().unwrap();
+        assert_eq!(begun(&text()), waits, "{what}: {}", text());
+        let page = report(&trace, &directory.path().join("page.html"));
+        let title = format!("<b>{waits}</b><span>waits without an end</span>");
+        assert!(page.contains(&title), "{what}");
+        let (_, table) = page
+            .split_once("<h2>Waits that had not ended</h2>")
+            .unwrap();
+        let (table, _) = table.split_once("</table>").unwrap();
+        assert_eq!(table.matches("<td>futex</td>").count(), waits, "{what}");
+    }
+}
+
+/// The process that timeout(1) has started.
+fn process(timeout: u32) -> String {
+    let children = format!("/proc/{timeout}/task/{timeout}/children");
+    std::fs::read_to_string(children).unwrap().trim().to_owned()
 }
 
 #[test]

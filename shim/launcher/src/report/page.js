@@ -11,6 +11,25 @@
   const whole = Math.max(data.span, 1), first = Math.min(data.start, whole - 1);
   let from = first, span = whole - first;
 
+  // What had not ended is hatched.
+  const patterns = new Map();
+  function hatched(call) {
+    if (!patterns.has(call)) {
+      const tile = document.createElement("canvas");
+      tile.width = tile.height = 8;
+      const pen = tile.getContext("2d");
+      pen.fillStyle = colour(call);
+      pen.fillRect(0, 0, 8, 8);
+      pen.strokeStyle = "#fff";
+      pen.lineWidth = 2;
+      pen.beginPath();
+      for (const at of [-8, 0, 8]) pen.moveTo(at, 8), pen.lineTo(at + 8, 0);
+      pen.stroke();
+      patterns.set(call, context.createPattern(tile, "repeat"));
+    }
+    return patterns.get(call);
+  }
+
   const time = (us) =>
     us < 1e3 ? us.toFixed(us < 10 ? 1 : 0) + " µs" : us < 1e6 ? (us / 1e3).toFixed(2) + " ms" : (us / 1e6).toFixed(3) + " s";
 
@@ -57,9 +76,9 @@
       context.fillStyle = "#dfe5ec";
       context.fillRect(x(begun), axis + i * row + 9, Math.max(x(ended) - x(begun), 1), 4);
     });
-    for (const [i, at, waited, call] of data.waits) {
+    for (const [i, at, waited, call, , open] of data.waits) {
       if (at > from + span || at + waited < from) continue;
-      context.fillStyle = colour(call);
+      context.fillStyle = open ? hatched(call) : colour(call);
       context.fillRect(x(at), axis + i * row + 3, Math.max(x(at + waited) - x(at), 1), row - 6);
     }
     context.restore();
@@ -97,7 +116,7 @@
     const hit = data.waits.filter((wait) => wait[0] === i && wait[1] - slack <= at && at <= wait[1] + wait[2] + slack).pop();
     tip.style.display = hit ? "block" : "none";
     if (hit) {
-      tip.textContent = `${data.calls[hit[3]]} ${hit[4]}\nwaited ${time(hit[2])} at ${time(hit[1])}`;
+      tip.textContent = `${data.calls[hit[3]]} ${hit[4]}\nwaited ${time(hit[2])} at ${time(hit[1])}${hit[5] ? ", and had not ended" : ""}`;
       tip.style.left = Math.min(event.offsetX + 12, box.clientWidth - tip.offsetWidth - 8) + "px";
       tip.style.top = event.offsetY + 14 + "px";
     }

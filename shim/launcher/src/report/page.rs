@@ -43,6 +43,13 @@ pub fn page(trace: &Trace, source: &str) -> Result<String, String> {
     for (figure, caption) in figures {
         let _ = write!(page, "<div><b>{figure}</b><span>{caption}</span></div>");
     }
+    let open = trace.waits.iter().filter(|wait| wait.open).count();
+    if open > 0 {
+        let _ = write!(
+            page,
+            "<div><b>{open}</b><span>waits without an end</span></div>"
+        );
+    }
     page += "</div>\n";
     if trace.cut {
         page += "<p class=\"note\">The trace has no end: the program was killed or still runs. \
@@ -90,7 +97,14 @@ fn timeline(page: &mut String, trace: &Trace) {
         .map(|wait| {
             let row = tids.binary_search(&wait.tid).unwrap_or_default();
             let call = calls.binary_search(&&*wait.call).unwrap_or_default();
-            json!([row, wait.at - trace.from, wait.waited, call, wait.about])
+            json!([
+                row,
+                wait.at - trace.from,
+                wait.waited,
+                call,
+                wait.about,
+                wait.open
+            ])
         })
         .collect();
     let data = json!({
@@ -102,8 +116,8 @@ fn timeline(page: &mut String, trace: &Trace) {
     });
     // In a script element nothing is escaped but what would end it.
     let data = data.to_string().replace('<', "\\u003c");
-    *page += "<h2>Timeline</h2>\n<p>A row is a thread; a coloured bar is a call that waited, grey \
-              is the rest of the thread's life. The wheel zooms, dragging moves, a double click \
+    *page += "<h2>Timeline</h2>\n<p>A row is a thread; a coloured bar is a call that waited, a \
+              hatched one had not ended when the trace did, grey is the rest of the thread's life. The wheel zooms, dragging moves, a double click \
               shows all threads again, and another one what was before them.</p>\n<div id=\"legend\"></div>\n\
               <div id=\"timeline\"><canvas></canvas><div id=\"tip\"></div></div>\n";
     if trace.waits.len() > DRAWN {
@@ -213,6 +227,18 @@ fn tables(page: &mut String, trace: &Trace) {
         .iter()
         .map(|(tid, sum)| (vec![name(*tid)], sum_cells(sum)));
     table(page, "By thread", &["thread"], &headings, rows);
+    let open = trace.waits.iter().filter(|wait| wait.open);
+    let rows = open.map(|wait| {
+        let words = vec![name(wait.tid), wait.call.clone(), wait.about.clone()];
+        (words, vec![time(wait.at - trace.from), time(wait.waited)])
+    });
+    table(
+        page,
+        "Waits that had not ended",
+        &["thread", "call", "about"],
+        &["at", "waited"],
+        rows,
+    );
     let mut longest: Vec<&Wait> = trace.waits.iter().collect();
     longest.sort_by(|a, b| b.waited.total_cmp(&a.waited));
     let rows = longest.into_iter().map(|wait| {

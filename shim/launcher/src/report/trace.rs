@@ -32,6 +32,8 @@ pub struct Wait {
     /// When it began, and how long it waited, in µs.
     pub at: f64,
     pub waited: f64,
+    /// It had not ended when the trace did.
+    pub open: bool,
 }
 
 /// Something that happened at one moment.
@@ -55,6 +57,8 @@ pub struct Trace {
     pub to: f64,
     /// The array has no end.
     pub cut: bool,
+    /// While it is read: waits that have begun, by thread.
+    open: BTreeMap<i64, Wait>,
 }
 
 /// Reads a trace.
@@ -74,6 +78,10 @@ pub fn read(bytes: &[u8]) -> Result<Trace, String> {
     }
     if trace.from > trace.to {
         return Err("no events in it".to_owned());
+    }
+    for (_, mut wait) in std::mem::take(&mut trace.open) {
+        wait.waited = trace.to - wait.at;
+        trace.waits.push(wait);
     }
     for wait in &trace.waits {
         trace.threads.entry(wait.tid).or_default();
@@ -150,18 +158,33 @@ impl Trace {
         };
         let lasted = number("dur").unwrap_or_default().max(0.0);
         self.from = self.from.min(at);
+        let is_call = text("cat") == CALLS;
         self.to = self.to.max(at + lasted);
         self.pid = event["pid"].as_i64().unwrap_or(self.pid);
+        let wait = |open| Wait {
+            tid,
+            call: name.to_owned(),
+            about: about(&event["args"]),
+            at,
+            waited: lasted,
+            open,
+        };
         match phase {
+            "B" if is_call => {
+                // It had lasted so long when that was told.
+                let told = event["args"]["waited"].as_f64().unwrap_or_default();
+                self.to = self.to.max(at + told.max(0.0));
+                self.open.insert(tid, wait(true));
+            }
+            "E" if is_call => {
+                if let Some(mut wait) = self.open.remove(&tid) {
+                    (wait.waited, wait.open) = ((at - wait.at).max(0.0), false);
+                    self.waits.push(wait);
+                }
+            }
             "B" => self.threads.entry(tid).or_default().begun = Some(at),
             "E" => self.threads.entry(tid).or_default().ended = Some(at),
-            "X" if text("cat") == CALLS || text("cat").is_empty() => self.waits.push(Wait {
-                tid,
-                call: name.to_owned(),
-                about: about(&event["args"]),
-                at,
-                waited: lasted,
-            }),
+            "X" if is_call || text("cat").is_empty() => self.waits.push(wait(false)),
             _ => self.happenings.push(Happening {
                 at,
                 name: name.to_owned(),
@@ -225,6 +248,31 @@ mod tests {
         assert_eq!(trace.happenings[0].details, "doing: x, n: 1");
         let object = format!("{{\"displayTimeUnit\":\"ms\",\"traceEvents\": {WHOLE}}}");
         assert_eq!(read(object.as_bytes()).unwrap(), trace);
+    }
+
+    #[test]
+    fn a_wait_without_an_end_lasts_to_the_end_of_the_trace() {
+        let text = r#"[
+            {"name":"read","cat":"gevent::call","ph":"B","tid":2,"ts":10,"args":{"waited":5}},
+            {"name":"read","cat":"gevent::call","ph":"E","tid":2,"ts":30},
+            {"name":"futex","cat":"gevent::call","ph":"B","tid":2,"ts":40,"args":{"waited":50}},
+            {"name":"futex","cat":"gevent::call","ph":"E","tid":3,"ts":41},
+            {"name":"guest","cat":"gevent::guest","ph":"E","tid":3,"ts":60}
+        ]"#;
+        let trace = read(text.as_bytes()).unwrap();
+        let waits: Vec<_> = trace
+            .waits
+            .iter()
+            .map(|w| (w.tid, &*w.call, w.at, w.waited, w.open))
+            .collect();
+        assert_eq!(
+            waits,
+            [
+                (2, "read", 10.0, 20.0, false),
+                (2, "futex", 40.0, 50.0, true)
+            ]
+        );
+        assert_eq!(trace.to, 90.0);
     }
 
     #[test]
