@@ -101,8 +101,8 @@ pub(crate) fn operation_of(row: &syscalls::Syscall) -> Option<Operation> {
 /// The function of each operation.
 fn operation(op: Op) -> Operation {
     use ops::{
-        aio, connect, cpu_clock, fd, futex, identity, ipc, lock, memory, net, offloaded, pages,
-        poll, process, rseq, sched, send, signal, splice, thread, time, uring,
+        aio, connect, cpu_clock, fd, futex, identity, ipc, lock, machine, memory, net, offloaded,
+        pages, poll, process, rseq, sched, send, signal, splice, thread, time, uring,
     };
     match op {
         Op::Read => fd::read,
@@ -186,6 +186,8 @@ fn operation(op: Op) -> Operation {
         Op::GetRobustList => thread::get_robust_list,
         Op::Rseq => rseq::rseq,
         Op::Prctl => thread::prctl,
+        Op::ArchPrctl => machine::arch_prctl,
+        Op::PkeyAlloc => machine::pkey_alloc,
         Op::Setuid
         | Op::Setgid
         | Op::Setreuid

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 use patch_events::events;
 
 use super::{PHASE, Phase, operations, set_phase};
-use crate::arch::{self, syscall0};
+use crate::arch::{self, rare, syscall0, syscall1};
 use crate::catch;
 use crate::config::{self, Config};
 use crate::control;
@@ -134,6 +134,11 @@ impl From<&'static str> for Refusal {
 fn begin(mask: u64) -> Result<(), Refusal> {
     let config = config::get();
     sandbox::may_start()?;
+    if rare::has_shadow_stack() {
+        return Err(
+            "the thread has a shadow stack, on which coroutines cannot change places".into(),
+        );
+    }
     private::mind_filters();
     // The one kernel thread has files to read, and our descriptors to open.
     let _room = private::room();
@@ -192,6 +197,9 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         // SAFETY: no guest runs yet.
         unsafe { operations::begin() };
     }
+    // SAFETY: no pointers.
+    let unfiltered = unsafe { syscall1(libc::SYS_prctl, libc::PR_GET_SECCOMP as u64) } == 0;
+    rare::begin(unfiltered);
     sharing::begin();
     most::begin();
     let hubs = hubs(config);

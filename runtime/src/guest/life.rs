@@ -6,6 +6,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Guest, State, most};
+use crate::arch::rare::Rare;
 use crate::arch::{self, fs_base, prepare_call, resume_frame, set_word_of, syscall2, syscall3};
 use crate::dispatch;
 use crate::frame::{Frame, RED_ZONE};
@@ -191,6 +192,7 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     guest.interrupt.clear();
     guest.go_anywhere();
     guest.filtered.set(creator.filtered.get());
+    guest.rare.set(Rare::current());
     if sandbox::is_on() {
         guest.stay_on(processor::first());
     }
@@ -230,6 +232,7 @@ unsafe extern "C" fn begin(guest: usize) -> ! {
     // SAFETY: `create` passed the record, which lives until the guest ends.
     let guest = unsafe { &*(guest as *const Guest) };
     let hub = guest.hub();
+    guest.rare.get().restore();
     hub.arrive(guest);
     let frame = guest.frame.get();
     // SAFETY: the frame that `create` wrote on this stack.

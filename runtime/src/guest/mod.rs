@@ -18,6 +18,7 @@ pub mod sched;
 pub mod slab;
 pub mod stacks;
 
+use crate::arch::rare::Rare;
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
 use core::sync::atomic::AtomicPtr;
@@ -126,6 +127,8 @@ pub struct Guest {
     pub impatience: Cell<u32>,
     /// Filters of system calls bind it ([`sandbox`](crate::sandbox)).
     pub filtered: Cell<bool>,
+    /// Its PKRU and GS when it begins: its creator's.
+    pub rare: Cell<Rare>,
     /// Its children will be in another pid namespace, and so cannot be threads.
     pub makes_no_threads: Cell<bool>,
     /// Stack pointer where its present [`lookup`](crate::lookup) began, or 0.

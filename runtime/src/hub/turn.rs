@@ -14,7 +14,7 @@ use core::ptr;
 use core::sync::atomic::Ordering;
 
 use super::{Hub, Processor, TURN, processor};
-use crate::arch::switch;
+use crate::arch::switch_from_host;
 use crate::control::snapshot;
 use crate::foreign;
 use crate::guest::{Guest, Reason};
@@ -66,7 +66,7 @@ impl Hub {
                 unsafe {
                     f(job);
                     here.current.set(caller);
-                    switch(here.ctx.get(), (*caller).ctx.get());
+                    switch_from_host(here.ctx.get(), (*caller).ctx.get());
                 }
                 continue;
             }
@@ -97,7 +97,7 @@ impl Hub {
                 here.hand_over(next);
                 here.cpu.resume();
                 // SAFETY: a guest in the run queue has a context that may go on.
-                unsafe { switch(here.ctx.get(), next.ctx.get()) };
+                unsafe { switch_from_host(here.ctx.get(), next.ctx.get()) };
             }
         }
     }

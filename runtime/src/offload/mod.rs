@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use patch_events::events;
 use rustix_futex_sync::{Condvar, Mutex, MutexGuard};
 
+use crate::arch::rare::{self, Rare};
 use crate::arch::{self, syscall0, syscall4};
 use crate::config;
 use crate::guest::{Guest, Reason};
@@ -67,6 +68,8 @@ struct Ticket {
 struct Request {
     work: Work,
     guest: *const Guest,
+    /// The guest's, with which its call accesses memory.
+    rare: Rare,
 }
 
 // SAFETY: the guest waits for the request, so its record stays; the pool's thread
@@ -75,6 +78,7 @@ unsafe impl Send for Request {}
 
 impl Request {
     fn perform(&self) {
+        self.rare.restore();
         let result = match self.work {
             // SAFETY: the guest's own call; its buffers stay while it is parked.
             Work::Call(nr, args) => unsafe { arch::syscall(nr, args) },
@@ -85,6 +89,7 @@ impl Request {
                 0
             }
         };
+        rare::open_all();
         self.complete(result);
     }
 
@@ -241,6 +246,7 @@ pub fn run_bound(guest: &'static Guest, nr: i64, args: [u64; 6]) -> Option<i64> 
     let request = Request {
         work: Work::Interruptible(nr as u64, args, &raw const ticket),
         guest,
+        rare: Rare::current(),
     };
     guest.in_flight.set(true);
     if !guest.hub().call(guest, || start_bound(&request)) {
@@ -382,9 +388,11 @@ fn made() -> &'static Pool {
 /// Hands work over. False if nobody takes it.
 fn start(guest: &'static Guest, work: Work, submit: fn(&'static Pool, Request) -> bool) -> bool {
     guest.in_flight.set(true);
+    // Before the host context, which has others.
+    let rare = Rare::current();
     let taken = guest
         .hub()
-        .call(guest, || submit(made(), Request { work, guest }));
+        .call(guest, || submit(made(), Request { work, guest, rare }));
     if !taken {
         guest.in_flight.set(false);
     }

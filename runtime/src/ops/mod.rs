@@ -13,6 +13,7 @@ pub mod identity;
 pub mod iov;
 pub mod ipc;
 pub mod lock;
+pub mod machine;
 pub mod memory;
 pub mod net;
 pub mod offloaded;

@@ -84,6 +84,7 @@ const ADVICE: &str =
 const OTHER: &str = "Brings in pages of the other process, from a file or swap.";
 const SHARED: &str =
     "Concerns the kernel thread, so every guest on the hub, and what is handed over for them.";
+const ARCH_PRCTL: &str = "`ARCH_SHSTK_ENABLE` fails with `EOPNOTSUPP`, as without shadow stacks; `ARCH_SET_FS` and `ARCH_SET_CPUID` concern the kernel thread.";
 const CPU_TIME: &str = "The CPU time of a guest is what the hub counts, without its own work between guests; a program that calls the vDSO past libc gets the kernel thread's.";
 const RUSAGE: &str = "Of `RUSAGE_THREAD`, the two times are the guest's, divided as the kernel thread's are, and the rest is the kernel thread's.";
 const CPU_TIMER: &str = "A timer by the CPU time of one thread counts the kernel thread's, so that of every guest on the hub; with several hubs it counts the process's.";
@@ -251,7 +252,7 @@ table! {
     155 pivot_root File Offloaded(PivotRoot) Uninterrupted "";
     156 _sysctl Sys Native Uninterrupted GONE;
     157 prctl Thread Virtual(Prctl) Uninterrupted "";
-    158 arch_prctl Thread Native Uninterrupted SHARED;
+    158 arch_prctl Thread Virtual(ArchPrctl) Uninterrupted ARCH_PRCTL;
     159 adjtimex Time Native Uninterrupted "";
     160 setrlimit Sys Virtual(Setrlimit) Uninterrupted "";
     161 chroot File Offloaded[Path] Uninterrupted PATH;
@@ -425,7 +426,7 @@ table! {
     327 preadv2 Os Virtual(Preadv2, parks) SocketTimeout "";
     328 pwritev2 Os Virtual(Pwritev2, parks) SocketTimeout "";
     329 pkey_mprotect Sys Native Uninterrupted "";
-    330 pkey_alloc Sys Native Uninterrupted "";
+    330 pkey_alloc Sys Virtual(PkeyAlloc) Uninterrupted "";
     331 pkey_free Sys Native Uninterrupted "";
     332 statx File Offloaded[PathAt] Uninterrupted PATH;
     333 io_pgetevents File Virtual(IoPgetevents, parks) NoHandler "";

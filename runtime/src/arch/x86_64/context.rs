@@ -19,6 +19,7 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::entry::resume_frame;
+use super::rare::{self, Rare};
 use super::syscall::syscall2;
 use crate::frame::Frame;
 
@@ -45,9 +46,14 @@ pub fn init() {
     HAS_FSGSBASE.store((hwcap2 & 2 != 0) as u8, Ordering::Relaxed);
 }
 
+/// Whether user code may read and write the bases of FS and GS by instructions.
+pub(super) fn has_fsgsbase() -> bool {
+    HAS_FSGSBASE.load(Ordering::Relaxed) != 0
+}
+
 /// The thread pointer now in use.
 pub fn fs_base() -> u64 {
-    if HAS_FSGSBASE.load(Ordering::Relaxed) != 0 {
+    if has_fsgsbase() {
         let base: u64;
         // SAFETY: the kernel allows the instruction when AT_HWCAP2 says so.
         unsafe { asm!("rdfsbase {}", out(reg) base, options(nomem, nostack, preserves_flags)) };
@@ -64,7 +70,7 @@ pub fn fs_base() -> u64 {
 /// # Safety
 /// It must be a TCB's, and the caller must know whatever of the last one is still in use.
 unsafe fn set_fs_base(base: u64) {
-    if HAS_FSGSBASE.load(Ordering::Relaxed) != 0 {
+    if has_fsgsbase() {
         // SAFETY: as in `fs_base`; the caller's contract.
         unsafe { asm!("wrfsbase {}", in(reg) base, options(nostack, preserves_flags)) };
     } else {
@@ -96,14 +102,35 @@ pub unsafe fn on_tcb(pointer: u64, f: &mut dyn FnMut()) {
     }
 }
 
-/// Leaves the running context in `from` and goes on with `to`. Returns when
+/// Leaves the running context, a guest's, in `from` and goes on with `to`. Returns when
 /// somebody switches to `from` again.
 ///
 /// # Safety
 /// `to` must hold a context made by `switch` or the `prepare_*` functions of
 /// this file, whose stack is mapped and which nobody else continues.
+#[inline(always)]
+pub unsafe fn switch(from: *mut Context, to: *const Context) {
+    let rare = Rare::current();
+    // SAFETY: the caller's contract.
+    unsafe { switch_registers(from, to) };
+    rare.restore();
+}
+
+/// As [`switch`], from a host context.
+///
+/// # Safety
+/// As [`switch`].
+#[inline(always)]
+pub unsafe fn switch_from_host(from: *mut Context, to: *const Context) {
+    // SAFETY: the caller's contract.
+    unsafe { switch_registers(from, to) };
+    rare::open_all();
+}
+
+/// # Safety
+/// As [`switch`].
 #[unsafe(naked)]
-pub unsafe extern "C" fn switch(from: *mut Context, to: *const Context) {
+unsafe extern "C" fn switch_registers(from: *mut Context, to: *const Context) {
     naked_asm!(
         ".cfi_startproc",
         "push rbp",

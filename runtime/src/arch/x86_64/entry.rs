@@ -21,6 +21,7 @@ use core::arch::x86_64::{__cpuid_count, _xgetbv};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::syscall::syscall2;
 use crate::dispatch::dispatch;
 use crate::frame::{Frame, RED_ZONE, SiteRecord};
 
@@ -56,18 +57,46 @@ fn image_size(mask: u64) -> u64 {
         .fold(512 + 64, u64::max)
 }
 
-/// Bytes of the XSAVE image in the kernel's signal frames; 0 if it writes none. Not with the
-/// tiles of AMX (18), which a program asks for.
+/// What [`kernels_image_size`] has found; `u64::MAX` before.
+static KERNELS_SIZE: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Components that the kernel's signal frames have only for a program that asked for them: the
+/// tiles of AMX.
+const BY_PERMISSION: u64 = 1 << 18;
+
+/// Bytes of the XSAVE image in the kernel's signal frames; 0 if it writes none.
 pub(super) fn kernels_image_size() -> usize {
-    static SIZE: AtomicU64 = AtomicU64::new(u64::MAX);
-    let known = SIZE.load(Ordering::Relaxed);
+    let known = KERNELS_SIZE.load(Ordering::Relaxed);
     if known != u64::MAX {
         return known as usize;
     }
     let has_xsave = std::is_x86_feature_detected!("xsave");
-    let size = if has_xsave { image_size(!(1 << 18)) } else { 0 };
-    SIZE.store(size, Ordering::Relaxed);
+    let size = if has_xsave {
+        image_size(!BY_PERMISSION | permitted())
+    } else {
+        0
+    };
+    KERNELS_SIZE.store(size, Ordering::Relaxed);
     size as usize
+}
+
+/// The components that the program is permitted to use (`ARCH_GET_XCOMP_PERM`).
+fn permitted() -> u64 {
+    const ARCH_GET_XCOMP_PERM: u64 = 0x1022;
+    // SAFETY: the caller has found XSAVE.
+    if unsafe { xgetbv() } & BY_PERMISSION == 0 {
+        return 0;
+    }
+    let mut permitted = 0u64;
+    let at = &raw mut permitted as u64;
+    // SAFETY: writes one word to the given address.
+    unsafe { syscall2(libc::SYS_arch_prctl, ARCH_GET_XCOMP_PERM, at) };
+    permitted
+}
+
+/// The program was permitted to use another component: the kernel's frames may have it.
+pub fn note_permission() {
+    KERNELS_SIZE.store(u64::MAX, Ordering::Relaxed);
 }
 
 /// Bytes of the XSAVE image in a frame of [`entry_full`].

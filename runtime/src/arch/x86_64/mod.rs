@@ -4,6 +4,8 @@ mod claim;
 mod context;
 mod entry;
 mod interruptible;
+mod keys;
+pub mod rare;
 mod restorer;
 mod signal;
 mod slots;
@@ -17,9 +19,9 @@ mod watched;
 pub use claim::{claim_flag, is_flag_set};
 pub use context::{
     Context, DefaultFloats, call_on, fs_base, init as init_context, on_tcb, prepare_call,
-    prepare_frame, switch,
+    prepare_frame, switch, switch_from_host,
 };
-pub use entry::{entry, entry_full, init as init_entry, resume_frame};
+pub use entry::{entry, entry_full, init as init_entry, note_permission, resume_frame};
 pub use interruptible::interruptible_syscall;
 pub use restorer::kernel_restorer;
 pub use signal::{Interrupted, SigFrame, Ucontext, stack_pointer};

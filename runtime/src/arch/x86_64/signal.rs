@@ -22,8 +22,9 @@ use core::ptr;
 use super::claim;
 use super::entry::{self, xsave_size};
 use super::interruptible;
+use super::keys;
 use super::restorer::{enter_handler, restorer_address};
-use super::{slots, user, watched};
+use super::{rare, slots, user, watched};
 use crate::frame::{Frame, RED_ZONE, SYSCALL_LEN, SiteRecord};
 use crate::signal::{Info, StackT};
 
@@ -115,6 +116,10 @@ const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
 /// The kernel's `struct _fpx_sw_bytes`, in the last 48 bytes of the FXSAVE area.
 const SW_BYTES: usize = 464;
 const FXSAVE: usize = 512;
+/// What follows it in an XSAVE image: which components it holds.
+const XSAVE_HEADER: usize = 64;
+/// The mark behind an XSAVE image, in bytes.
+const MARK: usize = 4;
 /// User code and stack segments of a 64-bit process.
 const SEGMENTS: u64 = 0x002b_0000_0000_0033;
 /// Interrupts enabled, and the bit that is always set.
@@ -334,8 +339,9 @@ impl Interrupted {
     /// As [`push`](Self::push).
     unsafe fn fp_size(&self) -> (usize, bool) {
         match self.fp {
+            Fp::Init | Fp::Legacy(_) | Fp::Xsave(_) if rare::has_keys() => (kernel_fp_size(), true),
             Fp::Init | Fp::Legacy(_) => (FXSAVE, false),
-            Fp::Xsave(_) => (xsave_size() + 4, true),
+            Fp::Xsave(_) => (xsave_size() + MARK, true),
             // SAFETY: the kernel wrote an FXSAVE area at least.
             Fp::Kernel(fp) => unsafe {
                 let sw = fp.add(SW_BYTES).cast::<u32>();
@@ -351,6 +357,11 @@ impl Interrupted {
     /// # Safety
     /// As [`push`](Self::push).
     unsafe fn write_fp(&self, to: *mut u8, size: usize, marks: bool) {
+        if rare::has_keys() && !matches!(self.fp, Fp::Kernel(_)) {
+            debug_assert!(marks);
+            // SAFETY: the caller's contract.
+            return unsafe { self.write_image_with_rights(to, size) };
+        }
         // SAFETY: `to` has `size` bytes; the sources have as many.
         unsafe {
             match self.fp {
@@ -366,19 +377,50 @@ impl Interrupted {
                     ptr::write_bytes(to.add(SW_BYTES), 0, FXSAVE - SW_BYTES);
                 }
                 Fp::Xsave(image) => {
-                    ptr::copy_nonoverlapping(image, to, size - 4);
-                    let sw = to.add(SW_BYTES).cast::<u32>();
-                    ptr::write_bytes(sw.cast::<u8>(), 0, FXSAVE - SW_BYTES);
-                    sw.write(FP_XSTATE_MAGIC1);
-                    sw.add(1).write(size as u32);
-                    sw.add(2).cast::<u64>().write_unaligned(entry::XSAVE_MASK);
-                    sw.add(4).write(size as u32 - 4);
+                    ptr::copy_nonoverlapping(image, to, size - MARK);
                     debug_assert!(marks);
-                    to.add(size - 4)
-                        .cast::<u32>()
-                        .write_unaligned(FP_XSTATE_MAGIC2);
+                    write_marks(to, size, entry::XSAVE_MASK);
                 }
             }
+        }
+    }
+
+    /// Writes the state as an XSAVE image with PKRU.
+    ///
+    /// # Safety
+    /// `to` must have `size` bytes, of which [`fp_size`](Self::fp_size) told; as
+    /// [`push`](Self::push).
+    unsafe fn write_image_with_rights(&self, to: *mut u8, size: usize) {
+        const LEGACY: u64 = 3;
+        const PKRU: u64 = 1 << keys::COMPONENT;
+        // SAFETY: the caller's contract; the image holds every component that is enabled, PKRU
+        // among them, and so the image of an entry.
+        unsafe {
+            ptr::write_bytes(to, 0, FXSAVE + XSAVE_HEADER);
+            let features = to.add(FXSAVE).cast::<u64>();
+            let (mut rights, mut mask) = (keys::read(), LEGACY | PKRU);
+            match self.fp {
+                // The kernel's, which is copied as it is, does not come here.
+                Fp::Init | Fp::Kernel(_) => {
+                    to.cast::<u16>().write(FCW_DEFAULT);
+                    to.add(24).cast::<u32>().write(MXCSR_DEFAULT);
+                    features.write(PKRU);
+                    rights = keys::FIRST;
+                }
+                Fp::Legacy(xmm) => {
+                    asm!("fxsave64 [{}]", in(reg) to, options(nostack, preserves_flags));
+                    ptr::copy_nonoverlapping(xmm.cast::<u8>(), to.add(160), 256);
+                    features.write(LEGACY | PKRU);
+                }
+                Fp::Xsave(image) => {
+                    ptr::copy_nonoverlapping(image, to, xsave_size().min(size - MARK));
+                    features.write(features.read() | PKRU);
+                    mask |= entry::XSAVE_MASK;
+                }
+            }
+            let pkru = to.add(keys::offset()).cast::<u64>();
+            pkru.write_unaligned(u64::from(rights));
+            write_marks(to, size, mask);
         }
     }
 
@@ -556,12 +598,35 @@ impl Ucontext {
 fn kernel_fp_size() -> usize {
     match entry::kernels_image_size() {
         0 => FXSAVE,
-        image => image + 4,
+        image => image + MARK,
     }
 }
 
-/// Gives the x87 unit and MXCSR the state a handler begins with.
+/// Marks an XSAVE image of `size` bytes, the mark behind it among them, as one of those
+/// components.
+///
+/// # Safety
+/// `to` must have as many bytes.
+unsafe fn write_marks(to: *mut u8, size: usize, components: u64) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let sw = to.add(SW_BYTES).cast::<u32>();
+        ptr::write_bytes(sw.cast::<u8>(), 0, FXSAVE - SW_BYTES);
+        sw.write(FP_XSTATE_MAGIC1);
+        sw.add(1).write(size as u32);
+        sw.add(2).cast::<u64>().write_unaligned(components);
+        sw.add(4).write((size - MARK) as u32);
+        to.add(size - MARK)
+            .cast::<u32>()
+            .write_unaligned(FP_XSTATE_MAGIC2);
+    }
+}
+
+/// Gives the x87 unit, MXCSR and PKRU the state a handler begins with.
 fn reset_fp() {
+    if rare::has_keys() {
+        keys::set(keys::FIRST);
+    }
     let mxcsr = MXCSR_DEFAULT;
     // SAFETY: what they held was saved in the signal frame.
     unsafe { asm!("fninit", "ldmxcsr [{}]", in(reg) &raw const mxcsr, options(nostack)) };
