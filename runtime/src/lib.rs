@@ -70,6 +70,7 @@
 //! | [`reactor`], [`offload`], [`ground`], [`mounts`], [`private`], [`proc_files`] | io_uring, epoll; kernel threads for the rest, and what they stand on; file systems that keep a caller waiting; our descriptors; files of the kernel's that stay open |
 //! | [`signal`], [`fork`], [`interrupt`] | signals of guests; fork; calls ended from outside |
 //! | [`foreign`] | kernel threads of the program's own beside the hub |
+//! | [`proc_view`] | what proc(5) says of threads, to guests |
 //! | [`cpu_time`] | how long each guest used the processor |
 //! | [`chaos`] | scheduling at random, to find what depends on the order |
 //! | [`heap_lock`], [`heap_reserve`], [`owned_lock`] | what a fork holds; what the heap has left; a lock that tells a handler that it is held by whom it interrupted |
@@ -125,6 +126,7 @@ pub mod preload;
 pub mod private;
 pub mod probes;
 pub mod proc_files;
+pub mod proc_view;
 pub mod program_file;
 pub mod raw;
 pub mod reactor;

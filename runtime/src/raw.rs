@@ -162,18 +162,34 @@ pub fn set_status_flags(fd: i32, flags: i64) {
 
 /// The S_IFMT bits of a descriptor's mode; zero if it is not open.
 pub fn file_type(fd: i32) -> u32 {
-    file(fd).map_or(0, |(kind, _)| kind)
+    file(fd).map_or(0, |file| file.kind)
 }
 
-/// The S_IFMT bits of a descriptor's mode, and a number that tells its file from others, as far
-/// as that is known of its inode: not zero. `None` if it is not open.
-pub fn file(fd: i32) -> Option<(u32, u64)> {
+/// What the kernel says of a descriptor's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct File {
+    /// The S_IFMT bits of its mode.
+    pub kind: u32,
+    /// A number that tells it from others, as far as that is known of its inode: not zero.
+    pub identity: u64,
+    /// Whether the kernel may make its contents, as in proc(5): it has no size, and is on no
+    /// device.
+    pub may_be_made_up: bool,
+}
+
+/// What the kernel says of a descriptor's file. `None` if it is not open.
+pub fn file(fd: i32) -> Option<File> {
     /// Spreads the bits of a word (2^64 divided by the golden ratio).
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let stat = stat(fd)?;
     let kind = stat.st_mode & libc::S_IFMT;
     let both = stat.st_ino ^ (stat.st_dev ^ u64::from(kind) << 32).wrapping_mul(SPREAD);
-    Some((kind, both | 1 << 63))
+    let sized = stat.st_size != 0 || libc::major(stat.st_dev) != 0;
+    Some(File {
+        kind,
+        identity: both | 1 << 63,
+        may_be_made_up: !sized && matches!(kind, libc::S_IFREG | libc::S_IFDIR),
+    })
 }
 
 /// Whether a character device is one that nobody ever waits for: /dev/null, /dev/zero,

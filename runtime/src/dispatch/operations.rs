@@ -140,6 +140,7 @@ fn operation(op: Op) -> Operation {
         Op::FutexRequeue => futex::futex_requeue,
         Op::Close => fd::close,
         Op::CloseRange => fd::close_range,
+        Op::Dup => fd::dup,
         Op::Dup2 | Op::Dup3 => fd::dup2,
         Op::Fcntl => fd::fcntl,
         Op::Ioctl => fd::ioctl,

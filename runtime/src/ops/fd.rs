@@ -10,7 +10,7 @@ use patch_events::numbers;
 
 use super::iov::Buffers;
 use super::wait::{Direction, Limit, Place, Ready, readiness, send_all, transfer};
-use super::{Call, Outcome, lock, net, offloaded, owner, send, thread, tty};
+use super::{Call, Outcome, lock, net, offloaded, owner, proc_view, send, thread, tty};
 use crate::arch::{syscall, syscall1, syscall3};
 use crate::hub::Hub;
 use crate::mounts;
@@ -120,6 +120,9 @@ fn read_some(c: &mut Call<'_>, buffers: Option<Buffers>) -> Outcome {
     let total = buffers.total();
     match kind(fd) {
         Kind::Regular => {
+            if let Some(ret) = proc_view::read(c, fd, &buffers, None) {
+                return Outcome::Done(ret);
+            }
             let first = try_read(fd, iov, count, HERE);
             if first == total as i64
                 || first <= 0 && first != err(libc::EAGAIN) && first != err(libc::EOPNOTSUPP)
@@ -256,7 +259,12 @@ fn write_all(c: &mut Call<'_>, buffers: Option<Buffers>) -> Outcome {
     };
     match kind(fd) {
         // It goes to the page cache, unless it may not.
-        Kind::Regular => return slow_write(c).unwrap_or(Outcome::Native),
+        Kind::Regular => {
+            return match proc_view::write(c, fd, &buffers) {
+                Some(ret) => Outcome::Done(ret),
+                None => slow_write(c).unwrap_or(Outcome::Native),
+            };
+        }
         Kind::Terminal => return tty::write(c, &buffers),
         Kind::Bottomless => return Outcome::Native,
         _ => {}
@@ -360,8 +368,18 @@ fn read_at(c: &mut Call<'_>, buffers: Option<Buffers>, offset: u64) -> Outcome {
     let Some(buffers) = buffers.filter(|b| b.total() > 0 && offset as i64 != -1) else {
         return Outcome::Native;
     };
+    if let Some(ret) = proc_view::read(c, fd, &buffers, Some(offset)) {
+        return Outcome::Done(ret);
+    }
     let (iov, count) = buffers.array();
     let first = try_read(fd, iov, count, offset);
+    // Files of proc(5) answer so; others are not asked what they are.
+    if first == err(libc::EOPNOTSUPP)
+        && kind(fd) == Kind::Regular
+        && let Some(ret) = proc_view::read(c, fd, &buffers, Some(offset))
+    {
+        return Outcome::Done(ret);
+    }
     if first == buffers.total() as i64
         || first <= 0 && first != err(libc::EAGAIN) && first != err(libc::EOPNOTSUPP)
     {
@@ -531,7 +549,32 @@ pub fn changes_flags(nr: i64, a: [u64; 6]) -> bool {
 /// # Safety
 /// As [`read`].
 pub unsafe fn dup2(c: &mut Call<'_>) -> Outcome {
-    before_dup2(c.hub, c.fd(0), c.fd(1)).map_or(Outcome::Native, Outcome::Done)
+    if let Some(ret) = before_dup2(c.hub, c.fd(0), c.fd(1)) {
+        return Outcome::Done(ret);
+    }
+    duplicate(c)
+}
+
+/// Makes a call that copies the descriptor in its first argument.
+fn duplicate(c: &Call<'_>) -> Outcome {
+    let old = c.fd(0);
+    if proc_view::known(old).is_none() {
+        return Outcome::Native;
+    }
+    // SAFETY: the guest's own call, without pointers.
+    let new = unsafe { syscall(c.frame.rax, c.a) };
+    if new >= 0 && new != i64::from(old) {
+        proc_view::duplicated(old, new as i32);
+    }
+    Outcome::Done(new)
+}
+
+/// dup(2).
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn dup(c: &mut Call<'_>) -> Outcome {
+    duplicate(c)
 }
 
 /// fcntl(2): changed flags must be asked again.
@@ -546,7 +589,10 @@ pub unsafe fn fcntl(c: &mut Call<'_>) -> Outcome {
     if changes_flags(libc::SYS_fcntl, c.a) {
         fds::table().flags_change();
     }
-    Outcome::Native
+    match c.a[1] as i32 {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => duplicate(c),
+        _ => Outcome::Native,
+    }
 }
 
 /// SECCOMP_IOCTL_NOTIF_RECV of seccomp_unotify(2).

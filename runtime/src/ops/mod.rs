@@ -20,6 +20,7 @@ pub mod offloaded;
 pub mod owner;
 pub mod pages;
 pub mod poll;
+pub mod proc_view;
 pub mod process;
 pub mod rseq;
 pub mod sched;

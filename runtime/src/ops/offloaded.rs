@@ -11,7 +11,7 @@
 
 use io_uring::{opcode, types};
 
-use super::{Call, Outcome};
+use super::{Call, Outcome, proc_view};
 use crate::arch::{self, syscall2};
 use crate::guest::Reason;
 use crate::mounts;
@@ -227,19 +227,23 @@ fn file_size_limit() -> u64 {
     limit.rlim_cur
 }
 
-fn on_path(c: &Call<'_>, directory: i32, path: u64) -> Outcome {
-    if mounts::is_slow_path(c.guest, directory, path) {
+/// A call with a path in its argument at `at`.
+fn on_path(c: &Call<'_>, directory: i32, at: usize) -> Outcome {
+    if let Some(outcome) = proc_view::on_path(c, directory, at) {
+        return outcome;
+    }
+    if mounts::is_slow_path(c.guest, directory, c.a[at]) {
         return hand_over(c);
     }
     Outcome::Native
 }
 
 unsafe fn path(c: &mut Call<'_>) -> Outcome {
-    on_path(c, libc::AT_FDCWD, c.a[0])
+    on_path(c, libc::AT_FDCWD, 0)
 }
 
 unsafe fn path_at(c: &mut Call<'_>) -> Outcome {
-    on_path(c, c.fd(0), c.a[1])
+    on_path(c, c.fd(0), 1)
 }
 
 unsafe fn paths(c: &mut Call<'_>) -> Outcome {
@@ -250,6 +254,9 @@ unsafe fn paths(c: &mut Call<'_>) -> Outcome {
 }
 
 unsafe fn descriptor(c: &mut Call<'_>) -> Outcome {
+    if let Some(outcome) = proc_view::on_descriptor(c) {
+        return outcome;
+    }
     if mounts::is_slow_file(c.guest, c.fd(0)) {
         return hand_over(c);
     }
@@ -261,18 +268,22 @@ unsafe fn descriptor(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// Operations are called by dispatch with a guest's present call.
 pub unsafe fn open(c: &mut Call<'_>) -> Outcome {
-    let (directory, path, flags) = match c.frame.rax as i64 {
-        libc::SYS_open => (libc::AT_FDCWD, c.a[0], c.a[1]),
-        libc::SYS_creat => (libc::AT_FDCWD, c.a[0], libc::O_WRONLY as u64),
-        libc::SYS_openat => (c.fd(0), c.a[1], c.a[2]),
+    let (directory, at, flags) = match c.frame.rax as i64 {
+        libc::SYS_open => (libc::AT_FDCWD, 0, c.a[1]),
+        libc::SYS_creat => (libc::AT_FDCWD, 0, libc::O_WRONLY as u64),
+        libc::SYS_openat => (c.fd(0), 1, c.a[2]),
         _ => {
             // SAFETY: the guest's own argument, whose first word the kernel would read.
             match unsafe { arch::read_word(c.a[2]) } {
-                Some(flags) => (c.fd(0), c.a[1], flags),
+                Some(flags) => (c.fd(0), 1, flags),
                 None => return Outcome::Native,
             }
         }
     };
+    if let Some(outcome) = proc_view::open(c, directory, at) {
+        return outcome;
+    }
+    let path = c.a[at];
     let flags = flags as i32;
     let waits = flags & (libc::O_PATH | libc::O_NONBLOCK | libc::O_DIRECTORY) == 0
         && flags & libc::O_ACCMODE != libc::O_RDWR;

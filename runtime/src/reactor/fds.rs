@@ -19,6 +19,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use crate::guest::{Guest, Reason};
 use crate::hub::Hub;
 use crate::private;
+use crate::proc_view::{self, View};
 use crate::raw;
 
 /// Descriptors up to this number are known; others wait through the offload pool.
@@ -178,6 +179,8 @@ pub struct FdState {
     pub receive_timeout: Cell<u64>,
     /// SO_SNDTIMEO in nanoseconds, 0 for none.
     pub send_timeout: Cell<u64>,
+    /// What it is of proc(5), once its kind was asked.
+    view: Cell<View>,
     /// The file that is known, by [`raw::file`]; 0 if that was not asked.
     identity: Cell<u64>,
     /// Guests that go on with this number, one of ours, after theirs was closed.
@@ -212,12 +215,17 @@ impl FdState {
         if let Some(kind) = self.kind.get() {
             return kind;
         }
-        let Some((file_type, identity)) = raw::file(fd) else {
+        let Some(file) = raw::file(fd) else {
             return Kind::Other;
         };
-        let kind = Kind::of(fd, file_type);
-        self.identity.set(identity);
+        let kind = Kind::of(fd, file.kind);
+        self.identity.set(file.identity);
         self.kind.set(Some(kind));
+        self.view.set(if file.may_be_made_up {
+            proc_view::of_descriptor(fd)
+        } else {
+            View::NOTHING
+        });
         kind
     }
 
@@ -226,7 +234,7 @@ impl FdState {
     #[cold]
     #[inline(never)]
     pub fn is_anothers(&self, fd: i32) -> bool {
-        let now = raw::file(fd).map_or(0, |(_, identity)| identity);
+        let now = raw::file(fd).map_or(0, |file| file.identity);
         let before = self.identity.get();
         if now == before {
             return false;
@@ -248,11 +256,22 @@ impl FdState {
         self.kind.get()
     }
 
+    /// What it is of proc(5), as far as its kind was asked.
+    #[inline]
+    pub fn view(&self) -> View {
+        self.view.get()
+    }
+
+    /// Says what it is of proc(5): the kernel does not know. Its kind was asked.
+    pub fn set_view(&self, view: View) {
+        self.view.set(view);
+    }
+
     /// Remembers what the program has just made, which cannot be asked for.
     pub fn set_kind(&self, fd: i32, kind: Kind) {
         self.kind.set(Some(kind));
         self.identity
-            .set(raw::file(fd).map_or(0, |(_, identity)| identity));
+            .set(raw::file(fd).map_or(0, |file| file.identity));
     }
 
     /// Whether the program made `fd` non-blocking. The flag belongs to the
@@ -556,6 +575,7 @@ impl FdTable {
             state.receive_low.set(1);
             state.born.set(0);
             state.urgent.set(false);
+            state.view.set(View::NOTHING);
             state.identity.set(0);
             state.set_owner(0);
             state.generation.set(state.generation.get().wrapping_add(1));

@@ -89,8 +89,8 @@ pub use state::{AltStack, SignalState, StackT};
 pub use thread::OfThread;
 pub use timer::{add_cpu_timer, add_timer, counts_process_time, overrun_of, remove_timer};
 pub use wait::{
-    begin_wait, end_wait, pending_here, pending_in_kernel, take_from_kernel, take_preemptions,
-    take_waited,
+    begin_wait, end_wait, pending_apart, pending_here, pending_in_kernel, take_from_kernel,
+    take_preemptions, take_waited,
 };
 
 /// Bit of a signal in a mask.

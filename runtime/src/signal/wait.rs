@@ -149,6 +149,11 @@ pub fn pending_here(guest: &Guest) -> u64 {
     guest.signal.queue.bits() | route::of_process().bits()
 }
 
+/// Signals that wait for `guest` alone, and those that wait for any; as [`pending_here`].
+pub fn pending_apart(guest: &Guest) -> (u64, u64) {
+    (guest.signal.queue.bits(), route::of_process().bits())
+}
+
 /// Gives the kernel what waits for `guest` and is blocked: a new program inherits it.
 pub(super) fn carry_over(guest: &Guest) {
     let blocked = guest.signal.mask.get();

@@ -125,7 +125,7 @@ table! {
     29 shmget Sys Native Uninterrupted "";
     30 shmat Sys Virtual(Shmat) Uninterrupted "";
     31 shmctl Sys Native Uninterrupted "";
-    32 dup Os Native Uninterrupted "";
+    32 dup Os Virtual(Dup) Uninterrupted "";
     33 dup2 Os Virtual(Dup2) Uninterrupted DUP;
     34 pause Signal Virtual(Pause, parks) NoHandler "";
     35 nanosleep Time Virtual(Nanosleep, parks) RestartBlock "";
