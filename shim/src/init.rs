@@ -46,8 +46,19 @@ fn is_linked_in() -> bool {
 /// its own way, if at all. In bytes.
 const ROOM: usize = 8 << 20;
 
+/// The program is to find zero in `errno` when it begins, whatever failed here.
 #[ctor::ctor(unsafe)]
 fn load() {
+    // SAFETY: libc gives the address of this thread's variable.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let before = unsafe { *errno };
+    begin();
+    // SAFETY: as above.
+    unsafe { *errno = before };
+}
+
+fn begin() {
     if !allowed() || is_linked_in() || !own_libc::find_libc() || !raw::has_room(ROOM) {
         return;
     }
