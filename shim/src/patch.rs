@@ -7,8 +7,9 @@
 //! leaves its protection and its mapping alone, so there is no moment at which
 //! code of libc can't run, nothing to put back, and no extra mapping. Where that
 //! file is closed to us (no `/proc`, a kernel built to forbid it, a process that
-//! may not be dumped) the text is made writable instead of executable for the
-//! time of the stores, with signals blocked, by code that calls nothing.
+//! may not be dumped) the text is made writable too for the time of the stores,
+//! with signals blocked, by code that calls nothing. It stays executable: where a
+//! policy forbids pages that are both, it may as well forbid making them executable again.
 //!
 //! Synchronization: the caller makes sure that no other thread runs in a window.
 #![allow(unsafe_code)]
@@ -249,9 +250,9 @@ unsafe fn write_in_place(text: Range<u64>, edits: &[Edit]) -> Result<(), Errno> 
     // SAFETY: until the second mprotect only code of this object runs: the loop
     // and the system calls are inline.
     let status = unsafe {
-        let rw = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        let rwx = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
         let rx = (libc::PROT_READ | libc::PROT_EXEC) as u64;
-        let mut status = arch::syscall3(libc::SYS_mprotect, start, len, rw);
+        let mut status = arch::syscall3(libc::SYS_mprotect, start, len, rwx);
         if status == 0 {
             for edit in edits {
                 let place: *mut u8 = ptr::with_exposed_provenance_mut(edit.addr as usize);
