@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::arch::{syscall2, syscall3};
+use crate::arch::{syscall, syscall2, syscall3};
 use crate::fdinfo;
 use crate::private;
 use crate::raw;
@@ -18,8 +18,35 @@ const STEP: u64 = 128;
 
 /// Before the first descriptor of ours.
 pub fn begin() {
-    let size = fdinfo::of_process(b"\nFDSize:\t").unwrap_or(SMALLEST);
+    let size = fdinfo::of_process(b"\nFDSize:\t").unwrap_or_else(asked);
     AT_START.store(size, Ordering::Relaxed);
+}
+
+/// The size of the kernel's table where `/proc` does not tell: select(2) minds a closed descriptor
+/// within it alone. At the start of a hub: allocates.
+fn asked() -> u64 {
+    const LARGEST: u64 = 1 << 20;
+    let is_within = |fd: u64| {
+        let mut set = vec![0u64; (fd / 64 + 1) as usize];
+        if let Some(last) = set.last_mut() {
+            *last = 1 << (fd % 64);
+        }
+        let now = raw::ns_timespec(0);
+        let args = [
+            fd + 1,
+            set.as_mut_ptr() as u64,
+            0,
+            0,
+            &raw const now as u64,
+            0,
+        ];
+        // SAFETY: a set as large as it is said to be, and no time, of ours.
+        let ret = unsafe { syscall(libc::SYS_pselect6 as u64, args) };
+        ret == raw::err(libc::EBADF) || raw::status_flags(fd as i32) >= 0
+    };
+    let larger = core::iter::successors(Some(STEP), |size| Some(size * 2));
+    let sizes = larger.take_while(|&size| size <= LARGEST && is_within(size - 1));
+    sizes.last().unwrap_or(SMALLEST)
 }
 
 /// The size now: a table grows with its highest number, and never shrinks. `None`: nothing can
@@ -48,7 +75,7 @@ fn highest() -> Option<u64> {
         syscall2(libc::SYS_open, path.as_ptr() as u64, flags)
     };
     if directory < 0 {
-        return None;
+        return highest_asked();
     }
     let mut highest = 0;
     let mut entries = [0u64; 128];
@@ -66,6 +93,14 @@ fn highest() -> Option<u64> {
     }
     raw::close(directory as i32);
     Some(highest)
+}
+
+/// The same where there is no list: asks for one number after the other.
+fn highest_asked() -> Option<u64> {
+    const MOST: u64 = 1 << 16;
+    let numbers = 0..raw::most_descriptors().min(MOST);
+    let open = |fd: &u64| !private::is_ours(*fd as i32) && raw::status_flags(*fd as i32) >= 0;
+    numbers.rev().find(open)
 }
 
 /// The names in entries of getdents64(2) that are numbers.
@@ -101,7 +136,9 @@ mod tests {
     fn the_highest_descriptor_is_found() {
         let file = std::fs::File::open("/proc/self/status").unwrap();
         assert!(highest().unwrap() >= file.as_raw_fd() as u64);
+        assert!(highest_asked().unwrap() >= file.as_raw_fd() as u64);
         let real = fdinfo::of_process(b"\nFDSize:\t").unwrap();
         assert!(holding(highest().unwrap()) <= real);
+        assert_eq!(asked(), real);
     }
 }

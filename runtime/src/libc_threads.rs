@@ -33,6 +33,18 @@ pub fn init() {
     COUNT.store(find(c"__nptl_nthreads").cast(), Ordering::Relaxed);
 }
 
+/// Whether libc has made a thread in this process. Start-up only.
+pub fn has_made_one() -> bool {
+    if let Some(single) = find_in_libc(c"__libc_single_threaded") {
+        // SAFETY: a `char` of libc's, which this thread or none writes.
+        return unsafe { single.cast::<u8>().read_volatile() } == 0;
+    }
+    // Before glibc 2.32; without libpthread there is no such count.
+    let count = find_in_libc(c"__nptl_nthreads").or_else(|| find_in_libpthread(c"__nptl_nthreads"));
+    // SAFETY: glibc's counter, an unsigned int that it changes atomically.
+    count.is_some_and(|at| unsafe { AtomicI32::from_ptr(at.cast()) }.load(Ordering::Relaxed) > 1)
+}
+
 /// A node of a circular list.
 type Node = [*mut [*mut u8; 2]; 2];
 

@@ -6,6 +6,10 @@
 //! but whether that is still so: the list of mounts is read again when a call wants to
 //! know and it is [`FRESH`] old. A mount made since then may stop the hub once.
 //!
+//! Without /proc there is no such list. Then a file on a block device is on a local file system,
+//! as is one on that of the root directory, unless that is slow, which is asked once; any other
+//! may be on a slow one, and calls on it are not made on the hub.
+//!
 //! # Synchronization
 //! The hub's kernel thread alone.
 #![allow(unsafe_code)]
@@ -29,6 +33,27 @@ const SLOW: [&str; 17] = [
     "nfs", "nfs4", "ocfs2", "smb3", "vboxsf", "virtiofs",
 ];
 
+/// The numbers that statfs(2) has for them; virtiofs is FUSE.
+const SLOW_NUMBERS: [u32; 17] = [
+    0x0102_1997,
+    0x5346_414f,
+    0x0187,
+    0x1983_0326,
+    0x00c3_6400,
+    0xff53_4d42,
+    0x7375_7245,
+    0x0116_1970,
+    0x4750_4653,
+    0x0bd0_0bd0,
+    0x564c,
+    0x6969,
+    0x7461_636f,
+    0xfe53_4d42,
+    0x517b,
+    0x786f_4256,
+    0x6573_5546,
+];
+
 /// Slow mounts that are told apart; with more, every file is taken for one of theirs.
 const MAX: usize = 64;
 
@@ -37,6 +62,10 @@ struct Mounts {
     count: Cell<usize>,
     /// CLOCK_MONOTONIC nanoseconds until which the list holds.
     until: Cell<u64>,
+    /// There is no list.
+    unknown: Cell<bool>,
+    /// Then: the device of the root directory if that is not slow, or zero.
+    root: Cell<u64>,
 }
 
 // SAFETY: see Synchronization.
@@ -46,6 +75,8 @@ static MOUNTS: Mounts = Mounts {
     ids: [const { Cell::new(0) }; MAX],
     count: Cell::new(0),
     until: Cell::new(0),
+    unknown: Cell::new(false),
+    root: Cell::new(0),
 };
 
 /// Whether there is a slow mount at all.
@@ -55,7 +86,7 @@ pub fn any_slow(guest: &'static Guest) -> bool {
         guest.hub().call(guest, read);
         MOUNTS.until.set(now.saturating_add(FRESH));
     }
-    MOUNTS.count.get() != 0
+    MOUNTS.count.get() != 0 || MOUNTS.unknown.get()
 }
 
 /// What was read no longer holds: the program changed its mounts.
@@ -65,10 +96,13 @@ pub fn changed() {
 
 /// Host context.
 fn read() {
-    // What was there a second ago is the best guess.
-    let Some(list) = contents(c"/proc/self/mountinfo") else {
+    let Some(list) = contents(c"/proc/self/mountinfo").filter(|list| !list.is_empty()) else {
+        if !MOUNTS.unknown.replace(true) {
+            MOUNTS.root.set(fast_root().unwrap_or(0));
+        }
         return;
     };
+    MOUNTS.unknown.set(false);
     let list = String::from_utf8_lossy(&list);
     let mut count = 0;
     for id in slow_ids(&list) {
@@ -78,6 +112,20 @@ fn read() {
         count += 1;
     }
     MOUNTS.count.set(count);
+}
+
+/// The device of the root directory, if its file system keeps nobody waiting.
+fn fast_root() -> Option<u64> {
+    let mut about = MaybeUninit::<libc::statfs>::zeroed();
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    let root = c"/".as_ptr() as u64;
+    // SAFETY: a path and buffers of ours, which the kernel fills.
+    unsafe {
+        let told = syscall2(libc::SYS_statfs, root, about.as_mut_ptr() as u64) == 0
+            && syscall2(libc::SYS_stat, root, stat.as_mut_ptr() as u64) == 0;
+        let number = about.assume_init().f_type as u32;
+        (told && !SLOW_NUMBERS.contains(&number)).then(|| stat.assume_init().st_dev)
+    }
 }
 
 /// What a file of the kernel's says; `None` if it cannot be opened. (std's functions for
@@ -176,7 +224,8 @@ pub fn is_slow_file(guest: &'static Guest, fd: i32) -> bool {
 
 fn is_on_slow_mount(fd: i32) -> bool {
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
-    const STATX_MNT_ID: u64 = 0x1000;
+    /// STATX_TYPE, STATX_MODE and STATX_MNT_ID.
+    const WANTED: u64 = 0x1003;
     // DONT_SYNC: what the kernel knows, without asking a server.
     // SAFETY: an empty path and a buffer of ours.
     let ret = unsafe {
@@ -186,7 +235,7 @@ fn is_on_slow_mount(fd: i32) -> bool {
                 fd as u64,
                 c"".as_ptr() as u64,
                 (libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC) as u64,
-                STATX_MNT_ID,
+                WANTED,
                 stat.as_mut_ptr() as u64,
                 0,
             ],
@@ -196,7 +245,15 @@ fn is_on_slow_mount(fd: i32) -> bool {
         return false;
     }
     // SAFETY: zero is a valid statx, which the kernel has filled.
-    let id = unsafe { stat.assume_init_ref() }.stx_mnt_id;
+    let stat = unsafe { stat.assume_init_ref() };
+    if MOUNTS.unknown.get() {
+        let of_files = [libc::S_IFREG, libc::S_IFDIR, libc::S_IFLNK];
+        let device = libc::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+        return of_files.contains(&(u32::from(stat.stx_mode) & libc::S_IFMT))
+            && stat.stx_dev_major == 0
+            && device != MOUNTS.root.get();
+    }
+    let id = stat.stx_mnt_id;
     let count = MOUNTS.count.get();
     count > MAX || MOUNTS.ids[..count].iter().any(|slot| slot.get() == id)
 }

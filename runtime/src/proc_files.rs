@@ -8,6 +8,35 @@
 //! guests, and kept at high numbers. The kernel writes their text anew for every read
 //! from the start.
 //!
+//! # Without /proc
+//! It may be absent (a chroot, a container), covered by something else, or say little. Each file
+//! that the library reads, and what is done without it:
+//!
+//! | file | read by | for | without it |
+//! |---|---|---|---|
+//! | `self/maps` | the engine, at load and at the first thread | objects, free places near them, the stack | what the dynamic linker has loaded, and the kernel's strings at the stack's top; the program runs bare where an object is in another namespace (dlmopen(3)), or the thread is not on the initial stack |
+//! | `self/maps` | the engine, when an object is opened | the same | the arguments of its mmap(2); the object has no name in events |
+//! | `self/maps` | [`sharing`](crate::sharing) | words of shared memory | the kernel is asked for each such word (mremap(2) of no bytes) |
+//! | `self/maps` | [`maps`](crate::maps) | the stack of a thread made by clone(2); memory to be read by mlockall(2) | the stack's end is not known; pages are locked as they are first used |
+//! | `self/maps` | backtraces, symbols | names of addresses | addresses |
+//! | `self/status` | the engine, at load | number of threads | libc's knowledge of its own |
+//! | `self/status` | the engine, at the first thread; [`sandbox`](crate::sandbox) | number of threads; filters of system calls | [`unseen`](crate::sandbox::unseen): the program runs bare where there is a filter, or the thread is made by clone(2) |
+//! | `self/status` | [`fdinfo`](crate::fdinfo) | size of the table of descriptors; signals that wait | select(2) tells; those of the kernel's are not counted |
+//! | `self/task/…` | the engine, beside threads that were there before | who is to stand still | such a program runs bare |
+//! | `self/mem` | the engine | text | mprotect(2) and stores |
+//! | `self/pagemap` | the engine | unused pages of text | they stay mapped |
+//! | `self/exe` | the constructor; the launcher | the program's name | the name by which it was started: of a script, its own and not the interpreter's |
+//! | `self/fd` | [`fd_table`](crate::fd_table) | the highest descriptor | each number is asked for |
+//! | `self/fd/2` | events | a description of the terminal that does not wait | the program's own |
+//! | `self/fdinfo/…` | [`ops::uring`](crate::ops) | completions of a ring of the program's | the ring's memory is mapped for a moment, if one was made beside the hub |
+//! | `self/fdinfo/…` | [`signal`](crate::signal) | signals of a signalfd(2) from before the hub | any descriptor that may be one is for all |
+//! | `self/timers` | [`signal`](crate::signal) | timers of CPU time from before the hub | the kernel counts their overruns |
+//! | `self/mountinfo` | [`mounts`](crate::mounts) | slow file systems | any that is not on a block device, nor that of the root |
+//! | `self/cgroup` | [`guest::most`](crate::guest::most) | `pids.max` | no limit of control groups |
+//! | `thread-self/ns/…` | [`ops::thread`](crate::ops) | whether children leave the namespace of ids | taken for no |
+//! | `thread-self/stat` | [`monitor`](crate::monitor) | whether a hub runs | its CPU time |
+//! | `thread-self/syscall`, `self/statm` | the control interface, events | what a hub waits in; memory | nothing is said |
+//!
 //! # Synchronization
 //! The numbers are written where no other thread of ours runs: at the start of the hub,
 //! before the monitor's, and in a forked child.

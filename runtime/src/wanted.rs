@@ -63,14 +63,41 @@ pub struct PatchOutcome {
     pub libc_complete: bool,
 }
 
-/// The engine's two services.
+/// A file that has been mapped executable, and the arguments of the mmap(2) that did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecMapping {
+    /// Where.
+    pub addr: usize,
+    /// Bytes.
+    pub len: usize,
+    /// PROT_READ and the like.
+    pub access: i32,
+    /// The file's descriptor.
+    pub fd: i32,
+    /// Where in the file it begins.
+    pub offset: u64,
+}
+
+impl ExecMapping {
+    /// What a call with these arguments has made at `addr`.
+    pub fn of([_, len, access, _, fd, offset]: [u64; 6], addr: usize) -> Self {
+        ExecMapping {
+            addr,
+            len: len as usize,
+            access: access as i32,
+            fd: fd as i32,
+            offset,
+        }
+    }
+}
+
+/// The engine's services.
 #[derive(Debug, Clone, Copy)]
 pub struct Patcher {
     /// Patches every site of every loaded object.
     pub patch_all: fn() -> PatchOutcome,
-    /// Patches the sites of an object that the dynamic linker maps right now:
-    /// address and length in bytes of its executable mapping.
-    pub on_exec_mapping: fn(usize, usize),
+    /// Patches the sites of an object that the dynamic linker maps right now.
+    pub on_exec_mapping: fn(&ExecMapping),
     /// Runs a function while no thread that was there before the hub is in the middle of
     /// changing a list of libc's.
     pub outside_libc: fn(&mut dyn FnMut()),
@@ -100,8 +127,8 @@ pub fn outside_libc(f: &mut dyn FnMut()) {
 
 /// Tells the engine that a file has just been mapped executable. Host mode (it
 /// allocates and reads files), before the program runs again.
-pub fn on_exec_mapping(addr: usize, len: usize) {
+pub fn on_exec_mapping(mapping: &ExecMapping) {
     if let Some(patcher) = PATCHER.get() {
-        (patcher.on_exec_mapping)(addr, len);
+        (patcher.on_exec_mapping)(mapping);
     }
 }

@@ -2,7 +2,7 @@
 //! the tests run whole programs under it.
 #![allow(unsafe_code)]
 
-use gevent_runtime::wanted::{self, TABLE_LEN};
+use gevent_runtime::wanted::{self, ExecMapping, TABLE_LEN};
 
 #[ctor::ctor(unsafe)]
 fn load() {
@@ -23,5 +23,11 @@ pub extern "C" fn gevent_shim_test_want_all(on: bool) {
 /// What the runtime does after an executable mapping was made.
 #[unsafe(no_mangle)]
 pub extern "C" fn gevent_shim_test_mapped(addr: usize, len: usize) {
-    gevent_shim::arm::on_exec_mapping(addr, len);
+    gevent_shim::arm::on_exec_mapping(&ExecMapping {
+        addr,
+        len,
+        access: libc::PROT_READ | libc::PROT_EXEC,
+        fd: -1,
+        offset: 0,
+    });
 }

@@ -8,7 +8,7 @@
 
 use std::ffi::{OsStr, c_void};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use gevent_runtime::arch;
@@ -150,10 +150,16 @@ pub fn pwrite(fd: &OwnedFd, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn fstat(fd: &OwnedFd) -> Result<libc::stat, Errno> {
+pub fn fstat(fd: impl AsFd) -> Result<libc::stat, Errno> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the kernel fills `stat`, whose layout is its own on this target.
-    let ret = unsafe { arch::syscall2(libc::SYS_fstat, number(fd), stat.as_mut_ptr() as u64) };
+    let ret = unsafe {
+        arch::syscall2(
+            libc::SYS_fstat,
+            fd.as_fd().as_raw_fd() as u64,
+            stat.as_mut_ptr() as u64,
+        )
+    };
     // SAFETY: it has.
     result(ret).map(|_| unsafe { stat.assume_init() })
 }
@@ -162,9 +168,15 @@ pub fn fstat(fd: &OwnedFd) -> Result<libc::stat, Errno> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn map_file(fd: &OwnedFd, len: usize) -> Result<*mut c_void, Errno> {
+pub fn map_file(fd: impl AsFd, len: usize) -> Result<*mut c_void, Errno> {
     let flags = libc::MAP_PRIVATE;
-    map(0, len as u64, libc::PROT_READ, flags, number(fd))
+    map(
+        0,
+        len as u64,
+        libc::PROT_READ,
+        flags,
+        fd.as_fd().as_raw_fd() as u64,
+    )
 }
 
 /// mmap(2) of new memory, readable and writable, at `addr` if nothing is there. A kernel before

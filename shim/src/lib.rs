@@ -21,7 +21,7 @@
 //! # How
 //! | step | file | |
 //! |---|---|---|
-//! | find | [`maps`], [`image`] | what is mapped, and its bytes |
+//! | find | [`maps`], `loader_maps`, [`image`] | what is mapped, and its bytes |
 //! | scan | [`scan`], [`unwind`] | sites and boundaries; pure |
 //! | plan | [`plan`], [`cache`] | windows, rooms for their jumps, or typed refusals; pure, kept between runs |
 //! | stub | [`trampoline`], [`cfi`] | code and unwind tables; pure |
@@ -65,6 +65,7 @@ pub mod guide;
 pub mod image;
 mod init;
 mod kernel;
+mod loader_maps;
 pub mod lookups;
 pub mod maps;
 pub mod monkey;

@@ -1,7 +1,8 @@
 //! Which files are mapped where: the process's own `/proc/self/maps`.
 //!
 //! The dynamic linker's list would need its lock, which the caller of `dlopen`
-//! holds while its object is mapped; the kernel's list needs none.
+//! holds while its object is mapped; the kernel's list needs none. Where that cannot be read, the
+//! linker's is asked when the lock is free (`loader_maps`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::kernel;
+use crate::loader_maps;
 
 /// One line of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +73,31 @@ impl Object {
 /// That of opening or reading the file.
 pub fn read() -> Result<Vec<Mapping>, Errno> {
     Ok(parse(&read_file(Path::new("/proc/self/maps"))?))
+}
+
+/// Mappings of this process.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// In ascending order.
+    pub mappings: Vec<Mapping>,
+    /// All of them; else loaded objects and the stack.
+    pub whole: bool,
+}
+
+/// The list of this process as far as it can be had, also where the kernel's cannot be read. For
+/// the constructor and the program's first thread: it takes the dynamic linker's lock.
+///
+/// # Errors
+/// That of the kernel's list, if the dynamic linker's does not do.
+pub fn known() -> Result<Listed, Errno> {
+    let kernels = read().and_then(|list| match list.is_empty() {
+        // Something else is mounted there.
+        true => Err(Errno::NOENT),
+        false => Ok(list),
+    });
+    let whole = kernels.is_ok();
+    let mappings = kernels.or_else(|error| loader_maps::read().ok_or(error))?;
+    Ok(Listed { mappings, whole })
 }
 
 /// Reads a whole file through raw system calls.

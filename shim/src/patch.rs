@@ -117,8 +117,13 @@ impl Region {
 /// at the top, also those made since the list of mappings was read.
 const ASIDE: u64 = 16 << 20;
 
+/// The least distance of a place from text where a list of mappings may lack some; what lies in
+/// between doubles with each try.
+const STEP: u64 = 64 << 10;
+
 /// Addresses to try for `len` bytes within reach of `low..high`, best first: close
-/// below, then high above. The gap below the initial thread's stack is left out:
+/// below, then high above, then ever farther below, where `mappings` shows nothing but need not be
+/// whole. The gap below the initial thread's stack is left out:
 /// the stack grows into it, and stops a megabyte above any mapping.
 fn places(low: u64, high: u64, len: u64, mappings: &[Mapping]) -> Vec<u64> {
     let reach_low = high.saturating_sub(REACH).max(LOWEST);
@@ -148,6 +153,14 @@ fn places(low: u64, high: u64, len: u64, mappings: &[Mapping]) -> Vec<u64> {
     }
     below.reverse();
     below.extend(above);
+    let steps = (0..).map(|n| STEP << n).take_while(|&step| step < REACH);
+    below.extend(steps.filter_map(|step| {
+        let place = low.checked_sub(len + step)? & !(PAGE - 1);
+        let free = mappings
+            .iter()
+            .all(|m| place + len <= m.start || m.end <= place);
+        (place >= reach_low && free).then_some(place)
+    }));
     below
 }
 

@@ -53,7 +53,7 @@ use crate::reactor::fds::{self, Doubt};
 use crate::sharing;
 use crate::signal;
 use crate::trace;
-use crate::wanted;
+use crate::wanted::{self, ExecMapping};
 
 /// The thread-local word of such a thread.
 pub const FOREIGN_WORD: usize = 3;
@@ -357,7 +357,7 @@ unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
                     ask(|_| maps.note(addr as usize));
                 }
                 if maps.code {
-                    wanted::on_exec_mapping(addr as usize, a[1] as usize);
+                    wanted::on_exec_mapping(&ExecMapping::of(a, addr as usize));
                 }
             }
             Some(addr)

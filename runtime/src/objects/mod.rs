@@ -11,6 +11,7 @@
 
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::transmute;
+use core::ops::Range;
 use core::ptr;
 use core::slice;
 
@@ -29,6 +30,19 @@ pub struct Object<'a> {
     headers: &'a [Elf64_Phdr],
     /// Its path; empty for the program.
     pub path: &'a CStr,
+    /// How many objects are loaded at this time, in all namespaces (dlmopen(3)).
+    pub among: u64,
+}
+
+/// A loaded part of an object, as its program header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// What of it the file has, in whole pages.
+    pub pages: Range<u64>,
+    /// Where the first page is in the file.
+    pub offset: u64,
+    /// PF_R, PF_W and PF_X.
+    pub flags: u32,
 }
 
 impl<'a> Object<'a> {
@@ -45,6 +59,21 @@ impl<'a> Object<'a> {
             let bytes = unsafe { slice::from_raw_parts(at, header.p_memsz as usize) };
             (header.p_vaddr, bytes)
         }))
+    }
+
+    /// Its parts.
+    pub fn segments(&self) -> impl Iterator<Item = Segment> + '_ {
+        const PAGE: u64 = 4096;
+        let loads = self.headers.iter().filter(|h| h.p_type == libc::PT_LOAD);
+        loads.map(|header| {
+            let start = self.bias.wrapping_add(header.p_vaddr);
+            let end = start.wrapping_add(header.p_filesz);
+            Segment {
+                pages: start & !(PAGE - 1)..end.next_multiple_of(PAGE),
+                offset: header.p_offset & !(PAGE - 1),
+                flags: header.p_flags,
+            }
+        })
     }
 
     /// Its dynamic symbols, if it has any.
@@ -142,6 +171,7 @@ pub fn each<R>(f: impl FnMut(&Object<'_>) -> Option<R>) -> Option<R> {
                 bias: info.dlpi_addr,
                 headers,
                 path,
+                among: info.dlpi_adds.wrapping_sub(info.dlpi_subs),
             };
             (&mut *search.cast::<Search<F, R>>(), object)
         };

@@ -37,7 +37,7 @@ use crate::hub::hub;
 use crate::monitor::{self, PREEMPT};
 use crate::raw;
 use crate::signal;
-use crate::wanted;
+use crate::wanted::{self, ExecMapping};
 use thread::Place;
 
 /// What a thread of the pool is to do.
@@ -48,7 +48,7 @@ enum Work {
     /// A system call that the guest's signals end.
     Interruptible(u64, [u64; 6], *const Ticket),
     /// The engine's [`on_exec_mapping`](wanted::on_exec_mapping).
-    Patch(usize, usize),
+    Patch(ExecMapping),
 }
 
 /// How a guest ends a call it has handed over. On the stack of the guest, which is
@@ -84,8 +84,8 @@ impl Request {
             Work::Call(nr, args) => unsafe { arch::syscall(nr, args) },
             // SAFETY: as above; the ticket is on the guest's stack.
             Work::Interruptible(nr, args, ticket) => unsafe { interruptible(&*ticket, nr, &args) },
-            Work::Patch(addr, len) => {
-                wanted::on_exec_mapping(addr, len);
+            Work::Patch(ref mapping) => {
+                wanted::on_exec_mapping(mapping);
                 0
             }
         };
@@ -314,9 +314,9 @@ pub fn run_brief(guest: &'static Guest, nr: i64, args: [u64; 6]) -> i64 {
 
 /// Has the engine patch a file that was just mapped executable, while `guest`, the
 /// caller, is parked.
-pub fn patch(guest: &'static Guest, addr: usize, len: usize) {
+pub fn patch(guest: &'static Guest, mapping: ExecMapping) {
     // Without a monitor the object stays as it is.
-    if monitor::is_present() && start(guest, Work::Patch(addr, len), submit_brief) {
+    if monitor::is_present() && start(guest, Work::Patch(mapping), submit_brief) {
         wait_in_flight(guest);
     }
 }

@@ -10,6 +10,7 @@ use crate::offload;
 use crate::raw::err;
 use crate::reactor::fds::{self, Doubt};
 use crate::sharing;
+use crate::wanted::ExecMapping;
 
 const MAP_STACK_PRIVATE: u64 = (libc::MAP_STACK | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
 const MAP_NORESERVE: u64 = libc::MAP_NORESERVE as u64;
@@ -121,7 +122,7 @@ pub unsafe fn mmap(c: &mut Call<'_>) -> Outcome {
     if !failed(addr) {
         maps.note(addr as usize);
         if maps.code {
-            offload::patch(c.guest, addr as usize, len as usize);
+            offload::patch(c.guest, ExecMapping::of(c.a, addr as usize));
         }
     }
     Outcome::Done(addr)

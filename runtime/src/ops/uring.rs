@@ -6,12 +6,15 @@
 //! not become readable; it is given an eventfd of ours for the time of a wait.
 #![allow(unsafe_code)]
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use super::wait::{Place, Ready, readiness};
 use super::{Call, Outcome};
 use crate::arch::{syscall, syscall2, syscall4};
 use crate::fdinfo::FdInfo;
 use crate::guest::Reason;
 use crate::hub::processor;
+use crate::offload;
 use crate::private;
 use crate::raw::{self, ERESTARTNOHAND, err};
 use crate::reactor::fds::{self, Doubt, Kind};
@@ -87,7 +90,7 @@ fn wish(c: &Call<'_>) -> Result<Option<Wish>, i64> {
     Ok(Some(Wish { sigmask, deadline }))
 }
 
-/// Zero if `least` completions are there; `-ETIME` if not. A ring for polled devices
+/// Zero if `least` completions are there; `-ETIME` if not; `-EINVAL` if that cannot be told. A ring for polled devices
 /// (`IORING_SETUP_IOPOLL`) is asked to poll, and answers zero in any case.
 fn look(fd: i32, least: u64, flags: u64) -> i64 {
     let zero = raw::ns_timespec(0);
@@ -115,6 +118,13 @@ fn look(fd: i32, least: u64, flags: u64) -> i64 {
     if ret == 0 && least > 1 {
         // The kernel does not say while another thread of its own holds the ring's lock.
         let there = (0..TRIES).find_map(|_| completions(fd));
+        let there = match there {
+            None if FdInfo::of(fd).is_none() => match mapped_completions(fd) {
+                None => return err(libc::EINVAL),
+                mapped => mapped,
+            },
+            there => there,
+        };
         if there.is_some_and(|(count, room)| count < least.min(room)) {
             return err(libc::ETIME);
         }
@@ -130,6 +140,39 @@ fn completions(fd: i32) -> Option<(u64, u64)> {
     let head = info.field(b"\nCqHead:\t", 10)?;
     let tail = info.field(b"\nCqTail:\t", 10)?;
     Some(((tail as u32).wrapping_sub(head as u32) as u64, mask + 1))
+}
+
+/// Where in a ring's memory the head, the tail and the mask of its queue of completions are, in
+/// bytes: the same in every ring of a kernel. Zero: no ring has been made yet.
+static COMPLETIONS_AT: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
+
+/// The same where there is no `/proc`, by the ring's own memory.
+fn mapped_completions(fd: i32) -> Option<(u64, u64)> {
+    const PAGE: u64 = 4096;
+    let places = COMPLETIONS_AT
+        .each_ref()
+        .map(|place| place.load(Ordering::Relaxed) as usize);
+    let is_within = |&place: &usize| place != 0 && place.is_multiple_of(4) && place < PAGE as usize;
+    if !places.iter().all(is_within) {
+        return None;
+    }
+    let (access, flags) = (libc::PROT_READ as u64, libc::MAP_SHARED as u64);
+    // SAFETY: a new mapping, of a page that every ring has which the program maps.
+    let at = unsafe {
+        syscall(
+            libc::SYS_mmap as u64,
+            [0, PAGE, access, flags, fd as u64, 0],
+        )
+    };
+    if (-4095..0).contains(&at) {
+        return None;
+    }
+    // SAFETY: within the page; the kernel changes the words meanwhile.
+    let [head, tail, mask] =
+        places.map(|place| unsafe { (at as *const u32).byte_add(place).read_volatile() });
+    // SAFETY: the mapping of above.
+    unsafe { syscall2(libc::SYS_munmap, at as u64, PAGE) };
+    Some((tail.wrapping_sub(head) as u64, u64::from(mask) + 1))
 }
 
 /// An eventfd that a ring counts on while this lives.
@@ -205,7 +248,7 @@ fn wait(c: &Call<'_>, fd: i32, least: u64, flags: u64, deadline: Option<u64>) ->
     loop {
         let ret = look(place.fd(), least, flags);
         if ret == err(libc::EINVAL) {
-            // Before Linux 5.11.
+            // Before Linux 5.11, or without `/proc`.
             return None;
         }
         if ret != err(libc::ETIME) && ret != err(libc::EINTR) {
@@ -254,6 +297,12 @@ pub unsafe fn io_uring_setup(c: &mut Call<'_>) -> Outcome {
         if flags.is_ok_and(|flags| flags & DEFER_TASKRUN == 0) {
             state.set_kind(fd as i32, Kind::ReadableRing);
         }
+        // Its member `cq_off` begins with these.
+        // SAFETY: as above.
+        let places: Result<[u32; 3], i64> = unsafe { raw::get(c.a[1] + 80) };
+        for (to, place) in COMPLETIONS_AT.iter().zip(places.unwrap_or_default()) {
+            to.store(place, Ordering::Relaxed);
+        }
     }
     Outcome::Done(fd)
 }
@@ -290,7 +339,17 @@ pub unsafe fn io_uring_enter(c: &mut Call<'_>) -> Outcome {
     }
     // The number of submissions hides what becomes of the wait.
     let or = |ret: i64| Outcome::Done(if submitted > 0 { submitted } else { ret });
-    let natively = || enter(0, least, flags & !(SQ_WAKEUP | SQ_WAIT));
+    let natively = || {
+        let flags = flags & !(SQ_WAKEUP | SQ_WAIT);
+        let args = [ring, 0, least, flags, arg, size];
+        // The ring is one of those that the kernel says nothing of. It may be for the kernel
+        // thread alone that made it.
+        (least > 1 && FdInfo::of(ring as i32).is_none())
+            .then(|| offload::run_interruptible(c.guest, libc::SYS_io_uring_enter, args))
+            .flatten()
+            .filter(|&ret| ret != err(libc::EEXIST))
+            .unwrap_or_else(|| enter(0, least, flags))
+    };
     let wish = match wish(c) {
         Ok(Some(wish)) => wish,
         Ok(None) => return or(natively()),

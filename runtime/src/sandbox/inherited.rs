@@ -10,6 +10,7 @@
 //!   tells, which is noted at load (`Seccomp_filters` of proc(5), since Linux 5.9).
 //! - The thread is not made by clone3(2). A filter sees the flags of clone(2), and may kill for
 //!   a clone that makes no thread; those of clone3 it cannot see, and lets all pass or none.
+//! - There is no /proc to tell of filters ([`unseen`](super::unseen)).
 //! - Children are made in another pid namespace, whose first process the child would be.
 //!
 //! # How
@@ -39,6 +40,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use patch_events::events;
 
+use super::unseen;
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall4};
 use crate::ground::Ground;
 use crate::ops::thread::leaves_pid_namespace;
@@ -87,7 +89,7 @@ pub fn any() -> bool {
 const BAD: [u64; 6] = [u64::MAX; 6];
 const NONE: [u64; 6] = [0; 6];
 /// No descriptor.
-const NO_FD: u64 = u64::MAX;
+pub(super) const NO_FD: u64 = u64::MAX;
 
 const fn first(a: u64, b: u64, c: u64) -> [u64; 6] {
     [a, b, c, 0, 0, 0]
@@ -183,12 +185,13 @@ pub fn note_at_load(status: &[u8]) {
     let _: Result<u32, u32> = AT_LOAD.compare_exchange(UNKNOWN, now, order, order);
 }
 
-/// Whether the process has the filters of system calls that it had at load, and has some.
-fn has_inherited() -> bool {
-    let at_load = AT_LOAD.load(Ordering::Relaxed);
-    if matches!(at_load, 0 | UNKNOWN) {
-        return false;
-    }
+/// Whether these are the filters of system calls that the process had at load, and it had some.
+fn is_inherited(filters: u32) -> bool {
+    filters != 0 && filters == AT_LOAD.load(Ordering::Relaxed)
+}
+
+/// How many filters the process has, if that can be read.
+fn filters_now() -> Option<u32> {
     let (path, mut text) = (c"/proc/self/status", [0u8; 4096]);
     let here = i64::from(libc::AT_FDCWD) as u64;
     let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
@@ -196,7 +199,7 @@ fn has_inherited() -> bool {
     let read = unsafe {
         let fd = syscall3(libc::SYS_openat, here, path.as_ptr() as u64, flags);
         if fd < 0 {
-            return false;
+            return None;
         }
         let (at, len) = (text.as_mut_ptr() as u64, text.len() as u64);
         let read = syscall3(libc::SYS_read, fd as u64, at, len);
@@ -204,7 +207,7 @@ fn has_inherited() -> bool {
         read
     };
     let text = text.get(..read.max(0) as usize).unwrap_or_default();
-    filters(text) == at_load
+    (!text.is_empty()).then(|| filters(text))
 }
 
 /// How many filters the text of a `status` file tells of: 1 if it says only that there are some.
@@ -285,7 +288,7 @@ static ALIVE: AtomicU32 = AtomicU32::new(1);
 ///
 /// # Safety
 /// The copy has one thread, and may make system calls alone.
-unsafe fn copy(there: impl FnOnce()) -> Option<i64> {
+pub(super) unsafe fn copy(there: impl FnOnce()) -> Option<i64> {
     // The kernel's `struct clone_args`, as far as it went at first.
     let mut args = [0u64; 8];
     args[0] = (libc::CLONE_VFORK | libc::CLONE_CHILD_CLEARTID) as u64;
@@ -351,7 +354,7 @@ fn die_beside_another(told: &Told, until: u64, (nr, args): (i64, [u64; 6])) {
 const OUTLIVED: i32 = 1;
 
 /// Waits for a child that has ended, or is about to. Its status if it can be had.
-fn bury(child: i64) -> Option<i32> {
+pub(super) fn bury(child: i64) -> Option<i32> {
     let any_kind = libc::__WALL as u64;
     if !kills(libc::SYS_wait4 as u64) {
         let mut status = 0i32;
@@ -382,11 +385,14 @@ fn is_killed(status: i32) -> bool {
 /// killed. Every signal must be blocked.
 pub fn look(nr: u64) {
     static LOOKED: AtomicBool = AtomicBool::new(false);
-    if LOOKED.swap(true, Ordering::Relaxed)
-        || nr as i64 != libc::SYS_clone3
-        || !has_inherited()
-        || leaves_pid_namespace()
-    {
+    if LOOKED.swap(true, Ordering::Relaxed) || nr as i64 != libc::SYS_clone3 {
+        return;
+    }
+    let Some(filters) = filters_now() else {
+        unseen::look();
+        return;
+    };
+    if !is_inherited(filters) || leaves_pid_namespace() {
         return;
     }
     let access = (libc::PROT_READ | libc::PROT_WRITE) as u64;

@@ -30,6 +30,7 @@ pub mod bpf;
 pub mod guard;
 pub mod inherited;
 pub mod install;
+pub mod unseen;
 
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};

@@ -4,7 +4,7 @@
 //! mapping, and the futex table's anywhere else. So the shared mappings of the process are
 //! known here: those that were there when the hub started, by `/proc/self/maps`, and after
 //! that by every call that maps or unmaps. Where `/proc` can't be read, or there is no memory
-//! for an entry, any word may be shared: that costs a detour through the kernel, and is right.
+//! for an entry, the kernel is asked about each word that may be shared ([`kernels_answer`]).
 //!
 //! An entry is put in when the memory has been mapped and taken out before it is unmapped, so
 //! that a mapping which another thread makes at the same place meanwhile stays in.
@@ -15,6 +15,7 @@
 //! # Synchronization
 //! Written in our code on a hub's kernel thread, under the lock that covers it; read on any
 //! thread.
+#![allow(unsafe_code)]
 
 pub mod ranges;
 
@@ -23,7 +24,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use ranges::{Full, Ranges};
 
+use crate::arch::{syscall2, syscall4};
 use crate::heir;
+use crate::raw;
 
 /// Tag of a mapping by mmap(2). Any other is where a System V segment is attached.
 const MAPPED: usize = 0;
@@ -43,7 +46,8 @@ fn check(outcome: Result<(), Full>) {
 /// Whether a word may be in memory that another process maps too.
 #[inline]
 pub fn is_shared(address: usize) -> bool {
-    INCOMPLETE.load(Ordering::Acquire) || !SHARED.is_empty() && SHARED.tag_at(address).is_some()
+    !SHARED.is_empty() && SHARED.tag_at(address).is_some()
+        || INCOMPLETE.load(Ordering::Acquire) && kernels_answer(address)
 }
 
 /// Whether the kernel wakes the waiters of a word when a kernel thread ends.
@@ -61,6 +65,31 @@ pub fn is_known(address: usize) -> bool {
 #[inline]
 pub fn any() -> bool {
     !SHARED.is_empty() || !CLEARED.is_empty()
+}
+
+/// Whether a word is in a shared mapping, as the kernel tells; if it does not, the word may be in
+/// one, which costs a detour and is right.
+///
+/// mremap(2) of no bytes duplicates a shared mapping, and refuses to do so with a private one
+/// (before Linux 4.14 it gives an empty one for that, and the answer is wrong but safe). One of
+/// huge pages it knows by the start of such a page alone. A refusal is noted in the kernel's log,
+/// once in the life of the machine.
+fn kernels_answer(address: usize) -> bool {
+    const PAGES: [usize; 2] = [4096, 2 << 20];
+    PAGES.into_iter().any(|page| {
+        let (at, may_move) = ((address & !(page - 1)) as u64, libc::MREMAP_MAYMOVE as u64);
+        // SAFETY: nothing is taken from the mapping that is there; a new one is nobody's.
+        unsafe {
+            let made = syscall4(libc::SYS_mremap, at, 0, page as u64, may_move);
+            if !(-4095..0).contains(&made) {
+                syscall2(libc::SYS_munmap, made as u64, page as u64);
+                return true;
+            }
+            // Nothing is mapped at that start of a huge page.
+            let absent = page != PAGES[0] && made == raw::err(libc::EFAULT);
+            made != raw::err(libc::EINVAL) && !absent
+        }
+    })
 }
 
 /// What is shared can't be told any more.
@@ -108,7 +137,12 @@ pub fn begin() {
     SHARED.clear();
     CLEARED.clear();
     let maps = std::fs::read_to_string("/proc/self/maps");
-    INCOMPLETE.store(maps.is_err(), Ordering::Release);
+    // Something else may be mounted there.
+    let unknown = maps.as_ref().is_ok_and(String::is_empty) || maps.is_err();
+    INCOMPLETE.store(unknown, Ordering::Release);
+    if unknown {
+        heir::memory_is_shared();
+    }
     for line in maps.unwrap_or_default().lines() {
         let Some(mapping) = Mapping::parse(line) else {
             continue;
@@ -179,6 +213,31 @@ mod tests {
         let segment = parse(segment).unwrap();
         assert_eq!(segment.segment, Some(0x7f00_0000_2000));
         assert!(segment.writable);
+    }
+
+    #[test]
+    fn the_kernel_tells_shared_mappings_from_private_ones() {
+        let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+        let (read, write) = (libc::PROT_READ, libc::PROT_READ | libc::PROT_WRITE);
+        for (access, flags, fd, shared) in [
+            (write, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, false),
+            (write, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, true),
+            (write, libc::MAP_PRIVATE, fd, false),
+            (read, libc::MAP_SHARED, fd, true),
+        ] {
+            // SAFETY: a new mapping of this test.
+            let at = unsafe { libc::mmap(core::ptr::null_mut(), 8192, access, flags, fd, 0) };
+            assert_ne!(at, libc::MAP_FAILED);
+            assert_eq!(
+                kernels_answer(at as usize + 4100),
+                shared,
+                "{flags:#x} {fd}"
+            );
+            // SAFETY: as above.
+            unsafe { libc::munmap(at, 8192) };
+            assert!(kernels_answer(at as usize));
+        }
     }
 
     proptest::proptest! {

@@ -36,10 +36,13 @@ pub fn note_signalfd(set: u64) {
 
 fn is_read(signal: i32) -> bool {
     if !LOOKED.swap(true, Ordering::Relaxed) {
-        // Those of the kernel's own kinds have no file type.
+        // Those of the kernel's own kinds have no file type. Without `/proc` any may be one.
         let sets = (0..MOST)
-            .filter(|&fd| raw::file_type(fd) == 0)
-            .filter_map(|fd| FdInfo::of(fd)?.field(b"\nsigmask:\t", 16));
+            .filter(|&fd| raw::file(fd).is_some_and(|file| file.kind == 0))
+            .filter_map(|fd| match FdInfo::of(fd) {
+                Some(info) => info.field(b"\nsigmask:\t", 16),
+                None => Some(u64::MAX),
+            });
         note_signalfd(sets.fold(0, |all, set| all | set));
     }
     READ.load(Ordering::Relaxed) & bit(signal) != 0

@@ -15,7 +15,7 @@ use gevent_runtime::config::{self, LoopKind};
 use gevent_runtime::reactor::Reactor;
 use gevent_shim::arm::{self, Means};
 
-use crate::{Ending, Failure, library, print};
+use crate::{Ending, Failure, library, own, print};
 use objects::Finding;
 use program::{Found, MOST_SCRIPTS};
 
@@ -41,7 +41,7 @@ pub fn doctor(library: Option<&OsString>, program: Option<&OsString>) -> Ending 
             &program::locate(program).map_err(Failure::new)?,
         )?,
         None => {
-            let own = std::env::current_exe().map_err(Failure::new)?;
+            let own = own::executable().map_err(Failure::new)?;
             // What this program is linked with is libc and the dynamic linker.
             list(&mut report, &own, false);
         }
@@ -110,8 +110,13 @@ fn means(report: &mut Report) {
 const CAUGHT_NS: u32 = 1000;
 
 fn machine(report: &mut Report) {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let release = read("/proc/sys/kernel/osrelease");
+    let mut system = std::mem::MaybeUninit::<libc::utsname>::zeroed();
+    // SAFETY: zero is a valid value, which the kernel overwrites; its strings end within it.
+    let release = unsafe {
+        libc::uname(system.as_mut_ptr());
+        std::ffi::CStr::from_ptr(system.assume_init_ref().release.as_ptr())
+    };
+    let release = release.to_string_lossy();
     // SAFETY: a constant string of libc's.
     let libc_version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
     report.line(

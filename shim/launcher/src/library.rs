@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::own;
+
 /// Its file name.
 const NAME: &str = "libgevent_shim.so";
 
@@ -33,7 +35,7 @@ pub fn find(named: Option<&OsString>) -> Result<PathBuf, String> {
 }
 
 fn search() -> Result<PathBuf, String> {
-    let own = std::env::current_exe()
+    let own = own::executable()
         .map_err(|error| format!("where this program is cannot be told: {error}"))?;
     let directory = own.parent().unwrap_or(Path::new("/"));
     let places = [

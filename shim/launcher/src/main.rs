@@ -21,6 +21,7 @@ mod config;
 mod doctor;
 mod inspect;
 mod library;
+mod own;
 mod pages;
 mod report;
 mod run;

@@ -17,9 +17,9 @@ pub enum ArmError {
     /// The number of the process's threads can't be read.
     #[error("the number of the process's threads can't be read")]
     Threads,
-    /// The process has that many kernel threads, others of which may run in the text.
+    /// The process has that many kernel threads, if it is known, others of which may run in the text.
     #[error("the process has other threads already")]
-    OtherThreads(usize),
+    OtherThreads(Option<usize>),
     /// No libc among the mappings.
     #[error("no libc is mapped")]
     NoLibc,

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -17,11 +18,16 @@ pub(super) struct File {
 impl File {
     pub(super) fn map(path: &Path) -> Result<Self, Errno> {
         let fd = kernel::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let len = kernel::fstat(&fd)?.st_size as usize;
+        Self::map_open(fd.as_fd())
+    }
+
+    /// Of a descriptor that was opened for reading.
+    pub(super) fn map_open(fd: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let len = kernel::fstat(fd)?.st_size as usize;
         if len == 0 {
             return Err(Errno::NOEXEC);
         }
-        let start = kernel::map_file(&fd, len)?;
+        let start = kernel::map_file(fd, len)?;
         Ok(Self { start, len })
     }
 

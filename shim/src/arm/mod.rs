@@ -23,8 +23,10 @@ use gevent_runtime::dispatch;
 use gevent_runtime::executable;
 use gevent_runtime::foreign;
 use gevent_runtime::reactor::fds::{self, Doubt};
-use gevent_runtime::wanted::PatchOutcome;
+use gevent_runtime::wanted::{ExecMapping, PatchOutcome};
 use patch_events::{events, target};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
 
 pub use error::ArmError;
 use file::File;
@@ -33,6 +35,7 @@ use loaded::Loaded;
 pub use probe::{Means, means};
 use threads::thread_names;
 pub use threads::threads;
+use threads::{Others, others, others_at_load};
 use told::Told;
 
 use crate::cache::Cache;
@@ -107,11 +110,11 @@ static ENGINE: crate::engine::frida_gum::FridaGum = crate::engine::frida_gum::Fr
 /// # Errors
 /// [`ArmError`]; nothing is patched then.
 pub fn arm_thread_creation() -> Result<u32, ArmError> {
-    let mappings = maps::read().map_err(ArmError::Maps)?;
+    let mappings = maps::known().map_err(ArmError::Maps)?.mappings;
     let mut state = state();
     // Another library's constructor may have made a thread, which is then on its way out of
     // just these sites.
-    alone(&state).inspect_err(tell_of_threads)?;
+    alone(&state, others_at_load()).inspect_err(tell_of_threads)?;
     let mut sites = 0;
     let objects = maps::objects(&mappings);
     for object in objects.iter().filter(|o| o.kind == Kind::Libc) {
@@ -147,8 +150,8 @@ pub fn catch_everything() -> bool {
         return false;
     }
     state.caught = true;
-    let mappings = maps::read().unwrap_or_default();
-    catch_all_of(&maps::objects(&mappings));
+    let listed = maps::known().map(|listed| listed.mappings);
+    catch_all_of(&maps::objects(&listed.unwrap_or_default()));
     true
 }
 
@@ -216,7 +219,7 @@ pub fn patch_all() -> PatchOutcome {
         return outcome;
     }
     let done = if state.caught {
-        alone(&state)
+        alone(&state, others())
     } else {
         patch_everything(&mut state, &mut outcome)
     };
@@ -252,7 +255,7 @@ pub fn patch_all() -> PatchOutcome {
 
 /// The event about threads that were there before, if that is the reason.
 fn tell_of_threads(error: &ArmError) {
-    if let &ArmError::OtherThreads(threads) = error {
+    if let &ArmError::OtherThreads(Some(threads)) = error {
         events::LoadedLate {
             threads,
             names: &thread_names(None),
@@ -262,20 +265,20 @@ fn tell_of_threads(error: &ArmError) {
 }
 
 /// Whether no other thread is in the way.
-fn alone(state: &State) -> Result<(), ArmError> {
-    match threads() {
-        Some(1) => Ok(()),
-        Some(_) if state.late => Ok(()),
-        Some(threads) => Err(ArmError::OtherThreads(threads)),
-        None => Err(ArmError::Threads),
+fn alone(state: &State, others: Others) -> Result<(), ArmError> {
+    match others {
+        Others::None => Ok(()),
+        Others::Some(_) if state.late => Ok(()),
+        Others::Some(threads) => Err(ArmError::OtherThreads(threads)),
+        Others::Unknown => Err(ArmError::Threads),
     }
 }
 
 fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(), ArmError> {
-    alone(state)?;
+    alone(state, others())?;
     // Before glibc 2.34, libpthread may have been loaded since.
     own_libc::find_libc();
-    let mappings = maps::read().map_err(ArmError::Maps)?;
+    let maps::Listed { mappings, whole } = maps::known().map_err(ArmError::Maps)?;
     let live = live_addresses(&mappings);
     let cache = Cache::open();
     let mut objects = maps::objects(&mappings);
@@ -334,7 +337,11 @@ fn patch_everything(state: &mut State, outcome: &mut PatchOutcome) -> Result<(),
     if outcome.refused > 0 {
         fds::doubt(Doubt::Possible);
     }
-    doubt_descriptors(state, &mappings);
+    if whole {
+        doubt_descriptors(state, &mappings);
+    } else {
+        fds::doubt(Doubt::Likely);
+    }
     commit(state, &mappings)?;
     for (told, sites) in told_later {
         told.end(sites);
@@ -400,9 +407,9 @@ pub fn site_of(resume: u64) -> Option<u64> {
 
 /// Patches an object that the dynamic linker maps right now. The service behind
 /// [`gevent_runtime::wanted::on_exec_mapping`].
-pub fn on_exec_mapping(addr: usize, len: usize) {
+pub fn on_exec_mapping(made: &ExecMapping) {
     let _room = gevent_runtime::private::room();
-    let mapped = addr as u64..(addr + len) as u64;
+    let mapped = made.addr as u64..(made.addr + made.len) as u64;
     let mut state = state();
     if state.given_up || state.caught {
         return;
@@ -416,22 +423,53 @@ pub fn on_exec_mapping(addr: usize, len: usize) {
         // SAFETY: its text has been replaced by another mapping.
         unsafe { relocate::forget(installed) };
     }
-    if let Err(error) = patch_mapping(&mut state, mapped) {
+    if let Err(error) = patch_mapping(&mut state, made, mapped.clone()) {
         fds::doubt(Doubt::Possible);
         tracing::info!(
             target: target::PATCH,
-            "left the object opened at {addr:#x} unpatched: {error}"
+            "left the object opened at {:#x} unpatched: {error}", mapped.start
         );
     }
 }
 
-fn patch_mapping(state: &mut State, mapped: Range<u64>) -> Result<(), ArmError> {
-    let mappings = maps::read().map_err(ArmError::Maps)?;
+/// What is known of the mapping, and of others: without `/proc` what the call says that made it,
+/// since the dynamic linker, whose lock its caller has, cannot be asked.
+fn mappings_with(made: &ExecMapping, mapped: &Range<u64>) -> (Vec<Mapping>, bool) {
+    if let Ok(mappings) = maps::read()
+        && !mappings.is_empty()
+    {
+        return (mappings, true);
+    }
+    let alone = Mapping {
+        start: mapped.start,
+        end: mapped.end.next_multiple_of(PAGE),
+        read: made.access & libc::PROT_READ != 0,
+        write: made.access & libc::PROT_WRITE != 0,
+        exec: made.access & libc::PROT_EXEC != 0,
+        offset: made.offset,
+        file: (0, 1),
+        path: "an object of an unknown name".into(),
+    };
+    (vec![alone], false)
+}
+
+fn patch_mapping(
+    state: &mut State,
+    made: &ExecMapping,
+    mapped: Range<u64>,
+) -> Result<(), ArmError> {
+    let (mappings, are_kernels) = mappings_with(made, &mapped);
     let mapping = mappings
         .iter()
         .find(|m| m.start <= mapped.start && mapped.start < m.end && m.exec && m.file.1 != 0)
         .ok_or(ArmError::Unmapped)?;
-    let file = File::map(&mapping.path).map_err(ArmError::File)?;
+    let file = match are_kernels {
+        true => File::map(&mapping.path),
+        // SAFETY: whose the descriptor is waits for this.
+        false if made.fd >= 0 => File::map_open(unsafe { BorrowedFd::borrow_raw(made.fd) }),
+        false => Err(Errno::BADF),
+    };
+    let file = file.map_err(ArmError::File)?;
     if executable::holds_go(&file.bytes()) {
         // Its code waits in the kernel for what its threads do.
         foreign::objects::note(mapped.clone());

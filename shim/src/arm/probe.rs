@@ -33,7 +33,7 @@ pub fn means() -> Means {
 fn try_to_patch() -> Result<(), ArmError> {
     const RET: u8 = 0xc3;
     let here = try_to_patch as *const () as u64;
-    let mappings = maps::read().map_err(ArmError::Maps)?;
+    let mappings = maps::known().map_err(ArmError::Maps)?.mappings;
     let mut region = Region::near(here, here, PAGE, &mappings).map_err(InstallError::NoMemory)?;
     let outcome = region
         .seal(&[RET; 16])

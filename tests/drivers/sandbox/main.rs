@@ -128,19 +128,24 @@ fn chosen(turn: usize) -> Vec<(EventLoop, usize)> {
 }
 
 /// What does everything; and what answers for its own filter.
-static FAMILIES: Program = Program("families", OnceLock::new());
-static SUPERVISOR: Program = Program("supervisor", OnceLock::new());
+static FAMILIES: Program = Program::new("sandbox/families");
+static SUPERVISOR: Program = Program::new("sandbox/supervisor");
 
-/// A program of `guests/sandbox`, built when first asked for.
+/// A program of `guests`, built when first asked for.
 struct Program(&'static str, OnceLock<Result<PathBuf, String>>);
 
 impl Program {
+    const fn new(name: &'static str) -> Self {
+        Self(name, OnceLock::new())
+    }
+
     fn path(&self) -> Result<&Path, String> {
         let Self(name, built) = self;
         let built = built.get_or_init(|| {
-            let source = format!("guests/sandbox/{name}.c");
+            let source = format!("guests/{name}.c");
             let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
-            let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sandbox/{name}"));
+            let output = Path::new(env!("CARGO_TARGET_TMPDIR"))
+                .join(format!("sandbox/{}", name.replace('/', "_")));
             compile::build(&source, &[], &output)
                 .map(|()| output)
                 .map_err(|error| error.to_string())
@@ -337,6 +342,65 @@ fn in_places() -> Vec<Trial> {
     each.collect()
 }
 
+/// Where there is no /proc, or nothing in it.
+const WITHOUT_PROC: [Place; 3] = [Place::NoProc, Place::EmptyProc, Place::NoMaps];
+
+/// Guest programs that are run there too: of what each is about, /proc would tell something.
+static GUESTS_WITHOUT_PROC: [Program; 12] = [
+    Program::new("futex_keys"),
+    Program::new("futex_shared_mappings"),
+    Program::new("futex_waitv"),
+    Program::new("io_uring_own"),
+    Program::new("poll_beyond_table"),
+    Program::new("process_fork"),
+    Program::new("signal_descriptor"),
+    Program::new("signal_frames"),
+    Program::new("sync_robust_killed"),
+    Program::new("sync_shared"),
+    Program::new("sync_shared_matrix"),
+    Program::new("threads_stack_bounds"),
+];
+
+/// Programs without /proc run as bare, and are cooperative.
+fn without_proc() -> Vec<Trial> {
+    let guests = GUESTS_WITHOUT_PROC.iter().enumerate().map(|(turn, guest)| {
+        Trial::test(format!("no_proc::{}", guest.0), move || {
+            let place = WITHOUT_PROC[turn % WITHOUT_PROC.len()];
+            check_program(guest, turn, &[], Strictness::Same, &|command| {
+                place.put(command);
+            })
+        })
+    });
+    let cooperative = WITHOUT_PROC.iter().map(|&place| {
+        Trial::test(
+            format!("no_proc::cooperative::{}", place.name()),
+            move || {
+                says(&["the hub runs on kernel thread"], &|command| {
+                    command.env("GEVENT_SHIM_EVENTS", "gevent::hub=info");
+                    place.put(command);
+                })
+            },
+        )
+    });
+    let filtered = Trial::test("no_proc::filter", || {
+        let why = "the number of the process's threads can't be read";
+        says(&["nothing is patched", why], &|command| {
+            command.env("GEVENT_SHIM_EVENTS", "gevent::patch=warn");
+            Place::NoProc.put(command);
+            filter::deny(
+                command,
+                &[Denied {
+                    nr: libc::SYS_vhangup,
+                    errno: libc::EPERM,
+                }],
+            );
+        })
+    });
+    let all = guests.chain(cooperative).chain([filtered]);
+    all.map(|trial| trial.with_ignored_flag(!is_root()))
+        .collect()
+}
+
 /// Where a filter lets nobody make code: every call is caught, as where the kernel itself does so.
 fn without_new_code() -> Vec<Trial> {
     let each = [("eperm", libc::EPERM), ("eacces", libc::EACCES)];
@@ -354,21 +418,28 @@ fn without_new_code() -> Vec<Trial> {
         .collect()
 }
 
-/// That the program says by an event how its calls are carried out.
+/// That the program says by an event that its calls are caught.
 fn is_caught(errno: i32) -> Result<(), Failed> {
+    says(&["caught"], &|command| {
+        command.env("GEVENT_SHIM_EVENTS", "gevent::patch=warn");
+        filter::deny_new_code(command, errno);
+    })
+}
+
+/// That the program says all of it by events.
+fn says(expected: &[&str], prepare: &dyn Fn(&mut Command)) -> Result<(), Failed> {
     let mode = Mode::Preloaded {
         library: library::find()?,
         event_loop: EventLoop::Epoll,
         hubs: 1,
     };
-    let outcome = run_it(&FAMILIES, &mode, &[], &|command| {
-        command.env("GEVENT_SHIM_EVENTS", "gevent::patch=warn");
-        filter::deny_new_code(command, errno);
-    })?;
-    if outcome.stderr.contains("caught") {
-        Ok(())
-    } else {
-        Err(format!("no event says so:\n{}", outcome.stderr).into())
+    let outcome = run_it(&FAMILIES, &mode, &[], prepare)?;
+    match expected
+        .iter()
+        .find(|text| !outcome.stderr.contains(**text))
+    {
+        None => Ok(()),
+        Some(text) => Err(format!("no event says {text:?}:\n{}", outcome.stderr).into()),
     }
 }
 
@@ -387,6 +458,7 @@ fn main() -> ExitCode {
     trials.extend(profiles());
     trials.extend(installed_later());
     trials.extend(in_places());
+    trials.extend(without_proc());
     trials.extend(without_new_code());
     if !is_root() && !arguments.list {
         eprintln!(

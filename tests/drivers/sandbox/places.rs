@@ -11,6 +11,10 @@ use std::process::Command;
 pub enum Place {
     /// /proc is not mounted.
     NoProc,
+    /// An empty file system is mounted on /proc.
+    EmptyProc,
+    /// /proc/self/maps is empty.
+    NoMaps,
     /// Processes of other users are hidden in /proc.
     HiddenProcesses,
     /// The root file system is read-only.
@@ -26,8 +30,10 @@ pub enum Place {
 }
 
 impl Place {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::NoProc,
+        Self::EmptyProc,
+        Self::NoMaps,
         Self::HiddenProcesses,
         Self::ReadOnly,
         Self::NoShm,
@@ -39,6 +45,8 @@ impl Place {
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoProc => "no_proc",
+            Self::EmptyProc => "empty_proc",
+            Self::NoMaps => "no_maps",
             Self::HiddenProcesses => "hidden_processes",
             Self::ReadOnly => "read_only",
             Self::NoShm => "no_shm",
@@ -60,6 +68,14 @@ impl Place {
                 own_mounts()?;
                 // SAFETY: a path of ours.
                 check(unsafe { libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH) })
+            }
+            Self::EmptyProc => {
+                own_mounts()?;
+                mount(c"/proc", Some(c"tmpfs"), 0, c"")
+            }
+            Self::NoMaps => {
+                own_mounts()?;
+                bind(c"/dev/null", c"/proc/self/maps")
             }
             Self::HiddenProcesses => {
                 own_mounts()?;
@@ -151,6 +167,19 @@ fn mount(target: &CStr, kind: Option<&CStr>, flags: libc::c_ulong, data: &CStr) 
             kind_or_none,
             flags,
             data.as_ptr().cast(),
+        )
+    })
+}
+
+fn bind(from: &CStr, to: &CStr) -> io::Result<()> {
+    // SAFETY: strings that live across the call.
+    check(unsafe {
+        libc::mount(
+            from.as_ptr(),
+            to.as_ptr(),
+            std::ptr::null(),
+            libc::MS_BIND,
+            std::ptr::null(),
         )
     })
 }
