@@ -161,6 +161,8 @@ fn begin(mask: u64) -> Result<(), Refusal> {
         return Err("RLIMIT_NOFILE leaves no descriptors for the hub".into());
     }
     heap_reserve::begin();
+    // Before there are kernel threads of ours, which control groups count.
+    most::begin();
     if again {
         // The records are there.
         hub.slab.begin(pid);
@@ -201,7 +203,6 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     let unfiltered = unsafe { syscall1(libc::SYS_prctl, libc::PR_GET_SECCOMP as u64) } == 0;
     rare::begin(unfiltered);
     sharing::begin();
-    most::begin();
     let hubs = hubs(config);
     match Reactor::open(config.loop_kind, hubs > 1) {
         Ok(reactor) => {

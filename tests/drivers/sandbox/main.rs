@@ -6,6 +6,7 @@
 //! `GEVENT_TESTS_SANDBOX=all` asks for every number of a call with all of them.
 
 mod filter;
+mod group;
 mod places;
 
 use filter::Denied;
@@ -14,6 +15,7 @@ use gevent_tests::library;
 use gevent_tests::mode::{EventLoop, Mode};
 use gevent_tests::oracle::{self, Demands};
 use gevent_tests::run::{self, End, Outcome};
+use group::Group;
 use libtest_mimic::{Arguments, Failed, Trial};
 use places::Place;
 use std::path::{Path, PathBuf};
@@ -130,6 +132,8 @@ fn chosen(turn: usize) -> Vec<(EventLoop, usize)> {
 /// What does everything; and what answers for its own filter.
 static FAMILIES: Program = Program::new("sandbox/families");
 static SUPERVISOR: Program = Program::new("sandbox/supervisor");
+/// What makes as many threads as a control group allows.
+static GROUP: Program = Program::new("sandbox/group");
 
 /// A program of `guests`, built when first asked for.
 struct Program(&'static str, OnceLock<Result<PathBuf, String>>);
@@ -342,6 +346,21 @@ fn in_places() -> Vec<Trial> {
     each.collect()
 }
 
+/// In a control group that allows few threads.
+fn in_group() -> Vec<Trial> {
+    let may = Group::new("may").is_some();
+    let each = (0..combinations().len()).map(|turn| {
+        Trial::test(format!("group::{turn}"), move || {
+            let group = Group::new(&turn.to_string()).ok_or("no control group can be made")?;
+            check_program(&GROUP, turn, &[], Strictness::Same, &|command| {
+                group.put(command);
+            })
+        })
+        .with_ignored_flag(!may)
+    });
+    each.collect()
+}
+
 /// Where there is no /proc, or nothing in it.
 const WITHOUT_PROC: [Place; 3] = [Place::NoProc, Place::EmptyProc, Place::NoMaps];
 
@@ -459,7 +478,15 @@ fn main() -> ExitCode {
     trials.extend(installed_later());
     trials.extend(in_places());
     trials.extend(without_proc());
+    trials.extend(in_group());
     trials.extend(without_new_code());
+    if !arguments.list
+        && trials
+            .iter()
+            .any(|trial| trial.has_ignored_flag() && trial.name().starts_with("group::"))
+    {
+        eprintln!("sandbox: EVERY TEST OF group:: IS IGNORED: no control group can be made");
+    }
     if !is_root() && !arguments.list {
         eprintln!(
             "sandbox: EVERY TEST OF place:: IS IGNORED, NO MISSING /proc IS TESTED: we are not root"
