@@ -39,6 +39,8 @@ pub fn note_short(size: usize) {
     let _ = SHORT.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
     if size <= LITTLE {
         SPARING.store(true, Ordering::Relaxed);
+        // At once: host code may make more of them than the reserve holds.
+        channel::spare_memory(true);
     }
 }
 
@@ -46,6 +48,8 @@ pub fn note_short(size: usize) {
 pub fn tell() {
     if SHORT.load(Ordering::Relaxed) == 1 {
         SHORT.store(2, Ordering::Relaxed);
+        // This one is to be told.
+        channel::spare_memory(false);
         events::MemoryShort {}.emit();
         channel::spare_memory(SPARING.load(Ordering::Relaxed));
         return;

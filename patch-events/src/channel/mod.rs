@@ -26,6 +26,7 @@ mod sync;
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::alloc::{Layout, alloc};
 use std::cell::Cell;
 use std::sync::OnceLock;
 
@@ -198,16 +199,19 @@ pub(crate) fn deliver(event: Event) {
             unsafe { tell_all(&event) };
         }
         Role::Tells | Role::None if QUEUED.load(Ordering::Acquire) => {
-            let boxed = Box::into_raw(Box::new(event));
+            let Some(channel) = CHANNEL.get() else {
+                return;
+            };
+            let Some(boxed) = boxed(event) else {
+                channel.ring.count_dropped();
+                return;
+            };
             let mut words = [0; WORDS];
             words[0] = boxed as u64;
             let record = Record {
                 at: now(),
                 tell: deliver_boxed,
                 words,
-            };
-            let Some(channel) = CHANNEL.get() else {
-                return;
             };
             if !channel.ring.push(record) {
                 // SAFETY: nobody else has it.
@@ -227,6 +231,20 @@ pub(crate) fn deliver(event: Event) {
                 }
             });
         }
+    }
+}
+
+/// The event in memory of its own, as a `Box` has it, if there is any.
+fn boxed(event: Event) -> Option<*mut Event> {
+    let layout = Layout::new::<Event>();
+    // SAFETY: an event has a size, and the memory is as a box would have it.
+    unsafe {
+        let at = alloc(layout).cast::<Event>();
+        if at.is_null() {
+            return None;
+        }
+        at.write(event);
+        Some(at)
     }
 }
 
