@@ -21,7 +21,7 @@ use crate::raw;
 const LARGEST: usize = 4 << 20;
 const SMALLEST: usize = 256 << 10;
 /// This part of a limit is the reserve's.
-const PART: u64 = 256;
+const PART: u64 = 512;
 
 /// Where it begins, 0 if there is none, and its length.
 static AT: AtomicUsize = AtomicUsize::new(0);

@@ -40,7 +40,7 @@ pub const HOST_WORD: usize = 1;
 pub const POOL_WORD: usize = 2;
 
 /// Stack of the hub's coroutine in words.
-const HUB_STACK: usize = 64 << 10;
+const HUB_STACK: usize = 32 << 10;
 
 /// Thread pointer of may's timer thread; 0 before libc asks for that thread. The kernel may
 /// refuse `clone3` with ENOSYS, as it does under the seccomp profiles of container engines: libc
@@ -155,7 +155,7 @@ const START_STACK: usize = 1 << 20;
 
 /// Bytes of stack that may's worker needs at most: it runs the hub's coroutine, which has a stack
 /// of its own.
-const STACK: u64 = 256 << 10;
+const STACK: u64 = 128 << 10;
 const PAGE: u64 = 4096;
 
 /// Gives back most of what the worker has as its stack: may does not let us say how

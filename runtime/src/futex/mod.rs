@@ -39,7 +39,7 @@ use bucket::Bucket;
 use sync::AtomicU32;
 
 /// Queues of the process's table: 32 bytes each in `.bss`, which count as address space.
-pub const BUCKETS: usize = 16_384;
+pub const BUCKETS: usize = 4096;
 
 impl<const N: usize> Table<N> {
     /// An empty table.

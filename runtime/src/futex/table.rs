@@ -37,7 +37,7 @@ const TOUCHED: usize = 8;
 /// Waiters are guests and foreign threads alike: the table keeps an `owner`
 /// pointer for each and hands it to the waker's callback. Addresses that fall
 /// into one bucket share its queue, so a wake walks past the waiters of others;
-/// with 16,384 buckets that matters only if very many wait on one of them.
+/// with 4096 buckets that matters only if very many wait on one of them.
 ///
 /// # The hand-off
 /// For each successful enqueue exactly one of two things happens:

@@ -21,8 +21,8 @@ pub(super) struct Arrived {
 }
 
 /// Signals the ring holds. When it is full, everything is blocked until it is
-/// emptied, so that nothing is lost.
-const RING: usize = 64;
+/// emptied, so that nothing is lost. Every thread that may run guests has one, in `.bss`.
+const RING: usize = 16;
 
 /// See the file's first lines.
 pub struct OfThread {

@@ -19,7 +19,7 @@ unsafe extern "C" {
 /// Bytes of stack for a thread that std makes of the size it makes them: may's two. The program's
 /// own setting is not for them.
 const STACK_SETTING: &[u8] = b"RUST_MIN_STACK";
-const STACK: &CStr = c"524288";
+const STACK: &CStr = c"229376";
 
 unsafe extern "C" fn getenv(name: *const c_char) -> *const c_char {
     // SAFETY: the caller's string.
