@@ -131,6 +131,16 @@ pub fn is_here(processor: &Processor) -> bool {
     !several() || ptr::eq(arch::current_processor() as *const Processor, processor)
 }
 
+/// The one this runs on, if this kernel thread is one.
+pub fn if_here() -> Option<&'static Processor> {
+    if !several() {
+        return Some(first());
+    }
+    let processor = arch::current_processor() as *const Processor;
+    // SAFETY: as in `here`.
+    unsafe { processor.as_ref() }
+}
+
 /// Begins our code on the one this runs on: false if it runs already. In a guest's own code,
 /// which may be moved to another one until it has begun.
 #[inline]

@@ -30,6 +30,7 @@ pub fn start(hub: &'static Hub, guest: &Guest, wanted: usize) {
     while count < wanted && add(hub, processor::at(count)) {
         count += 1;
     }
+    signal::look_at_descriptors();
     processor::set_count(count);
     if count < wanted {
         let reason = "there can be no further kernel threads";

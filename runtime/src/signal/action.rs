@@ -121,6 +121,7 @@ pub fn set_action(signal: i32, action: Action) {
         ..action
     });
     install(signal);
+    mask::look_again(bit(signal));
 }
 
 /// What rt_sigaction(2) does besides: pending signals that are ignored from now on are

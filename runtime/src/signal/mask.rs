@@ -12,13 +12,15 @@
 #![allow(unsafe_code)]
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::{FAULTS, HOST_MASK, INTERNAL, LAST, UNBLOCKABLE, always, bit, route, signals};
-use crate::arch::{self, syscall4};
+use super::action::{Disposition, disposition};
+use super::{FAULTS, HOST_MASK, INTERNAL, LAST, UNBLOCKABLE, always, bit, read, route, signals};
+use crate::arch::{self, syscall0, syscall4};
 use crate::catch;
 use crate::guest::Guest;
-use crate::hub::processor;
+use crate::hub::{Hub, processor};
+use crate::raw;
 
 /// Every signal of the program that can be blocked.
 const FULL: u64 = !(UNBLOCKABLE | INTERNAL);
@@ -249,14 +251,19 @@ fn show(before: u64) {
     if changed == 0 {
         return;
     }
+    show_to_first();
+    if processor::several() && changed & (TO_A_THREAD | MASKS.timed.get()) != 0 {
+        show_to_others();
+    }
+}
+
+/// Gives the first kernel thread its mask.
+fn show_to_first() {
     if !processor::here().is_first() {
         // It takes the mask in the handler.
         processor::first().interrupt();
     } else if !is_held() {
         resync();
-    }
-    if processor::several() && changed & MASKS.timed.get() != 0 {
-        show_to_others();
     }
 }
 
@@ -308,15 +315,44 @@ pub(super) fn note_timed(signal: i32) {
 /// What the kernel sends to a thread for what that does itself.
 pub(super) const TO_A_THREAD: u64 = FAULTS | bit(libc::SIGPIPE) | bit(libc::SIGXFSZ);
 
+/// Signals that the kernel never keeps, though every guest blocks them: they wait here. With
+/// several processors what the kernel sends to a thread is for the guest that ran there, which may
+/// go on elsewhere: it is kept only where a descriptor reads it.
+pub(super) fn never_kept() -> u64 {
+    if processor::several() {
+        // What is ignored and comes where it is not blocked is not pending at all.
+        let kept = |&signal: &i32| {
+            read::known() & bit(signal) != 0 || disposition(signal) == Disposition::Ignore
+        };
+        let kept = signals(TO_A_THREAD).filter(kept);
+        always() | TO_A_THREAD & !kept.fold(0, |set, signal| set | bit(signal))
+    } else {
+        always()
+    }
+}
+
+/// What the kernel keeps for the process.
+fn kept() -> u64 {
+    MASKS.kernel.get() & !never_kept()
+}
+
+/// What decides about [`never_kept`] has changed for these.
+pub(super) fn look_again(at: u64) {
+    if processor::several() && at & TO_A_THREAD & MASKS.kernel.get() != 0 {
+        show_to_first();
+        show_to_others();
+    }
+}
+
 /// What this kernel thread's mask is to be.
 fn own() -> u64 {
     let here = processor::here();
     if here.signal.is_full() {
         u64::MAX
     } else if here.is_first() {
-        MASKS.kernel.get()
+        kept()
     } else {
-        HOST_MASK & !(always() | TO_A_THREAD | MASKS.timed.get() & !MASKS.kernel.get())
+        HOST_MASK & !(always() | (TO_A_THREAD | MASKS.timed.get()) & !kept())
     }
 }
 
@@ -337,13 +373,11 @@ pub(super) fn release() -> u64 {
     shown(own())
 }
 
-/// What the first processor's kernel thread blocks for sure. It is written there, before a signal
-/// is let through, and after one is blocked.
-static SHOWN: AtomicU64 = AtomicU64::new(0);
-
+/// What this kernel thread blocks for sure, if it runs guests, is written before a signal is let
+/// through, and after one is blocked.
 fn note_shown(mask: u64) {
-    if processor::is_here(processor::first()) {
-        SHOWN.store(mask, Ordering::SeqCst);
+    if let Some(here) = processor::if_here() {
+        here.signal.shown.store(mask, Ordering::SeqCst);
     }
 }
 
@@ -353,15 +387,46 @@ pub(super) fn shown(mask: u64) -> u64 {
     mask
 }
 
-/// The signals that may be taken from the kernel here. What the first processor lets through may
+/// The signals that may be taken from the kernel here. What another processor lets through may
 /// be on its way there, and whoever took the next one would have that before.
 pub(super) fn takeable() -> u64 {
-    if processor::several() && !processor::is_here(processor::first()) {
-        SHOWN.load(Ordering::SeqCst)
+    if processor::several() {
+        blocked_elsewhere()
     } else {
         !0
     }
 }
+
+/// Signals that every other processor blocks for sure.
+fn blocked_elsewhere() -> u64 {
+    let here = processor::here();
+    let others = processor::each()
+        .iter()
+        .filter(|other| !core::ptr::eq(*other, here));
+    others.fold(!0, |set, other| {
+        set & other.signal.shown.load(Ordering::SeqCst)
+    })
+}
+
+/// A signal that every guest blocks is about to be sent to the process: with several processors,
+/// has them block it first, or one that has yet to take its mask would take it. The giant lock is
+/// given away meanwhile.
+pub(super) fn wait_until_blocked(hub: &Hub, signal: i32) {
+    if !processor::several() || kept() & bit(signal) == 0 {
+        return;
+    }
+    let until = raw::now().saturating_add(PATIENCE);
+    while blocked_elsewhere() & bit(signal) == 0 && raw::now() < until {
+        hub.unlocked(|| {
+            // SAFETY: no arguments.
+            unsafe { syscall0(libc::SYS_sched_yield) };
+        });
+    }
+}
+
+/// How long that is waited for, in nanoseconds: what a child of vfork has the kernel thread for
+/// is not known.
+const PATIENCE: u64 = 20_000_000;
 
 /// Whether everything is blocked in the kernel.
 pub(super) fn is_held() -> bool {
@@ -465,8 +530,8 @@ pub fn give_kernel_mask_back(mask: u64) {
 /// Sets the kernel thread's mask; returns the old one.
 pub(super) fn set_kernel_mask(mask: u64) -> u64 {
     let mut old = 0u64;
-    if processor::is_here(processor::first()) {
-        SHOWN.fetch_and(mask, Ordering::SeqCst);
+    if let Some(here) = processor::if_here() {
+        here.signal.shown.fetch_and(mask, Ordering::SeqCst);
     }
     // SAFETY: two words of ours.
     unsafe {

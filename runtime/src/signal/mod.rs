@@ -80,7 +80,7 @@ pub use mask::{
     begin_exec, begin_mask, block_all, change, end_exec, end_mask, give_kernel_mask_back, inherit,
     restore_kernel_mask, resync, show_kernel_mask_of, take_mask, unblock_on_this_thread,
 };
-pub use read::note_signalfd;
+pub use read::{look as look_at_descriptors, note_signalfd};
 pub use route::{
     claim, forget, has_unclaimed, pending, route, send, send_to_process, settle_job_control,
     settle_unclaimed, unblock_if_full, unclaimed_until,

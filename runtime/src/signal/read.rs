@@ -31,10 +31,24 @@ const MOST: i32 = 1024;
 
 /// A descriptor is for these signals from now on.
 pub fn note_signalfd(set: u64) {
-    READ.fetch_or(set, Ordering::Relaxed);
+    let new = set & !READ.fetch_or(set, Ordering::Relaxed);
+    if new != 0 {
+        mask::look_again(new);
+    }
 }
 
 fn is_read(signal: i32) -> bool {
+    look();
+    known() & bit(signal) != 0
+}
+
+/// The signals that some descriptor is for, as far as was [looked](look).
+pub(super) fn known() -> u64 {
+    READ.load(Ordering::Relaxed)
+}
+
+/// Finds the descriptors that were made before there was a hub, once.
+pub fn look() {
     if !LOOKED.swap(true, Ordering::Relaxed) {
         // Those of the kernel's own kinds have no file type. Without `/proc` any may be one.
         let sets = (0..MOST)
@@ -43,9 +57,8 @@ fn is_read(signal: i32) -> bool {
                 Some(info) => info.field(b"\nsigmask:\t", 16),
                 None => Some(u64::MAX),
             });
-        note_signalfd(sets.fold(0, |all, set| all | set));
+        READ.fetch_or(sets.fold(0, |all, set| all | set), Ordering::Relaxed);
     }
-    READ.load(Ordering::Relaxed) & bit(signal) != 0
 }
 
 /// Sends the kernel what is sent to a guest. `None`: it waits here.
@@ -54,6 +67,10 @@ pub(super) fn send(hub: &Hub, guest: &Guest, signal: i32, info: &Info) -> Option
     if !blocked || mask::is_open_elsewhere(None, signal) || !is_read(signal) {
         return None;
     }
+    if mask::never_kept() & bit(signal) != 0 {
+        return None;
+    }
+    mask::wait_until_blocked(hub, signal);
     SENT.fetch_or(bit(signal), Ordering::Relaxed);
     let (pid, mut info) = (hub.pid.get() as u64, *info);
     if processor::several() {

@@ -489,10 +489,15 @@ pub fn settle_job_control(hub: &Hub) {
 pub fn send_to_process(hub: &Hub, guest: &'static Guest, signal: i32, info: &Info) -> Option<i64> {
     drain(hub);
     prepare(hub, signal);
-    let for_the_kernel = bit(signal) & super::UNBLOCKABLE != 0
-        || disposition(signal) == Disposition::Ignore
-        || !mask::is_open_elsewhere(None, signal);
-    if for_the_kernel {
+    let for_the_kernel = || {
+        bit(signal) & super::UNBLOCKABLE != 0
+            || disposition(signal) == Disposition::Ignore
+            || !mask::is_open_elsewhere(None, signal) && mask::never_kept() & bit(signal) == 0
+    };
+    if for_the_kernel() {
+        mask::wait_until_blocked(hub, signal);
+    }
+    if for_the_kernel() {
         return limit::is_exceeded(signal, info).then(|| err(libc::EAGAIN));
     }
     if let Admission::Refused = limit::admit(signal, info) {

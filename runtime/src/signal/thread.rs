@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::Info;
 
@@ -34,6 +34,8 @@ pub struct OfThread {
     full: AtomicBool,
     /// Everything is blocked in the kernel for now; who blocked it ends that.
     pub(super) held: Cell<bool>,
+    /// What this kernel thread blocks for sure. Read by others.
+    pub(super) shown: AtomicU64,
     /// Lowest address of the stack our handler runs on; 0 before there is one.
     pub(super) stack: Cell<u64>,
     /// The kernel has that stack.
@@ -54,6 +56,7 @@ impl OfThread {
             tail: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             held: Cell::new(false),
+            shown: AtomicU64::new(0),
             stack: Cell::new(0),
             on_own_stack: Cell::new(false),
         }
