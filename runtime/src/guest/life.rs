@@ -191,7 +191,7 @@ pub unsafe fn create(creator: &'static Guest, frame: &Frame, args: &ThreadArgs) 
     guest.holds_limit.set(false);
     guest.interrupt.clear();
     guest.go_anywhere();
-    guest.filtered.set(creator.filtered.get());
+    guest.filter.set(creator.filter.get());
     guest.rare.set(Rare::current());
     if sandbox::is_on() {
         guest.stay_on(processor::first());
@@ -249,7 +249,7 @@ pub fn adopt(hub: &'static Hub, tid: i32) -> Option<&'static Guest> {
     guest.tid.set(tid);
     guest.hub.set(hub);
     guest.interrupt.clear();
-    guest.filtered.set(false);
+    guest.filter.set(ptr::null());
     // SAFETY: no switch to this context happens before `switch` has filled it.
     unsafe { (*guest.ctx.get()).fs = fs_base() };
     guest.state.set(State::Running);

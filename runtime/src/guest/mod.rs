@@ -32,6 +32,7 @@ use crate::guest::sched::Scheduling;
 use crate::hub::{Hub, Processor, processor};
 use crate::interrupt::Interruption;
 use crate::ops::rseq::Registered;
+use crate::sandbox::Filter;
 use crate::signal::SignalState;
 use crate::timer::TimerNode;
 
@@ -125,8 +126,8 @@ pub struct Guest {
     pub overtaken: Overtaken,
     /// Calls in a row that only asked whether a descriptor is ready.
     pub impatience: Cell<u32>,
-    /// Filters of system calls bind it ([`sandbox`](crate::sandbox)).
-    pub filtered: Cell<bool>,
+    /// The newest filter of system calls that binds it, or null.
+    pub filter: Cell<*const Filter>,
     /// Its PKRU and GS when it begins: its creator's.
     pub rare: Cell<Rare>,
     /// Its children will be in another pid namespace, and so cannot be threads.

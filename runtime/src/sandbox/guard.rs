@@ -4,7 +4,10 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering;
 
-use super::{KILL_THREAD, NOTIFY, STRICT, TRAP, action, bpf, inherited, is_down, lets_pass};
+use super::{
+    ACTION, DATA, ERRNO, KILL_THREAD, NOTIFY, STRICT, TRAP, action, answer, bpf, inherited,
+    is_down, lets_pass,
+};
 use crate::arch::{self, syscall4};
 use crate::monitor;
 use crate::offload;
@@ -13,6 +16,9 @@ use crate::ops::{Call, Op, Outcome, thread};
 use crate::raw;
 use crate::signal;
 use crate::syscalls;
+
+/// The largest error that a filter has given (MAX_ERRNO of include/linux/err.h).
+const MAX_ERRNO: u32 = 4095;
 
 /// The operations that [`around`] stands for, by number.
 ///
@@ -52,9 +58,10 @@ unsafe fn around(c: &mut Call<'_>) -> Outcome {
             Outcome::Native
         };
     }
-    let bound = c.guest.filtered.get();
-    if bound {
-        match action(nr, &a) & 0xffff_0000 {
+    let newest = c.guest.filter.get();
+    if !newest.is_null() {
+        let own = action(newest, nr, &a);
+        match own & ACTION {
             pass if bpf::lets_pass(pass) => {}
             KILL_THREAD => return end(c),
             // The kernel does not let such a signal wait.
@@ -62,9 +69,18 @@ unsafe fn around(c: &mut Call<'_>) -> Outcome {
                 end_by_trap(nr, a);
             }
             // Another guest may be who answers.
-            NOTIFY if !shares_stack(nr) && !is_of_thread(nr) && lets_help() => {
+            NOTIFY
+                if !shares_stack(nr)
+                    && !is_of_thread(nr)
+                    && lets_help()
+                    && answer(nr, &a) & ACTION == NOTIFY =>
+            {
                 let ret = offload::run_bound(c.guest, nr as i64, a);
                 return ret.map_or(Outcome::Native, Outcome::Done);
+            }
+            // The filters of another guest would have another answer given.
+            ERRNO if answer(nr, &a) != own => {
+                return Outcome::Done(raw::err((own & DATA).min(MAX_ERRNO) as i32));
             }
             // The kernel gives the answer.
             _ => return Outcome::Native,
@@ -87,19 +103,16 @@ pub fn is_around(operation: Op) -> bool {
 /// What comes of a call, `nr(a)`, whose operation came to `outcome` where there are filters, since
 /// it began or before.
 pub fn settle(c: &mut Call<'_>, (nr, a): (u64, [u64; 6]), outcome: Outcome) -> Outcome {
-    let bound = c.guest.filtered.get();
     match outcome {
         Outcome::Done(ret) if raw::is_refused(ret) && waits(nr) => wait_untried(c),
         Outcome::Native if is_down() && waits(nr) => wait_untried(c),
-        Outcome::Native if !bound && !shares_stack(nr) && !lets_pass(nr, &a) => {
+        // It is the filters of others that do not.
+        Outcome::Native if !shares_stack(nr) && !lets_pass(nr, &a) => {
             Outcome::Done(offload::run(c.guest, nr as i64, a))
         }
         // The operation has made the guest's own call here, where the filters are.
         Outcome::Done(ret)
-            if !bound
-                && ret == raw::err(libc::EPERM)
-                && is_of_process(nr)
-                && !lets_pass(nr, &a) =>
+            if ret == raw::err(libc::EPERM) && is_of_process(nr) && !lets_pass(nr, &a) =>
         {
             Outcome::Done(offload::run(c.guest, nr as i64, a))
         }

@@ -1,6 +1,7 @@
 //! The installation of a filter.
 #![allow(unsafe_code)]
 
+use core::ptr;
 use core::sync::atomic::Ordering;
 
 use patch_events::{events, numbers};
@@ -11,6 +12,7 @@ use super::{
     lets_pass, refuses,
 };
 use crate::arch;
+use crate::guest::Guest;
 use crate::hub::processor;
 use crate::monitor;
 use crate::offload;
@@ -26,6 +28,15 @@ const SET_FILTER: u64 = 1;
 const MODE_STRICT: u64 = 1;
 const MODE_FILTER: u64 = 2;
 const TSYNC: u64 = libc::SECCOMP_FILTER_FLAG_TSYNC;
+const TSYNC_ESRCH: u64 = libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+
+/// The thread that has a filter which the caller has not, so that a filter can't be for all.
+fn diverged(c: &Call<'_>) -> Option<i64> {
+    let own = c.guest.filter.get();
+    let has_others = |guest: &&Guest| !Filter::is_among(guest.filter.get(), own);
+    let first = c.hub.guests().find(has_others)?;
+    Some(i64::from(first.tid.get()))
+}
 
 /// What a call asks for.
 enum Wish {
@@ -199,8 +210,21 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
             code,
             given,
             older: NEWEST.load(Ordering::Relaxed),
+            parent: c.guest.filter.get(),
         })))
     })?;
+    if all && let Some(tid) = diverged(c) {
+        hub.call(c.guest, || {
+            // SAFETY: the box above, which nobody refers to.
+            drop(unsafe { Box::from_raw(node) });
+        });
+        let names_none = c.a[1] & TSYNC_ESRCH != 0;
+        return Some(if names_none {
+            raw::err(libc::ESRCH)
+        } else {
+            tid
+        });
+    }
     // SAFETY: the box above, in nobody else's hands.
     let older = unsafe { (*node).older }.cast_mut();
     // Looked at, but binding nobody yet.
@@ -279,15 +303,16 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
     arch::ask_before_calls(refuses);
     numbers::release();
     if all {
-        hub.guests().for_each(|guest| guest.filtered.set(true));
+        hub.guests().for_each(|guest| guest.filter.set(node));
     }
-    c.guest.filtered.set(true);
+    c.guest.filter.set(node);
     STRICT.fetch_or(strict, Ordering::Relaxed);
     guard_operations();
     for nr in 0..wanted::TABLE_LEN {
         wanted::want(nr, true);
     }
-    let others = hub.guests().filter(|guest| !guest.filtered.get()).count();
+    let is_other = |guest: &&Guest| !ptr::eq(guest.filter.get(), node);
+    let others = hub.guests().filter(is_other).count();
     hub.call(c.guest, || {
         let refused: Vec<&str> = OTHERS
             .iter()

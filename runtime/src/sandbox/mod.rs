@@ -13,10 +13,12 @@
 //! 2. Afterwards every call of the library's own asks [`refuses`] first and fails with EPERM
 //!    instead of meeting the filter: no signal for the program, no death. What such a call
 //!    stood for gives way to the program's own call, as where a container denies it.
-//! 3. The program's own calls pass through [`guard`]. What the filter does not let pass goes
+//! 3. The program's own calls pass through [`guard`], which asks the filters of the guest: those
+//!    it installed, inherited, or got from one that was for all. What they do not let pass goes
 //!    to the kernel unchanged, which answers with the error, the signal or the death that the
-//!    program has asked for. A guest that the filter is not for, because another installed it
-//!    for itself alone, has such a call made on a thread of the pool. One for which a
+//!    program has asked for. A call that only the filters of others do not let pass is
+//!    made on a thread of the pool; and where theirs are stricter than its own, the guest is given
+//!    the error, or ends, as its own ask for. One for which a
 //!    supervisor answers (seccomp_unotify(2)), which may be another guest, is made on a kernel
 //!    thread that is made for it and so has the filter; if that lets pass what such a thread
 //!    does itself, and the call is not about the thread that makes it.
@@ -44,6 +46,11 @@ use bpf::{Data, Instruction};
 /// SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_THREAD.
 const ALLOW: u32 = 0x7fff_0000;
 const KILL_THREAD: u32 = 0;
+/// SECCOMP_RET_ACTION_FULL and SECCOMP_RET_DATA: the parts of an answer.
+const ACTION: u32 = 0xffff_0000;
+const DATA: u32 = 0xffff;
+/// SECCOMP_RET_ERRNO.
+const ERRNO: u32 = 0x0005_0000;
 /// SECCOMP_RET_TRAP.
 const TRAP: u32 = 0x0003_0000;
 /// SECCOMP_RET_USER_NOTIF.
@@ -52,12 +59,32 @@ const NOTIFY: u32 = 0x7fc0_0000;
 const ARCH: u32 = 0xc000_003e;
 
 /// A filter that is installed; never freed.
-struct Filter {
+pub struct Filter {
     /// What the program has asked for.
     code: Vec<Instruction>,
     /// What the kernel has been given, if that is something else.
     given: Option<Vec<Instruction>>,
+    /// The one that was installed before, whoever it is for.
     older: *const Filter,
+    /// The one that bound the thread that installed this one.
+    parent: *const Filter,
+}
+
+impl Filter {
+    /// Whether `this`, or none, is among `newest` and those that bind with it.
+    fn is_among(this: *const Filter, newest: *const Filter) -> bool {
+        let mut at = newest;
+        loop {
+            if ptr::eq(at, this) {
+                return true;
+            }
+            // SAFETY: filters are never freed.
+            match unsafe { at.as_ref() } {
+                Some(filter) => at = filter.parent,
+                None => return false,
+            }
+        }
+    }
 }
 
 static NEWEST: AtomicPtr<Filter> = AtomicPtr::new(ptr::null_mut());
@@ -86,15 +113,16 @@ pub fn is_on() -> bool {
     BINDS.load(Ordering::Relaxed) != NOBODY
 }
 
-/// What the filters answer to a call that the program makes: SECCOMP_RET_*.
-fn action(nr: u64, args: &[u64; 6]) -> u32 {
-    ask(nr, args, |filter| &filter.code)
+/// What a guest's own filters, of which this is the newest, answer to a call: SECCOMP_RET_*.
+fn action(newest: *const Filter, nr: u64, args: &[u64; 6]) -> u32 {
+    ask(newest, nr, args, |filter| (&filter.code, filter.parent))
 }
 
 /// What the kernel answers to a call: SECCOMP_RET_*.
 fn answer(nr: u64, args: &[u64; 6]) -> u32 {
-    ask(nr, args, |filter| {
-        filter.given.as_ref().unwrap_or(&filter.code)
+    let newest = NEWEST.load(Ordering::Acquire);
+    ask(newest, nr, args, |filter| {
+        (filter.given.as_ref().unwrap_or(&filter.code), filter.older)
     })
 }
 
@@ -106,19 +134,20 @@ fn lets_pass(nr: u64, args: &[u64; 6]) -> bool {
 /// Whether an answer is an error that says that something is used up, which the library knows
 /// to do without.
 fn is_shortage(action: u32) -> bool {
-    const ERRNO: u32 = 0x0005;
-    let errno = (action & 0xffff) as i32;
-    action >> 16 == ERRNO
+    let errno = (action & DATA) as i32;
+    action & ACTION == ERRNO
         && matches!(
             errno,
             libc::ENOSPC | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EAGAIN
         )
 }
 
+/// Asks a filter, and the others to which the second part of what `step` gives leads.
 fn ask(
+    mut at: *const Filter,
     nr: u64,
     args: &[u64; 6],
-    code: impl Fn(&'static Filter) -> &'static Vec<Instruction>,
+    step: impl Fn(&'static Filter) -> (&'static Vec<Instruction>, *const Filter),
 ) -> u32 {
     let data = Data {
         nr: nr as u32,
@@ -127,13 +156,13 @@ fn ask(
         args: *args,
     };
     let mut action = ALLOW;
-    let mut at = NEWEST.load(Ordering::Acquire).cast_const();
     // SAFETY: filters are never freed.
     while let Some(filter) = unsafe { at.as_ref() } {
+        let (code, next) = step(filter);
         // The kernel has taken the filter, so there is no error.
-        let its = bpf::run(code(filter), &data).unwrap_or(KILL_THREAD);
+        let its = bpf::run(code, &data).unwrap_or(KILL_THREAD);
         action = bpf::stricter(action, its);
-        at = filter.older;
+        at = next;
     }
     action
 }

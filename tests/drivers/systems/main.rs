@@ -70,17 +70,13 @@ static SYSTEMS: [System; 5] = [
             ("cpp_sync", "no <barrier> in its standard library"),
             ("io_uring_own", "rings of Linux 6.1 are not in its headers"),
             (
-                "limit_address_space",
-                "its malloc may reserve 64 MiB for a thread that the library makes",
-            ),
-            (
                 "limit_pool",
-                "refuses clone(2), by which this libc makes threads",
+                "refuses clone(2), by which this libc makes threads, so bare it fails",
             ),
             ("net_vsock", "an option of Linux 5.14 is not in its headers"),
             (
                 "process_fork_locks",
-                "a child of a thread can't open an object that another one was opening",
+                "bare, a child of a thread can't open an object that another one was opening",
             ),
             ("catch_fork_locks", "as process_fork_locks"),
         ],
