@@ -28,13 +28,14 @@
 //! # What remains
 //! Other processes (`ps -T`, `top -H`, gdb) have the kernel's view; so have kernel threads of the
 //! program's own, an io_uring of the program's, sendfile(2) and splice(2) from such a file, and a
-//! descriptor that another process got, or a child. A path is known by its beginning `/proc/`, or relative to a
-//! descriptor; relative to the current directory ids of guests are known in `/proc/self/task` and
-//! `/proc`; with `..`, not behind it. Other files of a guest's directory (`syscall`, `wchan`, `schedstat`,
-//! `children`) are the kernel thread's, and so are the page faults, the start time and the context
-//! switches in `stat` and `status`. Ids of our own kernel threads, which no list has, lead to
-//! their files all the same. Where kernel threads of the program's run beside the hub, ours are
-//! listed with them.
+//! descriptor that another process got, or a child. A path is known by its beginning `/proc/`, or
+//! relative to a descriptor; relative to the current directory ids of guests are known in
+//! `/proc/self/task` and `/proc`, but a guest's own directory as the current one is the kernel
+//! thread's. What follows `..` is the kernel's. Other files of a guest's directory (`syscall`,
+//! `wchan`, `schedstat`, `children`) are the kernel thread's, and so are the page faults, the start
+//! time and the context switches in `stat` and `status`. Ids of our own kernel threads, which no
+//! list has, lead to their files all the same. Where kernel threads of the program's run beside
+//! the hub, ours are listed with them.
 
 #![allow(unsafe_code)]
 
