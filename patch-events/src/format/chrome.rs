@@ -15,10 +15,36 @@ use crate::event::Event;
 /// Fields that hold how long what ends with the event has lasted, in microseconds.
 const SPANS: [&str; 2] = ["waited", "blocked"];
 
-/// The threads whose waits have begun and not ended.
-pub(super) type Open = HashSet<u64>;
+/// What the timeline knows besides its events.
+#[derive(Debug, Default)]
+pub(super) struct Timeline {
+    /// The threads whose waits have begun and not ended.
+    open: HashSet<u64>,
+    /// The program's name as it was started, and its command line.
+    program: String,
+    command: String,
+}
 
-pub(super) fn write(event: &Event, pid: u32, open: &mut Open, out: &mut Vec<u8>) {
+impl Timeline {
+    /// Of this process, before the program runs: it may write over its arguments later.
+    pub(super) fn of_process() -> Timeline {
+        let words: Vec<_> = std::env::args_os().collect();
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        let program = words.first().and_then(|word| word.rsplit('/').next());
+        Timeline {
+            open: HashSet::new(),
+            program: program.unwrap_or_default().to_owned(),
+            command: words.join(" "),
+        }
+    }
+}
+
+pub(super) fn write(event: &Event, pid: u32, timeline: &mut Timeline, out: &mut Vec<u8>) {
+    let Timeline {
+        open,
+        program,
+        command,
+    } = timeline;
     let at = event.at as f64 / 1000.0;
     let track = event.guest().unwrap_or(pid.into());
     let mut one = |name: &str, phase: &str, at: f64, more: Json| {
@@ -39,7 +65,9 @@ pub(super) fn write(event: &Event, pid: u32, open: &mut Open, out: &mut Vec<u8>)
     let args = Json::Object(json::fields(event));
     match event.name {
         "HubStarted" => {
-            one("process_name", "M", at, json!({"args": {"name": "hub"}}));
+            one("process_name", "M", at, json!({"args": {"name": program}}));
+            let labels = json!({"args": {"labels": command}});
+            one("process_labels", "M", at, labels);
             one(
                 "thread_name",
                 "M",
@@ -90,13 +118,13 @@ mod tests {
     use tracing::Level;
 
     fn event(name: &'static str, fields: &[(&'static str, u64)]) -> Vec<Json> {
-        event_with(name, fields, &mut Open::new())
+        event_with(name, fields, &mut Timeline::default())
     }
 
     fn event_with(
         name: &'static str,
         fields: &[(&'static str, u64)],
-        open: &mut Open,
+        timeline: &mut Timeline,
     ) -> Vec<Json> {
         let fields = fields.iter().map(|&(name, n)| (name, Value::U64(n)));
         let event = Event {
@@ -108,7 +136,7 @@ mod tests {
             text: String::new(),
         };
         let mut out = b"[{}".to_vec();
-        write(&event, 42, open, &mut out);
+        write(&event, 42, timeline, &mut out);
         out.push(b']');
         let Json::Array(mut all) = serde_json::from_slice(&out).unwrap() else {
             panic!("an array");
@@ -140,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_long_wait_is_a_span_that_may_never_end() {
-        let mut open = Open::new();
+        let mut open = Timeline::default();
         let fields = [("tid", 7), ("waited", 2000)];
         let begun = &event_with("Waiting", &fields, &mut open)[0];
         assert_eq!((&begun["ph"], &begun["ts"]), (&json!("B"), &json!(3000.5)));
@@ -154,6 +182,20 @@ mod tests {
         let ended = &event_with("Called", &fields, &mut open)[0];
         assert_eq!((&ended["ph"], &ended["ts"]), (&json!("E"), &json!(5000.5)));
         assert_eq!(event_with("Called", &fields, &mut open)[0]["ph"], "X");
+    }
+
+    #[test]
+    fn a_process_is_called_after_its_program() {
+        let mut timeline = Timeline {
+            program: "server".to_owned(),
+            command: "/opt/server --port 80".to_owned(),
+            ..Timeline::default()
+        };
+        let all = event_with("HubStarted", &[], &mut timeline);
+        let of = |name: &str| &all.iter().find(|one| one["name"] == name).unwrap()["args"];
+        assert_eq!(of("process_name")["name"], "server");
+        assert_eq!(of("process_labels")["labels"], "/opt/server --port 80");
+        assert!(!Timeline::of_process().program.is_empty());
     }
 
     #[test]

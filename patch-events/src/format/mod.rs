@@ -69,7 +69,7 @@ pub(crate) struct Formatter {
     format: Format,
     /// CLOCK_MONOTONIC when it was made, in nanoseconds.
     start: u64,
-    open: chrome::Open,
+    timeline: chrome::Timeline,
 }
 
 impl Formatter {
@@ -77,7 +77,10 @@ impl Formatter {
         Formatter {
             format,
             start: now(),
-            open: chrome::Open::new(),
+            timeline: match format {
+                Format::Chrome => chrome::Timeline::of_process(),
+                Format::Text | Format::Json => chrome::Timeline::default(),
+            },
         }
     }
 
@@ -91,7 +94,7 @@ impl Formatter {
         match self.format {
             Format::Text => text::write(event, pid, self.start, out),
             Format::Json => json::write(event, pid, out),
-            Format::Chrome => chrome::write(event, pid, &mut self.open, out),
+            Format::Chrome => chrome::write(event, pid, &mut self.timeline, out),
         }
     }
 }

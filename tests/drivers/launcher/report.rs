@@ -99,6 +99,8 @@ fn the_page_tells_what_the_program_did() {
     ] {
         assert!(page.contains(part), "{part}");
     }
+    let command = directory.path().join("program");
+    assert!(page.contains(&format!("<code>{}</code>", command.display())));
     assert_eq!(row(&page, "recvfrom")[1], "5");
     assert_eq!(row(&page, "clock_nanosleep")[1], "7");
     assert!(!page.contains("The trace has no end"));

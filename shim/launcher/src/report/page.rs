@@ -32,6 +32,10 @@ pub fn page(trace: &Trace, source: &str) -> Result<String, String> {
         title = escape(source),
         pid = trace.pid
     );
+    if !trace.command.is_empty() {
+        let command = escape(&trace.command);
+        let _ = writeln!(page, "<p class=\"source\"><code>{command}</code></p>");
+    }
     let total: f64 = trace.waits.iter().map(|wait| wait.waited).sum();
     let figures = [
         (time(trace.to - trace.from), "from first to last event"),

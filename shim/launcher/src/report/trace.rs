@@ -48,6 +48,8 @@ pub struct Happening {
 #[derive(Debug, Default, PartialEq)]
 pub struct Trace {
     pub pid: i64,
+    /// The command line of the program, if that is told.
+    pub command: String,
     pub threads: BTreeMap<i64, Thread>,
     /// In the order of their beginning.
     pub waits: Vec<Wait>,
@@ -147,6 +149,10 @@ impl Trace {
         let name = text("name");
         let phase = text("ph");
         if phase == "M" {
+            if name == "process_labels" && self.command.is_empty() {
+                let command = event["args"]["labels"].as_str().unwrap_or_default();
+                self.command = command.to_owned();
+            }
             if name == "thread_name" {
                 let name = event["args"]["name"].as_str().unwrap_or_default();
                 self.threads.entry(tid).or_default().name = name.to_owned();
@@ -218,6 +224,7 @@ mod tests {
     use super::*;
 
     const WHOLE: &str = r#"[
+        {"args":{"labels":"/opt/x 1"},"name":"process_labels","ph":"M","pid":1,"tid":1,"ts":0},
         {"args":{"name":"main"},"name":"thread_name","ph":"M","pid":1,"tid":1,"ts":0},
         {"name":"guest","cat":"gevent::guest","ph":"B","pid":1,"tid":2,"ts":10.5},
         {"name":"read","cat":"gevent::call","ph":"X","pid":1,"tid":2,"ts":12,"dur":5,"args":{"fd":3}},
@@ -233,6 +240,7 @@ mod tests {
             (trace.pid, trace.from, trace.to, trace.cut),
             (1, 10.5, 21.0, false)
         );
+        assert_eq!(trace.command, "/opt/x 1");
         assert_eq!(trace.threads[&1].name, "main");
         assert_eq!(trace.threads[&2].name, "thread 2");
         assert_eq!(
