@@ -149,6 +149,15 @@ fn emit_hub() {
         reason: "there can be no further kernel threads",
     }
     .emit();
+    HubRescued {
+        hubs: 2,
+        kernel_tid: 4243,
+    }
+    .emit();
+    RescueRefused {
+        reason: "what belongs to a kernel thread was changed",
+    }
+    .emit();
     RingRefused { errno: 1 }.emit();
     FileMissing {
         path: "/proc/self/statm",
@@ -282,6 +291,8 @@ const GOLDEN: &[&str] = &[
     "INFO  gevent::hub: armed: the hub starts with the first thread",
     "INFO  gevent::hub: the hub runs on kernel thread 4242 and waits with io_uring",
     "WARN  gevent::hub: 2 hubs run and no more: there can be no further kernel threads",
+    "INFO  gevent::hub: a thread is blocked in the kernel: the others run on kernel thread 4243",
+    "WARN  gevent::hub: a thread is blocked in the kernel, and with it all others: what belongs to a kernel thread was changed",
     "INFO  gevent::hub: there is no io_uring: error 1",
     "WARN  gevent::hub: /proc/self/statm cannot be opened: error 24",
     "WARN  gevent::hub: a descriptor cannot be watched and is looked at again and again: error 28",

@@ -12,6 +12,9 @@
 //! that was not expected to wait, and is marked so (`Hub::watched`), is ended by the same
 //! signal if it does.
 //!
+//! One that is asleep in the kernel keeps the others from running too: they go on on another
+//! kernel thread meanwhile ([`rescue`]).
+//!
 //! With several processors nobody is in the way while one of them waits for events, except
 //! of those that run nowhere else. If none does, and one sleeps that could, it is woken for
 //! that.
@@ -54,7 +57,7 @@ use crate::foreign::{FOREIGN_WORD, objects};
 use crate::guest::Guest;
 use crate::heap_lock;
 use crate::heir;
-use crate::hub::{Hub, Processor, hub, processor};
+use crate::hub::{Hub, Processor, hub, processor, rescue};
 use crate::libc_threads;
 use crate::offload;
 use crate::proc_files::{self, File};
@@ -103,6 +106,7 @@ const WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
 /// is preempted.
 pub fn start(quantum: Option<u64>) {
     PAUSED.store(false, Ordering::Relaxed);
+    rescue::begin();
     let spawned = std::thread::Builder::new()
         .stack_size(64 << 10)
         .spawn(move || watch(quantum));
@@ -246,6 +250,9 @@ fn watch(quantum: Option<u64>) {
         }
         watch.look(hub);
         leading.look(hub);
+        for processor in &processor::each()[each.len()..] {
+            each.push(Preemption::new(processor, quantum));
+        }
         for preemption in &mut each {
             preemption.look(hub);
         }
@@ -261,7 +268,7 @@ struct Leading {
 
 impl Leading {
     fn interval(&self) -> u64 {
-        if processor::several() {
+        if processor::several() && !processor::is_exclusive() {
             UNLED
         } else {
             u64::MAX
@@ -269,7 +276,7 @@ impl Leading {
     }
 
     fn look(&mut self, hub: &Hub) {
-        let nobody_at = hub.lacks_leader().then(|| hub.switches());
+        let nobody_at = (hub.lacks_leader() && !processor::is_exclusive()).then(|| hub.switches());
         if nobody_at.is_some() && nobody_at == self.nobody_at {
             hub.call_leader();
         }
@@ -358,7 +365,7 @@ impl Preemption {
         (self.before, self.at) = (self.processor.switches(), raw::now());
     }
 
-    fn look(&mut self, hub: &Hub) {
+    fn look(&mut self, hub: &'static Hub) {
         // Somebody else may look more often.
         let share = SHARE * self.processor.preemption_cost();
         if raw::now() - self.at < self.interval.max(share) {
@@ -370,6 +377,11 @@ impl Preemption {
             self.since = self.at;
         }
         let processor = self.processor;
+        if processor.is_out() {
+            rescue::look_at_returned(processor);
+            self.interval = rescue::OUT.min(self.quantum);
+            return;
+        }
         let stays = self.before == before
             && hub.count() > 1
             && !processor.is_turning()
@@ -380,6 +392,10 @@ impl Preemption {
             if !is_running(processor) {
                 processor.interrupt();
             }
+            return;
+        }
+        if stays && rescue::try_to(hub, processor, self.at - self.since) {
+            self.interval = rescue::OUT.min(self.quantum);
             return;
         }
         if in_the_way && self.sent.is_awaited(self.before, self.at) {

@@ -24,6 +24,21 @@ events! {
         reason: &'a str,
     } => "{hubs} hubs run and no more: {reason}";
 
+    /// A thread is blocked in the kernel where the hub does not see it, and the others go on on
+    /// a further kernel thread. Told when that one is made: it serves the next time too.
+    HUB INFO HubRescued {
+        /// How many kernel threads there are now that may run threads of the program.
+        hubs: usize,
+        /// The kernel's id of the thread.
+        kernel_tid: i32,
+    } => "a thread is blocked in the kernel: the others run on kernel thread {kernel_tid}";
+
+    /// A thread is blocked in the kernel, and so are all others until it is back. Told once.
+    HUB WARN RescueRefused<'a> {
+        /// Why there can be no further kernel thread.
+        reason: &'a str,
+    } => "a thread is blocked in the kernel, and with it all others: {reason}";
+
     /// The kernel lets the hub have no io_uring: it waits with epoll.
     HUB INFO RingRefused {
         /// Why: the errno.

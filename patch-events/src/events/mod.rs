@@ -9,9 +9,9 @@ pub use call::{Called, Waiting};
 pub use guest::{GuestEnded, GuestMadeAt, GuestStarted, LookedUp};
 pub use hub::{
     Armed, Catching, ClockNotWatched, EventsLost, FileMissing, FilterInherited, Filtered,
-    ForkReinitialised, HubBlocked, HubStarted, HubsLimited, LocksGuarded, LocksNotGuarded,
-    MemoryBack, MemoryPassed, MemoryShort, NotCatching, NotWatched, PoolFull, PoolMissing,
-    RingRefused, WouldBlockForever,
+    ForkReinitialised, HubBlocked, HubRescued, HubStarted, HubsLimited, LocksGuarded,
+    LocksNotGuarded, MemoryBack, MemoryPassed, MemoryShort, NotCatching, NotWatched, PoolFull,
+    PoolMissing, RescueRefused, RingRefused, WouldBlockForever,
 };
 pub use patch::{
     CaughtInstead, DidPatchAll, DidPatchGroup, DidPatchObject, DidPatchSite, GroupsContradict,

@@ -66,6 +66,18 @@ pub enum Reason {
     Signal,
 }
 
+/// What becomes of an operation that waits in a ring which is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum OnRing {
+    /// There is none.
+    No = 0,
+    /// Its guest may begin again: it has not happened, and waits for a descriptor.
+    Again,
+    /// It may be happening.
+    Once,
+}
+
 /// The record of a guest. All-zero bytes are a valid free record.
 #[repr(C)]
 pub struct Guest {
@@ -87,6 +99,8 @@ pub struct Guest {
     pub timer_armed: Cell<bool>,
     /// Whether an operation of this guest is with the kernel or the offload pool.
     pub in_flight: Cell<bool>,
+    /// Whether that is with the reactor's ring.
+    pub on_ring: Cell<OnRing>,
     /// Result of that operation once it is complete.
     pub result: Cell<i64>,
     /// Link of the run queue, or of the slab's free list.

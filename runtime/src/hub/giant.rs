@@ -4,7 +4,8 @@
 //! time, so that everything it keeps (run queue, timers, descriptors, masks, records) is
 //! as with one. Where a processor sleeps in the kernel it does not hold it.
 //!
-//! With one processor nobody takes it.
+//! With one processor nobody takes it. After a [`rescue`](super::rescue) of the only one its
+//! holder keeps it in its guests' own code too.
 //!
 //! # Synchronization
 //! The word is 0 (free), 1 (held) or 2 (held, and somebody may sleep). Its holder is a
@@ -15,7 +16,8 @@
 use core::hint;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::arch::{syscall3, syscall4};
+use crate::arch::{syscall2, syscall3, syscall4};
+use crate::raw;
 
 const WAIT: u64 = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
 const WAKE: u64 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
@@ -25,21 +27,28 @@ const LOOKS: u32 = 200;
 
 /// A mutual exclusion that spins for a moment and then sleeps in the kernel.
 #[derive(Debug)]
-pub(super) struct Giant(AtomicU32);
+pub(super) struct Giant {
+    word: AtomicU32,
+    /// Who sleeps for it, or is about to.
+    waiters: AtomicU32,
+}
 
 /// See the file's first lines.
 pub(super) static GIANT: Giant = Giant::new();
 
 impl Giant {
     const fn new() -> Self {
-        Giant(AtomicU32::new(0))
+        Giant {
+            word: AtomicU32::new(0),
+            waiters: AtomicU32::new(0),
+        }
     }
 
     /// Takes it. The caller does not hold it.
     #[inline]
     pub(super) fn lock(&self) {
         if self
-            .0
+            .word
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
@@ -51,34 +60,61 @@ impl Giant {
     fn wait(&self) {
         for _ in 0..LOOKS {
             hint::spin_loop();
-            if self.0.load(Ordering::Relaxed) == 0
+            if self.word.load(Ordering::Relaxed) == 0
                 && self
-                    .0
+                    .word
                     .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
             {
                 return;
             }
         }
-        while self.0.swap(2, Ordering::Acquire) != 0 {
+        self.waiters.fetch_add(1, Ordering::Relaxed);
+        while self.word.swap(2, Ordering::Acquire) != 0 {
             // SAFETY: a wait needs a valid address only.
-            unsafe { syscall4(libc::SYS_futex, self.0.as_ptr() as u64, WAIT, 2, 0) };
+            unsafe { syscall4(libc::SYS_futex, self.word.as_ptr() as u64, WAIT, 2, 0) };
         }
+        self.waiters.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Gives it back: the caller holds it.
     #[inline]
     pub(super) fn unlock(&self) {
-        if self.0.swap(0, Ordering::Release) == 2 {
+        if self.word.swap(0, Ordering::Release) == 2 {
             // SAFETY: a wake needs a valid address only.
-            unsafe { syscall3(libc::SYS_futex, self.0.as_ptr() as u64, WAKE, 1) };
+            unsafe { syscall3(libc::SYS_futex, self.word.as_ptr() as u64, WAKE, 1) };
         }
+    }
+
+    /// Whether somebody sleeps until it is given back.
+    #[inline]
+    pub(super) fn is_contended(&self) -> bool {
+        self.waiters.load(Ordering::Relaxed) != 0
+    }
+
+    /// Gives it to one who waits for it, and takes it again after that one. The caller holds it.
+    pub(super) fn hand_on(&self) {
+        /// How long the one that was woken may take to get a CPU: looks, and nanoseconds
+        /// between two.
+        const TURNS: u32 = 50;
+        const NAP: u64 = 20_000;
+        self.unlock();
+        for _ in 0..TURNS {
+            if self.word.load(Ordering::Relaxed) != 0 {
+                break;
+            }
+            let nap = raw::ns_timespec(NAP);
+            // SAFETY: a time span of ours.
+            unsafe { syscall2(libc::SYS_nanosleep, &raw const nap as u64, 0) };
+        }
+        self.lock();
     }
 
     /// Sets whether the only processor there is holds it: when there begin to be several,
     /// and in a forked child.
     pub(super) fn set_held(&self, held: bool) {
-        self.0.store(held as u32, Ordering::SeqCst);
+        self.word.store(held as u32, Ordering::SeqCst);
+        self.waiters.store(0, Ordering::SeqCst);
     }
 }
 
@@ -115,6 +151,6 @@ mod tests {
             }
         });
         assert_eq!(shared.value.into_inner(), 200_000);
-        assert_eq!(shared.lock.0.load(Ordering::Relaxed), 0);
+        assert_eq!(shared.lock.word.load(Ordering::Relaxed), 0);
     }
 }

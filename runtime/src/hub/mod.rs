@@ -32,6 +32,7 @@
 //! |---|---|
 //! | [`processor`], `giant`, [`everywhere`] | kernel threads; the lock of our code; calls that all of them must make |
 //! | [`recruit`] | how there come to be several |
+//! | [`rescue`] | whose guests go on elsewhere while it is blocked in the kernel |
 //! | `queue` | who can run, and who makes it so |
 //! | `park` | a guest leaves its processor and comes back |
 //! | `clock` | when who is parked is to wake |
@@ -45,6 +46,7 @@ mod park;
 pub mod processor;
 mod queue;
 pub mod recruit;
+pub mod rescue;
 mod turn;
 
 use core::cell::{Cell, UnsafeCell};
@@ -156,18 +158,23 @@ impl Hub {
     /// unwind. Whether our code begins here.
     #[inline(always)]
     pub fn claim_shim(&self) -> bool {
-        if processor::several() {
-            return processor::enter_shim_here();
-        }
-        processor::first().in_shim.store(true, Ordering::Relaxed);
-        true
+        processor::enter_shim_here()
     }
 
     /// The second half, with what the first one answered.
     #[inline]
     pub fn claimed_shim(&self, began: bool) {
         compiler_fence(Ordering::SeqCst);
-        if began && processor::several() {
+        if began && processor::is_shared() {
+            self.claimed_among_several();
+        }
+    }
+
+    #[inline]
+    fn claimed_among_several(&self) {
+        if processor::is_rescued() {
+            self.claimed_after_rescue();
+        } else {
             GIANT.lock();
         }
     }
@@ -183,7 +190,7 @@ impl Hub {
     #[inline]
     pub fn leaves_shim(&self) {
         compiler_fence(Ordering::SeqCst);
-        if processor::several() && !self.in_section() {
+        if processor::is_parallel() && !self.in_section() {
             self.share();
             GIANT.unlock();
         }
@@ -228,11 +235,26 @@ impl Hub {
     /// nothing that is the hub's.
     pub fn unlocked<R>(&self, f: impl FnOnce() -> R) -> R {
         if !processor::several() {
-            return f();
+            return self.waiting(f);
         }
         GIANT.unlock();
         let result = f();
         GIANT.lock();
+        result
+    }
+
+    /// Makes a call that may wait, on the only processor: others may take its guests over
+    /// meanwhile.
+    fn waiting<R>(&self, f: impl FnOnce() -> R) -> R {
+        let waits = &processor::first().waits;
+        waits.store(true, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        let result = f();
+        waits.store(false, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        if processor::is_shared() {
+            self.claimed_after_rescue();
+        }
         result
     }
 
@@ -295,6 +317,12 @@ impl Hub {
     /// until there is something to do, but for those that run on this one alone. For the
     /// monitor.
     pub fn is_needed(&self, processor: &Processor) -> bool {
+        if processor::is_exclusive() {
+            return GIANT.is_contended()
+                || self.leader().is_null()
+                || !self.ready.is_empty()
+                || !processor.own.is_empty();
+        }
         let somebody_waits = !self.leader().is_null() && self.sleeping.load(Ordering::Relaxed);
         !somebody_waits || !processor.own.is_empty()
     }

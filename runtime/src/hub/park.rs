@@ -5,6 +5,7 @@
 use core::ptr;
 use core::sync::atomic::Ordering;
 
+use super::giant::GIANT;
 use super::{Hub, Processor, processor};
 use crate::arch::switch;
 use crate::deadline::Deadline;
@@ -148,11 +149,17 @@ impl Hub {
         guest.signal.deliverable()
     }
 
+    /// Whether another processor waits to run the guests that this one runs.
+    #[inline]
+    fn is_to_hand_on(&self) -> bool {
+        processor::is_exclusive() && GIANT.is_contended()
+    }
+
     /// Takes the guest that runs next, if it may run without the host's looking for events
     /// before.
     fn next_at_once(&self, here: &Processor) -> Option<&'static Guest> {
         let turns = here.turns.get();
-        if turns == 0 || !self.inbox.load(Ordering::Relaxed).is_null() {
+        if turns == 0 || !self.inbox.load(Ordering::Relaxed).is_null() || self.is_to_hand_on() {
             return None;
         }
         let next = self.pop_ready(here)?;
@@ -207,7 +214,7 @@ impl Hub {
         loop {
             here.current.set(ptr::null());
             here.cpu.pass_on(&guest.cpu);
-            let next = if here.turns.get() > 0 {
+            let next = if here.turns.get() > 0 && !self.is_to_hand_on() {
                 self.pop_ready(here)
             } else {
                 None

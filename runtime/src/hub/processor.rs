@@ -20,9 +20,12 @@
 
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 
 use super::queue::RunQueue;
+use super::rescue::Baton;
 use crate::arch::{self, Context, syscall3, syscall4, watched_syscall};
 use crate::cpu_time::Meter;
 use crate::guest::Guest;
@@ -72,6 +75,12 @@ pub struct Processor {
     pub(super) own: RunQueue,
     /// It is to make the call of [`everywhere`](super::everywhere).
     pub(super) asked: AtomicBool,
+    /// Our code has left the hub alone here while it makes a call that may wait.
+    pub(super) waits: AtomicBool,
+    /// Whether it runs guests; see [`rescue`](super::rescue).
+    pub(super) baton: Baton,
+    /// libc lists its host context's thread.
+    pub(super) is_listed: Cell<bool>,
     bell: AtomicU32,
 }
 
@@ -82,7 +91,15 @@ static ALL: [Processor; MAX] = [const { Processor::new() }; MAX];
 /// Where they begin, for [`debugger`](crate::debugger).
 pub(crate) const FIRST: &Processor = &ALL[0];
 static COUNT: AtomicUsize = AtomicUsize::new(1);
-static SEVERAL: AtomicBool = AtomicBool::new(false);
+/// How many run guests, and how: [`SEVERAL`], [`RESCUE`] and [`EXCLUSIVE`].
+static MODE: AtomicU8 = AtomicU8::new(0);
+
+/// There is more than one.
+const SEVERAL: u8 = 1;
+/// One may have lost the hub's guests to another while its own was in the kernel, or is about to.
+const RESCUE: u8 = 2;
+/// One guest runs at a time, on whichever of them.
+const EXCLUSIVE: u8 = 4;
 
 /// A bit for each processor that sleeps and does not lead.
 static IDLE: AtomicU64 = AtomicU64::new(0);
@@ -90,13 +107,53 @@ static IDLE: AtomicU64 = AtomicU64::new(0);
 /// Whether there is more than one.
 #[inline]
 pub fn several() -> bool {
-    SEVERAL.load(Ordering::Relaxed)
+    MODE.load(Ordering::Relaxed) & SEVERAL != 0
+}
+
+/// Whether there is something to do, or to look at, where our code begins.
+#[inline]
+pub(super) fn is_shared() -> bool {
+    MODE.load(Ordering::Relaxed) != 0
+}
+
+/// Whether the giant lock is of our code alone: guests run in parallel.
+#[inline]
+pub(super) fn is_parallel() -> bool {
+    MODE.load(Ordering::Relaxed) & (SEVERAL | EXCLUSIVE) == SEVERAL
+}
+
+/// Whether one guest runs at a time although there are several.
+#[inline]
+pub fn is_exclusive() -> bool {
+    MODE.load(Ordering::Relaxed) & EXCLUSIVE != 0
+}
+
+/// Whether one may have to look at what became of it.
+#[inline]
+pub(super) fn is_rescued() -> bool {
+    MODE.load(Ordering::Relaxed) & RESCUE != 0
+}
+
+/// A rescue is about to begin; with one processor, `false` takes that back.
+pub(super) fn set_rescue(rescue: bool) {
+    if rescue {
+        MODE.fetch_or(RESCUE, Ordering::SeqCst);
+    } else {
+        MODE.fetch_and(!RESCUE, Ordering::SeqCst);
+    }
+}
+
+/// There is one processor more from now on, on which one guest at a time runs if `exclusive`.
+pub(super) fn add(exclusive: bool) {
+    COUNT.fetch_add(1, Ordering::SeqCst);
+    let mode = if exclusive { EXCLUSIVE } else { 0 };
+    MODE.fetch_or(SEVERAL | mode, Ordering::SeqCst);
 }
 
 /// Sets how many there are. While one runs, in our code.
 pub(super) fn set_count(count: usize) {
     COUNT.store(count, Ordering::Release);
-    SEVERAL.store(count > 1, Ordering::SeqCst);
+    MODE.store(if count > 1 { SEVERAL } else { 0 }, Ordering::SeqCst);
 }
 
 /// Those there are; the first one always.
@@ -146,18 +203,15 @@ pub fn if_here() -> Option<&'static Processor> {
 #[inline]
 pub(super) fn enter_shim_here() -> bool {
     // SAFETY: the flag is the processor's own kernel thread's.
-    let (_, was) = unsafe { arch::claim_flag(first() as *const _ as usize, IN_SHIM) };
+    let (_, was) = unsafe { arch::claim_flag(first() as *const _ as usize, IN_SHIM, &MODE) };
     !was
 }
 
 /// Whether our code runs on the one this runs on. As [`enter_shim_here`].
 #[inline]
 pub(super) fn is_in_shim_here() -> bool {
-    if !several() {
-        return first().in_shim();
-    }
     // SAFETY: as above.
-    unsafe { arch::is_flag_set(first() as *const _ as usize, IN_SHIM) }
+    unsafe { arch::is_flag_set(first() as *const _ as usize, IN_SHIM, &MODE) }
 }
 
 const IN_SHIM: usize = core::mem::offset_of!(Processor, in_shim);
@@ -192,8 +246,12 @@ pub(super) fn become_first(from: &Processor) {
     let first = first();
     for other in each().iter().filter(|other| !ptr::eq(*other, from)) {
         if let Some(listed) = monitor::thread_pointer() {
-            // SAFETY: host contexts were taken out, and the monitor is libc's thread.
-            unsafe { libc_threads::relist((*other.ctx.get()).fs, listed) };
+            // SAFETY: nobody else is there who would change it.
+            let thread = unsafe { (*other.ctx.get()).fs };
+            if thread != 0 && !other.is_listed.get() {
+                // SAFETY: host contexts were taken out, and the monitor is libc's thread.
+                unsafe { libc_threads::relist(thread, listed) };
+            }
         }
         other.signal.free_stack();
     }
@@ -235,6 +293,9 @@ impl Processor {
             caller: Cell::new(ptr::null()),
             own: RunQueue::new(),
             asked: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
+            baton: Baton::new(),
+            is_listed: Cell::new(false),
             bell: AtomicU32::new(0),
         }
     }
@@ -305,9 +366,14 @@ impl Processor {
         self.switches.load(Ordering::Relaxed)
     }
 
-    /// Whether it sleeps for want of guests. For the monitor.
+    /// Whether it sleeps for want of guests, or others run them. For the monitor.
     pub fn is_asleep(&self) -> bool {
-        self.asleep.load(Ordering::SeqCst)
+        self.asleep.load(Ordering::SeqCst) || self.baton.is_out()
+    }
+
+    /// Whether others run its guests. For the monitor.
+    pub fn is_out(&self) -> bool {
+        self.baton.is_out()
     }
 
     /// Whether the reactor works here now. For the monitor.
@@ -420,6 +486,9 @@ impl Processor {
         self.call.set(None);
         self.own.clear();
         self.asked.store(false, Ordering::Relaxed);
+        self.waits.store(false, Ordering::Relaxed);
+        self.baton.take_back();
+        self.is_listed.set(false);
         self.asleep.store(false, Ordering::Relaxed);
         self.turning.store(false, Ordering::Relaxed);
         self.watched.store(false, Ordering::Relaxed);

@@ -104,6 +104,7 @@ impl Hub {
         guest.state.set(State::Ready);
         if processor::several()
             && let Some(home) = guest.home()
+            && !(processor::is_rescued() && home.baton.is_out())
         {
             home.own.push(guest);
             if !ptr::eq(home, processor::here()) {
@@ -172,11 +173,35 @@ impl Hub {
 
     /// Whether a guest waits for a processor.
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty() || !processor::here().own.is_empty()
+        !self.ready.is_empty()
+            || !processor::here().own.is_empty()
+            || processor::is_rescued() && self.out().any(|out| !out.own.is_empty())
+    }
+
+    /// Processors whose guests others run.
+    fn out(&self) -> impl Iterator<Item = &'static Processor> + use<> {
+        processor::each()
+            .iter()
+            .filter(|other| other.baton.is_out())
     }
 
     /// Takes the guest that runs next on `here`.
     pub(super) fn pop_ready(&self, here: &Processor) -> Option<&'static Guest> {
+        let next = self.pop_ready_here(here);
+        if next.is_none() && processor::is_rescued() {
+            return self.out().find_map(|out| out.own.pop());
+        }
+        next
+    }
+
+    /// Makes some processor that sleeps look for something to do.
+    pub(super) fn rouse_any(&self) {
+        if !processor::wake_idle() && self.sleeping.swap(false, Ordering::SeqCst) {
+            crate::reactor::ring_the_bell();
+        }
+    }
+
+    fn pop_ready_here(&self, here: &Processor) -> Option<&'static Guest> {
         if self.chaos.is_on() {
             let skipped = self.chaos.below(chaos::AMONG);
             return here.own.pop().or_else(|| self.ready.pop_behind(skipped));
@@ -240,7 +265,7 @@ impl Hub {
     pub fn notify(&self) {
         if self.sleeping.swap(false, Ordering::SeqCst) {
             crate::reactor::ring_the_bell();
-        } else if processor::several() {
+        } else if processor::is_parallel() {
             processor::wake_idle();
         }
     }

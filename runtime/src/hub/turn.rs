@@ -70,6 +70,9 @@ impl Hub {
                 }
                 continue;
             }
+            if processor::is_rescued() {
+                self.look_after_rescue(here);
+            }
             self.drain_inbox();
             if self.signals.load(Ordering::Relaxed) {
                 signal::route(self);
@@ -118,7 +121,7 @@ impl Hub {
     }
 
     /// Whether something came that no event of the reactor tells.
-    fn is_called(&self) -> bool {
+    pub(super) fn is_called(&self) -> bool {
         !self.inbox.load(Ordering::SeqCst).is_null()
             || self.signals.load(Ordering::SeqCst)
             || !self.mail.load(Ordering::SeqCst).is_null()

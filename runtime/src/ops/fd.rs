@@ -12,6 +12,7 @@ use super::iov::Buffers;
 use super::wait::{Direction, Limit, Place, Ready, readiness, send_all, transfer};
 use super::{Call, Outcome, lock, net, offloaded, owner, proc_view, send, thread, tty};
 use crate::arch::{syscall, syscall1, syscall3};
+use crate::guest::OnRing;
 use crate::hub::Hub;
 use crate::mounts;
 use crate::offload;
@@ -181,7 +182,7 @@ fn read_slowly(c: &Call<'_>, fd: i32, iov: *const libc::iovec, n: usize, at: u64
     if at != HERE
         && !mounts::is_slow_file(c.guest, fd)
         // SAFETY: the reference ends with the statement.
-        && unsafe { c.hub.reactor() }.submit(c.guest, fd, entry)
+        && unsafe { c.hub.reactor() }.submit(c.guest, fd, entry, OnRing::Once)
     {
         offload::wait_in_flight(c.guest);
         let ret = c.guest.result.get();

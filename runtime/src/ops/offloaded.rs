@@ -13,7 +13,7 @@ use io_uring::{opcode, types};
 
 use super::{Call, Outcome, proc_view};
 use crate::arch::{self, syscall2};
-use crate::guest::Reason;
+use crate::guest::{OnRing, Reason};
 use crate::mounts;
 use crate::offload;
 use crate::raw::{self, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS, err};
@@ -129,7 +129,7 @@ unsafe fn always(c: &mut Call<'_>) -> Outcome {
         // SAFETY: the reference ends with the statement.
         && unsafe { c.hub.reactor() }.supports(code)
         // SAFETY: as above.
-        && unsafe { c.hub.reactor() }.submit(c.guest, -1, entry)
+        && unsafe { c.hub.reactor() }.submit(c.guest, -1, entry, OnRing::Once)
     {
         offload::wait_in_flight(c.guest);
         let ret = c.guest.result.get();

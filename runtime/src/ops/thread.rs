@@ -11,7 +11,7 @@ use crate::foreign::{FOREIGN_WORD, objects};
 use crate::fork;
 use crate::guest::life::ThreadArgs;
 use crate::guest::{State, life};
-use crate::hub::{everywhere, processor};
+use crate::hub::{everywhere, processor, rescue};
 use crate::monitor;
 use crate::mounts;
 use crate::offload;
@@ -357,6 +357,7 @@ pub(super) fn unshare_descriptors(c: &Call<'_>) -> i64 {
     // SAFETY: no pointers.
     let ret = unsafe { arch::syscall1(libc::SYS_unshare, libc::CLONE_FILES as u64) };
     if ret == 0 {
+        rescue::forbid();
         offload::credentials_changed(c.guest);
     }
     ret
@@ -481,9 +482,13 @@ pub unsafe fn credentials(c: &mut Call<'_>) -> Outcome {
         }
     };
     if let Some(namespaces) = with_pids(c.frame.rax, a) {
+        rescue::forbid();
         return Outcome::Done(leave_pids(c, namespaces, a, make));
     }
     let ret = make(a);
+    if ret >= 0 {
+        rescue::forbid();
+    }
     setxid::made(c.guest, c.frame.rax, c.a, ret);
     // PR_SET_NO_NEW_PRIVS is about execve(2) alone, which no thread of the pool makes.
     let of_exec = (libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS as u64);

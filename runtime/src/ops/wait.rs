@@ -5,7 +5,7 @@ use super::Call;
 use core::cell::Cell;
 
 use crate::arch::syscall;
-use crate::guest::Reason;
+use crate::guest::{OnRing, Reason};
 use crate::raw::{self, ERESTARTNOINTR, ERESTARTSYS, err};
 use crate::reactor;
 use crate::reactor::fds::{self, FdState, FdWaiter, Kind};
@@ -339,7 +339,7 @@ pub fn transfer(
 /// `None`: the ring did not take it.
 pub fn hand_over(c: &Call<'_>, fd: i32, entry: Entry, deadline: Option<u64>) -> Option<i64> {
     // SAFETY: the reference ends with the statement.
-    if !unsafe { c.hub.reactor() }.submit(c.guest, fd, entry) {
+    if !unsafe { c.hub.reactor() }.submit(c.guest, fd, entry, OnRing::Again) {
         return None;
     }
     let mut reason = Reason::None;

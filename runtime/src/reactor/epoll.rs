@@ -224,6 +224,19 @@ pub fn wait(fd: i32, events: &mut Events, wait: Wait) -> i64 {
     unsafe { syscall(libc::SYS_epoll_pwait as u64, args) }
 }
 
+/// Whether an instance has events, which it keeps.
+pub fn is_ready(fd: i32) -> bool {
+    let mut ready = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let at_once = raw::ns_timespec(0);
+    let (ready, at_once) = (&raw mut ready as u64, &raw const at_once as u64);
+    // SAFETY: one entry and a time span of ours.
+    unsafe { syscall(libc::SYS_ppoll as u64, [ready, 1, at_once, 0, 0, 0]) > 0 }
+}
+
 /// Whether an instance can be waited on: without events, and without waiting.
 pub fn can_wait(fd: i32) -> bool {
     wait(fd, &mut Events::new(), Wait::No) >= 0

@@ -26,7 +26,7 @@ use patch_events::events;
 use crate::arch::rare;
 use crate::arch::{syscall0, syscall2, syscall3, syscall4};
 use crate::config::LoopKind;
-use crate::guest::Guest;
+use crate::guest::{Guest, OnRing};
 use crate::hub::Hub;
 use crate::private;
 use crate::raw::{self, err};
@@ -177,12 +177,13 @@ impl Reactor {
     }
 
     /// Hands an operation of `guest` on `fd` (-1: on none) over; its result comes to
-    /// `guest.result` with a wake. False: there is no ring, no room, or
+    /// `guest.result` with a wake. `again` says whether the guest may begin again if it is
+    /// cancelled (-ECANCELED) without having asked for that. False: there is no ring, no room, or
     /// the guest's protection keys are to be minded.
-    pub fn submit(&mut self, guest: &Guest, fd: i32, entry: Entry) -> bool {
+    pub fn submit(&mut self, guest: &Guest, fd: i32, entry: Entry, again: OnRing) -> bool {
         match &mut self.ring {
             // The kernel would carry it out with the rights of whoever runs then.
-            Some(ring) if !rare::has_keys() => ring.submit(guest, fd, entry),
+            Some(ring) if !rare::has_keys() => ring.submit(guest, fd, entry, again),
             _ => false,
         }
     }
@@ -223,6 +224,38 @@ impl Reactor {
         }
     }
 
+    /// Whether something came that nobody has seen. By a kernel thread that is not the hub's,
+    /// while that does nothing.
+    pub fn has_news(&mut self) -> bool {
+        self.ring.as_mut().is_some_and(Ring::has_news) || epoll::is_ready(self.epoll.fd())
+    }
+
+    /// Another kernel thread than the one that opened this is the hub's from here on: a ring
+    /// that is only that one's is used no more. Host context.
+    pub fn leave_ring(&mut self, hub: &Hub) {
+        if self
+            .ring
+            .as_mut()
+            .is_some_and(|ring| ring.is_bound() && !ring.is_left() && ring.leave(hub))
+            && let Some(ring) = self.ring.take()
+        {
+            ring.close();
+        }
+    }
+
+    /// Closes what [`leave_ring`](Self::leave_ring) has left. Host context, on the kernel thread
+    /// that opened it. False: this is to be called again.
+    pub fn finish_ring(&mut self, hub: &Hub) -> bool {
+        if !self.ring.as_ref().is_some_and(Ring::is_left) {
+            return true;
+        }
+        if !self.drain_ring(hub) {
+            return false;
+        }
+        self.lose_ring();
+        true
+    }
+
     /// In a forked child: lets go of the parent's descriptors.
     pub fn abandon(self) {
         self.epoll.close();
@@ -245,7 +278,8 @@ pub fn turn(hub: &Hub, wait: Wait) {
     let reactor = || unsafe { hub.reactor() };
     let mut events = Events::new();
     let epoll = reactor().epoll.fd();
-    let Some(entry) = reactor().ring.as_mut().map(Ring::begin_turn) else {
+    let ring = reactor().ring.as_mut().filter(|ring| !ring.is_left());
+    let Some(entry) = ring.map(Ring::begin_turn) else {
         let n = enter(hub, wait, || epoll::wait(epoll, &mut events, wait));
         epoll::take(hub, epoll, events, n);
         return;

@@ -16,7 +16,7 @@ use std::os::fd::AsRawFd;
 
 use super::{Wait, fds};
 use crate::arch::{syscall, syscall2, syscall3};
-use crate::guest::{Guest, Reason};
+use crate::guest::{Guest, OnRing, Reason};
 use crate::hub::Hub;
 use crate::private;
 use crate::raw;
@@ -62,6 +62,10 @@ pub struct Ring {
     batch: u32,
     /// Operations of guests that are not complete.
     in_flight: usize,
+    /// It belongs to the kernel thread that made it.
+    is_bound: bool,
+    /// It is only to be closed.
+    is_left: bool,
 }
 
 impl Ring {
@@ -81,6 +85,8 @@ impl Ring {
         builder.setup_cqsize(ENTRIES * 16).setup_submit_all();
         if !several {
             builder.setup_single_issuer().setup_defer_taskrun();
+            // Tells the monitor, which may not ask the kernel.
+            builder.setup_taskrun_flag();
         }
         let ring = builder.build(ENTRIES).map_err(errno)?;
         let ring = at_high_number(ring)?;
@@ -108,7 +114,50 @@ impl Ring {
             epoll_watched: false,
             batch: 1,
             in_flight: 0,
+            is_bound: !several,
+            is_left: false,
         })
+    }
+
+    /// Whether the kernel or a guest has put something into the queues that nobody has taken.
+    pub fn has_news(&mut self) -> bool {
+        let submission = self.ring.submission();
+        let submitted = !submission.is_empty() || submission.taskrun();
+        drop(submission);
+        submitted || !self.ring.completion().is_empty()
+    }
+
+    /// This kernel thread is not the one that the ring belongs to. Wakes the guests whose
+    /// operations are complete, and those that can begin again without it. True: it is to be
+    /// closed; false: it is not used from here on, until the other one closes it.
+    pub fn leave(&mut self, hub: &Hub) -> bool {
+        self.end_turn(hub);
+        if hub
+            .guests()
+            .any(|guest| guest.on_ring.get() == OnRing::Once)
+        {
+            self.is_left = true;
+            return false;
+        }
+        for guest in hub.guests() {
+            if guest.on_ring.replace(OnRing::No) != OnRing::No {
+                guest.result.set(raw::err(libc::ECANCELED));
+                guest.in_flight.set(false);
+                hub.wake(guest, Reason::Event);
+            }
+        }
+        self.in_flight = 0;
+        true
+    }
+
+    /// Whether it belongs to one kernel thread.
+    pub fn is_bound(&self) -> bool {
+        self.is_bound
+    }
+
+    /// Whether it is only to be closed.
+    pub fn is_left(&self) -> bool {
+        self.is_left
     }
 
     /// Closes the descriptor and unmaps the queues. In a forked child this lets go
@@ -176,7 +225,7 @@ impl Ring {
 
     /// Makes events of the epoll set complete on the ring.
     pub fn watch_epoll(&mut self) {
-        if !self.epoll_watched {
+        if !self.epoll_watched && !self.is_left {
             let poll = opcode::PollAdd::new(types::Fd(self.epoll_fd), libc::POLLIN as u32)
                 .multi(true)
                 .build()
@@ -186,10 +235,14 @@ impl Ring {
     }
 
     /// See [`Reactor::submit`](super::Reactor::submit).
-    pub fn submit(&mut self, guest: &Guest, fd: i32, entry: Entry) -> bool {
+    pub fn submit(&mut self, guest: &Guest, fd: i32, entry: Entry, again: OnRing) -> bool {
         debug_assert!(!guest.in_flight.get());
+        if self.is_left {
+            return false;
+        }
         if self.push(entry.user_data(guest as *const Guest as u64)) {
             guest.in_flight.set(true);
+            guest.on_ring.set(again);
             self.in_flight += 1;
             if let Some(state) = fds::table().get(fd) {
                 state.submitted_in.set(self.batch);
@@ -201,6 +254,9 @@ impl Ring {
 
     /// See [`Reactor::settle`](super::Reactor::settle).
     pub fn settle(&mut self, fd: i32) {
+        if self.is_left {
+            return;
+        }
         let waits = |state: &fds::FdState| state.submitted_in.get() == self.batch;
         if fds::table().get(fd).is_some_and(waits) {
             self.hand_in();
@@ -209,7 +265,7 @@ impl Ring {
 
     /// See [`Reactor::settle_all`](super::Reactor::settle_all).
     pub fn settle_all(&mut self) {
-        if !self.ring.submission().is_empty() {
+        if !self.is_left && !self.ring.submission().is_empty() {
             self.hand_in();
         }
     }
@@ -296,6 +352,7 @@ impl Ring {
                     let guest = unsafe { &*(guest as *const Guest) };
                     guest.result.set(done.result() as i64);
                     guest.in_flight.set(false);
+                    guest.on_ring.set(OnRing::No);
                     self.in_flight -= 1;
                     hub.wake(guest, Reason::Event);
                 }

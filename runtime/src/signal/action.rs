@@ -450,6 +450,12 @@ pub fn adopt(guest: &Guest, mask: u64) {
     }
 }
 
+/// There is another processor than the first one from now on, which lets through what that
+/// blocks.
+pub fn expect_on_any() {
+    force(mask::of_first() & mask::TO_A_THREAD);
+}
+
 /// In a forked child: the kernel gets the program's own handlers and the guest's
 /// alternate stack back. Every signal is blocked.
 pub fn become_bare(guest: &Guest) {

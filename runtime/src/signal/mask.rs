@@ -344,6 +344,11 @@ pub(super) fn look_again(at: u64) {
     }
 }
 
+/// What the first processor's mask is to be.
+pub(super) fn of_first() -> u64 {
+    MASKS.kernel.get()
+}
+
 /// What this kernel thread's mask is to be.
 fn own() -> u64 {
     let here = processor::here();

@@ -65,9 +65,9 @@ mod wait;
 
 use action::free_own_stack;
 pub use action::{
-    Action, adopt, after_exec, become_bare, before_exec, catch_ends, discard_ignored, force,
-    handle_raw, leave_ends, mask_of_bare, reinstall, restore_raw, set_action, take_ends_again,
-    take_own_stack, view,
+    Action, adopt, after_exec, become_bare, before_exec, catch_ends, discard_ignored,
+    expect_on_any, force, handle_raw, leave_ends, mask_of_bare, reinstall, restore_raw, set_action,
+    take_ends_again, take_own_stack, view,
 };
 pub use arrival::note_kill;
 pub use children::note_child;

@@ -121,6 +121,48 @@ fn catching_that_begins_and_ends() {
     );
 }
 
+/// A thread that a child of vfork keeps in the kernel for some time, while another one computes.
+const BLOCKED: &str = "#include <sys/prctl.h>
+     static _Atomic int over, turns;
+     static void *body(void *arg)
+     {
+         while (!over) { turns++; sched_yield(); }
+         return arg;
+     }
+     int main(void)
+     {
+         pthread_t thread = start(body, 0);
+         BEFORE
+         pid_t pid = vfork();
+         if (pid == 0) {
+             nanosleep(&(struct timespec){0, 300000000}, 0);
+             _exit(0);
+         }
+         over = 1;
+         waitpid(pid, 0, 0);
+         pthread_join(thread, 0);
+         return 0;
+     }";
+
+#[test]
+fn a_blocked_hub_is_rescued_where_it_can_be() {
+    let program = build("blocks_a_hub", &BLOCKED.replace("BEFORE", ""));
+    let settings = [("GEVENT_SHIM_HUBS", "1")];
+    let events = told(&program, "gevent::hub=info", &settings);
+    let rescued = one(&events, "HubRescued");
+    assert_eq!(rescued["fields"]["hubs"], 2);
+    assert_ne!(rescued["fields"]["kernel_tid"], rescued["pid"]);
+    assert!(named(&events, "RescueRefused").is_empty());
+    let changes = "must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, \"prctl\");";
+    let program = build("blocks_a_changed_hub", &BLOCKED.replace("BEFORE", changes));
+    let events = told(&program, "gevent::hub=info", &settings);
+    assert_eq!(
+        one(&events, "RescueRefused")["fields"]["reason"],
+        "what belongs to a kernel thread was changed"
+    );
+    assert!(named(&events, "HubRescued").is_empty());
+}
+
 #[test]
 fn hubs_that_are_too_many() {
     let program = build(

@@ -7,15 +7,21 @@
 #![allow(unsafe_code)]
 
 use core::arch::{asm, naked_asm};
+use core::sync::atomic::AtomicU8;
 
-/// `rdi`: the processor where the TCB has none. `rsi`: where its flag is. Out: `rax` the
-/// processor, `rdx` the flag before.
+/// `rdi`: the processor where the TCB has none, or where there is only that one: bit 0 of the
+/// byte at `rcx` is clear. `rsi`: where its flag is. Out: `rax` the processor, `rdx` the flag
+/// before.
 #[unsafe(naked)]
 unsafe extern "C" fn set() {
     naked_asm!(
         ".cfi_startproc",
+        "xor eax, eax",
+        "test byte ptr [rcx], 1",
+        "jz 2f",
         "mov rax, qword ptr [rip + gevent_shim_current@GOTTPOFF]",
         "mov rax, qword ptr fs:[rax + {at}]",
+        "2:",
         "test rax, rax",
         "cmovz rax, rdi",
         "movzx edx, byte ptr [rax + rsi]",
@@ -34,8 +40,12 @@ unsafe extern "C" fn set() {
 unsafe extern "C" fn get() {
     naked_asm!(
         ".cfi_startproc",
+        "xor eax, eax",
+        "test byte ptr [rcx], 1",
+        "jz 2f",
         "mov rax, qword ptr [rip + gevent_shim_current@GOTTPOFF]",
         "mov rax, qword ptr fs:[rax + {at}]",
+        "2:",
         "test rax, rax",
         "cmovz rax, rdi",
         "movzx edx, byte ptr [rax + rsi]",
@@ -74,7 +84,7 @@ pub(super) fn restarted(ip: u64) -> u64 {
 }
 
 macro_rules! call {
-    ($function:ident, $otherwise:expr, $flag:expr) => {{
+    ($function:ident, $otherwise:expr, $flag:expr, $mode:expr) => {{
         let (processor, was): (usize, usize);
         // SAFETY: the caller's contract; the other registers are kept.
         unsafe {
@@ -83,6 +93,7 @@ macro_rules! call {
                 f = sym $function,
                 in("rdi") $otherwise,
                 in("rsi") $flag,
+                in("rcx") $mode.as_ptr(),
                 lateout("rax") processor,
                 lateout("rdx") was,
             );
@@ -92,14 +103,14 @@ macro_rules! call {
 }
 
 /// Sets the byte `flag` bytes from the begin of the processor that the second word of the TCB
-/// points to, or of `otherwise` if that is null. That processor, and whether the byte was set
-/// before.
+/// points to, or of `otherwise` if that is null or bit 0 of `mode` is clear. That processor, and
+/// whether the byte was set before.
 ///
 /// # Safety
 /// Both must be processors, whose byte there is one of their own kernel thread's.
 #[inline]
-pub unsafe fn claim_flag(otherwise: usize, flag: usize) -> (usize, bool) {
-    call!(set, otherwise, flag)
+pub unsafe fn claim_flag(otherwise: usize, flag: usize, mode: &AtomicU8) -> (usize, bool) {
+    call!(set, otherwise, flag, mode)
 }
 
 /// Whether that byte is set.
@@ -107,8 +118,8 @@ pub unsafe fn claim_flag(otherwise: usize, flag: usize) -> (usize, bool) {
 /// # Safety
 /// As [`claim_flag`].
 #[inline]
-pub unsafe fn is_flag_set(otherwise: usize, flag: usize) -> bool {
-    call!(get, otherwise, flag).1
+pub unsafe fn is_flag_set(otherwise: usize, flag: usize, mode: &AtomicU8) -> bool {
+    call!(get, otherwise, flag, mode).1
 }
 
 #[cfg(test)]
@@ -120,18 +131,23 @@ mod tests {
     fn the_flag_of_this_tcbs_processor_is_set_once() {
         let (mut own, mut other) = ([0u8; 8], [0u8; 8]);
         let otherwise = other.as_mut_ptr() as usize;
+        let (one, several) = (AtomicU8::new(0), AtomicU8::new(1));
         // SAFETY: this thread's TCB, and bytes of this test.
         unsafe {
-            assert_eq!(claim_flag(otherwise, 3), (otherwise, false));
+            assert_eq!(claim_flag(otherwise, 3, &several), (otherwise, false));
             set_processor_of(fs_base(), own.as_mut_ptr() as usize);
-            assert!(!is_flag_set(otherwise, 2));
-            assert_eq!(claim_flag(otherwise, 2), (own.as_ptr() as usize, false));
-            assert!(is_flag_set(otherwise, 2));
-            assert_eq!(claim_flag(otherwise, 2), (own.as_ptr() as usize, true));
+            let own = own.as_ptr() as usize;
+            assert!(!is_flag_set(otherwise, 2, &several));
+            assert_eq!(claim_flag(otherwise, 2, &several), (own, false));
+            assert!(is_flag_set(otherwise, 2, &several));
+            assert_eq!(claim_flag(otherwise, 2, &several), (own, true));
+            assert!(!is_flag_set(otherwise, 2, &one));
+            assert_eq!(claim_flag(otherwise, 4, &one), (otherwise, false));
             set_processor_of(fs_base(), 0);
         }
         assert_eq!((own[2], other[3]), (1, 1));
         assert_eq!((own[3], other[2]), (0, 0));
+        assert_eq!((own[4], other[4]), (0, 1));
     }
 
     #[test]
