@@ -163,7 +163,7 @@ unsafe fn asked_to_look(
                 hub.note_preemption();
             }
             mask::hold();
-            deliver::into_context(guest, uc, None);
+            deliver::told_into_context(guest, uc);
         }
     }
     hub.leave_shim();

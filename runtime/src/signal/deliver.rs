@@ -196,6 +196,20 @@ pub(super) fn nothing(uc: &mut Ucontext) {
     }
 }
 
+/// As [`into_context`], by the monitor's signal or another processor's in the place of the guest's
+/// own: the kernel has found no handler that ends a call.
+///
+/// # Safety
+/// As [`into_context`].
+pub(super) unsafe fn told_into_context(guest: &Guest, uc: &mut Ucontext) {
+    let due = guest.signal.deliverable().then(|| next(guest)).flatten();
+    if due.is_some_and(|(_, _, action)| !action.has(libc::SA_RESTART)) {
+        uc.end_repeated();
+    }
+    // SAFETY: the caller's contract.
+    unsafe { into_context(guest, uc, due) };
+}
+
 /// Delivers to a guest that was interrupted in its own code: `first`, which the
 /// CPU raised, and what else is pending; without, what the guest was told of, for what it was
 /// interrupted by may be another's. The mask is held and released here.

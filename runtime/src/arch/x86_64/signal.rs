@@ -26,6 +26,7 @@ use super::keys;
 use super::restorer::{enter_handler, restorer_address};
 use super::{rare, slots, user, watched};
 use crate::frame::{Frame, RED_ZONE, SYSCALL_LEN, SiteRecord};
+use crate::raw;
 use crate::signal::{Info, StackT};
 
 /// The kernel's `struct sigcontext`.
@@ -576,6 +577,32 @@ impl Ucontext {
     /// is on.
     pub fn restart_claim(&mut self) {
         self.mc.rip = claim::restarted(self.mc.rip);
+    }
+
+    /// If the kernel has interrupted a call, which would begin again here, ends it (-EINTR).
+    pub fn end_repeated(&mut self) {
+        const SYSCALL: u16 = 0x050f;
+        let mc = &mut self.mc;
+        // The instruction leaves there where it returns to.
+        let was_made = mc.rcx == mc.rip.wrapping_add(SYSCALL_LEN);
+        // No handler ends these.
+        let always_repeated = match mc.rax as i64 {
+            libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork | libc::SYS_vfork => true,
+            libc::SYS_futex => matches!(
+                mc.rsi as i32 & libc::FUTEX_CMD_MASK,
+                libc::FUTEX_LOCK_PI | libc::FUTEX_LOCK_PI2 | libc::FUTEX_WAIT_REQUEUE_PI
+            ),
+            _ => false,
+        };
+        if was_made
+            && !always_repeated
+            && raw::is_readable(mc.rip)
+            // SAFETY: code that can be read.
+            && unsafe { (mc.rip as *const u16).read_unaligned() } == SYSCALL
+        {
+            mc.rip += SYSCALL_LEN;
+            mc.rax = raw::err(libc::EINTR) as u64;
+        }
     }
 
     /// If the thread is about to make an interruptible call that is to end, ends it.
