@@ -74,11 +74,10 @@ macro_rules! flag {
 }
 
 // Reasons and limits that several rows share.
-const PATH: &str = "Handed over on network, FUSE and automounted file systems and where the path is not cached; a local one stops the hub while its disk is read.";
-const OPEN: &str = "A FIFO's open and those on slow file systems are handed over; the holder of a lease and the driver of a device stop the hub.";
-const FD: &str = "Handed over on network and FUSE file systems; a local one stops the hub while its disk is read.";
-const DUP: &str =
-    "If the number was the last of a socket with `SO_LINGER`, the hub stops while that sends.";
+const PATH: &str = "Handed over on network, FUSE and automounted file systems and where the path is not cached; a local one keeps its kernel thread while its disk is read.";
+const OPEN: &str = "A FIFO's open and those on slow file systems are handed over; one that waits for the holder of a lease or the driver of a device keeps its kernel thread.";
+const FD: &str = "Handed over on network and FUSE file systems; a local one keeps its kernel thread while its disk is read.";
+const DUP: &str = "If the number was the last of a socket with `SO_LINGER`, the call keeps its kernel thread while that sends.";
 const ADVICE: &str =
     "Handed over where pages are read, moved or written, and from 32 MiB where they are freed.";
 const OTHER: &str = "Brings in pages of the other process, from a file or swap.";
@@ -88,8 +87,8 @@ const ARCH_PRCTL: &str = "`ARCH_SHSTK_ENABLE` fails with `EOPNOTSUPP`, as withou
 const CPU_TIME: &str = "The CPU time of a guest is what the hub counts, without its own work between guests; a program that calls the vDSO past libc gets the kernel thread's.";
 const RUSAGE: &str = "Of `RUSAGE_THREAD`, the two times are the guest's, divided as the kernel thread's are, and the rest is the kernel thread's.";
 const CPU_TIMER: &str = "A timer by the CPU time of one thread counts the kernel thread's, so that of every guest on the hub; with several hubs it counts the process's.";
-const DIRTY: &str = "Synchronous and direct writes, and those to network and FUSE file systems, are handed over; others stop the hub while too much of the page cache is dirty.";
-const VFORK: &str = "With `CLONE_VFORK` the hub stops until the child executes a program or exits.";
+const DIRTY: &str = "Synchronous and direct writes, and those to network and FUSE file systems, are handed over; others keep their kernel thread while too much of the page cache is dirty.";
+const VFORK: &str = "With `CLONE_VFORK` the call keeps its kernel thread until the child executes a program or exits.";
 const GONE: &str = "`ENOSYS`: the kernel no longer has it, or never had it.";
 
 table! {
@@ -102,7 +101,7 @@ table! {
     6 lstat File Offloaded[Path] Uninterrupted PATH;
     7 poll Select Virtual(Poll, parks) RestartBlock "";
     8 lseek File Offloaded[Descriptor] Uninterrupted FD;
-    9 mmap Sys Offloaded(Mmap) Uninterrupted "Handed over with `MAP_POPULATE` and `MAP_LOCKED`; a locked address space reads the whole range and stops the hub.";
+    9 mmap Sys Offloaded(Mmap) Uninterrupted "Handed over with `MAP_POPULATE` and `MAP_LOCKED`; a locked address space reads the whole range and keeps the kernel thread.";
     10 mprotect Sys Virtual(Mprotect) Uninterrupted "";
     11 munmap Sys Virtual(Munmap) Uninterrupted "";
     12 brk Sys Native Uninterrupted "";
@@ -152,7 +151,7 @@ table! {
     56 clone Thread Virtual(Clone) Always VFORK;
     // gevent has os.fork in its os group; here one group has the whole life of a child.
     57 fork Subprocess Virtual(Fork) Always "";
-    58 vfork Subprocess Virtual(Vfork) Always "The hub stops until the child executes a program or exits.";
+    58 vfork Subprocess Virtual(Vfork) Always "Keeps its kernel thread until the child executes a program or exits.";
     59 execve Subprocess Virtual(Execve) Always "";
     60 exit Thread Virtual(Exit, parks) Uninterrupted "";
     61 wait4 Subprocess Virtual(Wait4, parks) OnSaRestart "";
@@ -298,7 +297,7 @@ table! {
     // and must work on guests even where signals are left alone.
     200 tkill Thread Virtual(Tkill) Uninterrupted "";
     201 time Time Native Uninterrupted "";
-    202 futex Thread Virtual(Futex, parks) FutexTimeout "Priority-inheritance locks that processes share are the kernel's, which knows no guest as their owner: they stop the hub, or fail with `ESRCH` in the other process.";
+    202 futex Thread Virtual(Futex, parks) FutexTimeout "Priority-inheritance locks that processes share are the kernel's, which knows no guest as their owner: they keep the kernel thread, or fail with `ESRCH` in the other process.";
     203 sched_setaffinity Thread Virtual(SchedSetaffinity) Uninterrupted "";
     204 sched_getaffinity Thread Virtual(SchedGetaffinity) Uninterrupted "";
     205 set_thread_area Thread Native Uninterrupted GONE;
@@ -417,7 +416,7 @@ table! {
     318 getrandom Sys Offloaded(Getrandom) OnSaRestart "";
     319 memfd_create File Native Uninterrupted "";
     320 kexec_file_load Sys Offloaded[Always] Uninterrupted "";
-    321 bpf Sys Offloaded(Bpf) Uninterrupted "The runs of `BPF_PROG_TEST_RUN`, which see who asks for them, stop the hub.";
+    321 bpf Sys Offloaded(Bpf) Uninterrupted "The runs of `BPF_PROG_TEST_RUN`, which see who asks for them, keep their kernel thread.";
     322 execveat Subprocess Virtual(Execveat) Always "";
     323 userfaultfd Sys Native Uninterrupted "";
     324 membarrier Thread Offloaded(Membarrier) Uninterrupted "";
