@@ -136,6 +136,8 @@ fn settled(c: &Call<'_>, fd: i32, deadline: Option<u64>, late: i64) -> Outcome {
         }
         match readiness(c, &place, libc::EPOLLOUT as u32, deadline) {
             Ready::Yes => {}
+            // It may have ended before the deadline was noticed.
+            Ready::Timeout if raw::poll_now(place.fd(), libc::POLLOUT) != 0 => {}
             Ready::Timeout => return Outcome::Done(late),
             Ready::Signal => return Outcome::Done(interrupted(deadline.is_some())),
             Ready::Never => return Outcome::Native,

@@ -124,7 +124,12 @@ fn peek_all(
         let deadline = limit.deadline(fd, state, Direction::In);
         match readiness(c, &place, libc::EPOLLIN as u32, deadline) {
             Ready::Yes => have = look(place.fd()),
-            Ready::Timeout | Ready::Signal | Ready::Never => break,
+            // As in the kernel, the queue is looked at after the wait.
+            Ready::Timeout | Ready::Signal => {
+                have = look(place.fd()).max(have);
+                break;
+            }
+            Ready::Never => break,
         }
     }
     have

@@ -298,11 +298,10 @@ pub fn transfer(
         });
     }
     let deadline = limit.deadline(fd, state, direction);
-    // Who waits for more than is there (SO_RCVLOWAT) gets what is there in the end.
+    // As in the kernel, the queue is looked at after the wait, however that ended: the deadline
+    // may have been noticed before the readiness, and who waits for more than is there
+    // (SO_RCVLOWAT) gets what is there in the end.
     let last = |ret: i64, attempt: &mut dyn FnMut(i32) -> i64| {
-        if direction == Direction::Out || state.receive_low.get() <= 1 {
-            return Some(ret);
-        }
         Some(match attempt(place.fd()) {
             none if none == err(libc::EAGAIN) => ret,
             some => some,
@@ -403,6 +402,8 @@ pub fn send_all(
     let mut naps = Naps::default();
     let mut blocking = false;
     let mut done = 0usize;
+    // What the call returns if there is no room now either, after its last wait.
+    let mut end = None;
     let or = |done: usize, ret: i64| Some(if done > 0 { done as i64 } else { ret });
     loop {
         let ret = attempt(place.fd(), done);
@@ -413,6 +414,9 @@ pub fn send_all(
             }
         } else if ret != err(libc::EAGAIN) {
             return or(done, ret);
+        }
+        if let Some(end) = end {
+            return or(done, end);
         }
         let state = fds::table().get(place.fd())?;
         if !blocking {
@@ -438,8 +442,8 @@ pub fn send_all(
         match readiness(c, &place, Direction::Out.events(), until) {
             Ready::Yes => {}
             Ready::Timeout if until != deadline => {}
-            Ready::Timeout => return or(done, err(libc::EAGAIN)),
-            Ready::Signal => return or(done, interrupted(deadline.is_some())),
+            Ready::Timeout => end = Some(err(libc::EAGAIN)),
+            Ready::Signal => end = Some(interrupted(deadline.is_some())),
             // Without a reactor nothing tells when there is room for the rest.
             Ready::Never if done > 0 && sandbox::is_down() => {
                 if deadline.is_some_and(|deadline| deadline <= raw::now())
