@@ -384,6 +384,11 @@ static void *cancels(void *raw)
 	struct cancelled state = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	int pair[2];
 	uint64_t record = 0;
+	/* A reader may be cancelled within a handler, before that has counted. */
+	sigset_t counted;
+	sigemptyset(&counted);
+	sigaddset(&counted, QUEUED);
+	OK(pthread_sigmask(SIG_BLOCK, &counted, NULL));
 	IS(pipe2(pair, O_CLOEXEC), 0);
 	state.fd = pair[0];
 	for (int round = 1; !stopped(); round++) {
