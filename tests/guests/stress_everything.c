@@ -16,6 +16,9 @@
 
 enum { BLOCK = 256, WAIT_MS = 60000 };
 
+/* The signal that is counted. */
+enum { QUEUED = 40 };
+
 static atomic_bool stop;
 
 /* A kind of transport: what was moved, and the least that is to have been. */
@@ -553,8 +556,6 @@ static void *times_out(void *raw)
 }
 
 /* --- the storm --- */
-
-enum { QUEUED = 40 };
 
 /* Written by the child alone: signals that the kernel accepted, which are all to be handled. */
 static atomic_long *accepted;
