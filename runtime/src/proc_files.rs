@@ -27,6 +27,8 @@
 //! | `self/pagemap` | the engine | unused pages of text | they stay mapped |
 //! | `self/exe` | the constructor; the launcher | the program's name | the name by which it was started: of a script, its own and not the interpreter's |
 //! | `self/fd` | [`fd_table`](crate::fd_table) | the highest descriptor | each number is asked for |
+//! | `self/fd/…` | [`program_file`](crate::program_file) | a program that is started by a descriptor which cannot be read from | taken for one that loads the library |
+//! | `self`, `self/fd/…` | [`proc_view`](crate::proc_view) | names of the program's files of proc(5) | there are none |
 //! | `self/fd/2` | events | a description of the terminal that does not wait | the program's own |
 //! | `self/fdinfo/…` | [`ops::uring`](crate::ops) | completions of a ring of the program's | the ring's memory is mapped for a moment, if one was made beside the hub |
 //! | `self/fdinfo/…` | [`signal`](crate::signal) | signals of a signalfd(2) from before the hub | any descriptor that may be one is for all |
