@@ -1,4 +1,4 @@
-//! Where no code can be made: what `run` and `doctor` say, and that programs run.
+//! Where no code can be made, or there is no /proc: what `run` and `doctor` say, and that programs run.
 
 use std::path::{Path, PathBuf};
 
@@ -101,6 +101,46 @@ impl Restricted {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+#[test]
+fn without_proc_programs_are_cooperative_and_that_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let (launcher, program) = (
+        launcher(),
+        program(directory.path(), THREADS, &["-pthread"]),
+    );
+    let say = |words: &[&str]| {
+        let mut command = Command::new("timeout");
+        command.args(["-k", "2", "30", "unshare", "--mount", "sh", "-c"]);
+        command.args(["umount -l /proc || exit 77; exec \"$@\"", "sh"]);
+        said(command.args(words).env_remove("LD_PRELOAD"))
+    };
+    if say(&["/bin/true"]).status != Some(0) {
+        eprintln!("WITHOUT /proc NOTHING IS TESTED: it cannot be unmounted");
+        return;
+    }
+    let ran = say(&[
+        text(&launcher),
+        "run",
+        "--events",
+        "info",
+        "--",
+        text(&program),
+    ]);
+    assert_eq!(
+        (ran.status, ran.out.as_str()),
+        (Some(0), "read\n"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("the hub runs on kernel thread"), "{ran:?}");
+    let looked = say(&[text(&launcher), "doctor"]);
+    assert_eq!(looked.status, Some(0), "{looked:?}");
+    let verdict = looked.out.lines().last().unwrap_or_default();
+    assert_eq!(
+        verdict, "verdict   programs can be made cooperative here",
+        "{looked:?}"
+    );
 }
 
 #[test]
