@@ -5,8 +5,8 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering;
 
 use super::{
-    ACTION, DATA, ERRNO, KILL_THREAD, NOTIFY, STRICT, TRAP, action, answer, bpf, inherited,
-    is_down, lets_pass,
+    ACTION, ARCH, DATA, ERRNO, KILL_PROCESS, KILL_THREAD, NOTIFY, STRICT, TRAP, action, answer,
+    bpf, inherited, is_down, lets_pass,
 };
 use crate::arch::{self, syscall4};
 use crate::monitor;
@@ -14,7 +14,7 @@ use crate::offload;
 use crate::ops::offloaded::wait_untried;
 use crate::ops::{Call, Op, Outcome, thread};
 use crate::raw;
-use crate::signal;
+use crate::signal::{self, Info};
 use crate::syscalls;
 
 /// The largest error that a filter has given (MAX_ERRNO of include/linux/err.h).
@@ -78,9 +78,19 @@ unsafe fn around(c: &mut Call<'_>) -> Outcome {
                 let ret = offload::run_bound(c.guest, nr as i64, a);
                 return ret.map_or(Outcome::Native, Outcome::Done);
             }
-            // The filters of another guest would have another answer given.
+            // The kernel would give another answer: that of another guest's filters, or none.
             ERRNO if answer(nr, &a) != own => {
                 return Outcome::Done(raw::err((own & DATA).min(MAX_ERRNO) as i32));
+            }
+            TRAP if lets_pass(nr, &a) => {
+                let info = Info::of_filter(own & DATA, c.frame.rip, nr, ARCH);
+                if !signal::trap(c.guest, &info) {
+                    monitor::end_process(monitor::End::By(libc::SIGSYS));
+                }
+                return Outcome::AsSet;
+            }
+            KILL_PROCESS if lets_pass(nr, &a) => {
+                monitor::end_process(monitor::End::By(libc::SIGSYS));
             }
             // The kernel gives the answer.
             _ => return Outcome::Native,

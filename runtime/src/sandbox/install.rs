@@ -8,7 +8,7 @@ use patch_events::{events, numbers};
 
 use super::bpf::{Instruction, MOST};
 use super::{
-    ALL, ALLOW, BINDS, DOWN, Filter, HUBS, KILL_THREAD, NEWEST, STRICT, guard_operations,
+    ALL, ALLOW, ARCH, BINDS, DOWN, Filter, HUBS, KILL_THREAD, NEWEST, STRICT, guard_operations,
     lets_pass, refuses,
 };
 use crate::arch;
@@ -122,6 +122,45 @@ fn list(calls: &[i64], otherwise: u32) -> Vec<Instruction> {
     code
 }
 
+/// A call that has no substitute: handlers of the program's are entered by it.
+const MASK: i64 = libc::SYS_rt_sigprocmask;
+
+/// Whether the filters let every change of the mask of signals pass, whose argument a filter sees.
+fn changes_masks() -> bool {
+    let ways = [libc::SIG_BLOCK, libc::SIG_UNBLOCK, libc::SIG_SETMASK];
+    let mut args = ways.iter().map(|&how| [how as u64, 0, 0, 8, 0, 0]);
+    args.all(|args| lets_pass(MASK as u64, &args))
+}
+
+/// A program's filter for the kernel, but that [`MASK`] passes: guests are given the answer by
+/// [`guard`](super::guard). `None`: it would be too long.
+fn with_masks(code: &[Instruction]) -> Option<Vec<Instruction>> {
+    let one = |code, jf, k| Instruction { code, jt: 0, jf, k };
+    let mut all = vec![
+        one(0x20, 0, 4),
+        one(0x15, 3, ARCH),
+        one(0x20, 0, 0),
+        one(0x15, 1, MASK as u32),
+        one(0x06, 0, ALLOW),
+        // The program's own begins with a zero.
+        one(0x00, 0, 0),
+    ];
+    all.extend(code);
+    (all.len() <= MOST).then_some(all)
+}
+
+/// Has the kernel take the filter that `given` is for, in a call like the program's.
+fn install_instead(nr: u64, mut a: [u64; 6], given: &[Instruction]) -> i64 {
+    let program = Program {
+        len: given.len() as u16,
+        pad: [0; 3],
+        code: given.as_ptr() as u64,
+    };
+    a[2] = &raw const program as u64;
+    // SAFETY: the guest's own call, with a filter of ours that lives across it.
+    unsafe { arch::syscall_unasked(nr, a) }
+}
+
 /// Has the kernel take a filter of ours.
 fn install_list(code: &[Instruction]) -> i64 {
     let program = Program {
@@ -233,7 +272,13 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
     // What a ring has a thread do interrupts calls that wait, which go on by the latter.
     let rings = passes(libc::SYS_io_uring_enter) && passes(libc::SYS_restart_syscall);
     let returns = passes(libc::SYS_rt_sigreturn);
+    let masks = strict || changes_masks();
     hub.call(c.guest, || {
+        if !masks {
+            // SAFETY: the box above; nobody reads it meanwhile.
+            let node = unsafe { &mut *node };
+            node.given = with_masks(&node.code);
+        }
         offload::fix(offload::BY_FILTER);
     });
     NEWEST.store(older, Ordering::Release);
@@ -269,10 +314,10 @@ pub fn carry_out(c: &Call<'_>) -> Option<i64> {
     }
     // SAFETY: the guest's own call, unchanged; or code that stays.
     let ret = unsafe {
-        if strict {
-            install_list((*node).given.as_deref().unwrap_or_default())
-        } else {
-            arch::syscall_unasked(c.frame.rax, c.a)
+        match (*node).given.as_deref() {
+            Some(given) if strict => install_list(given),
+            Some(given) => install_instead(c.frame.rax, c.a, given),
+            None => arch::syscall_unasked(c.frame.rax, c.a),
         }
     };
     let listener = c.frame.rax as i64 == libc::SYS_seccomp

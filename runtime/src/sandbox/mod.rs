@@ -46,6 +46,8 @@ use bpf::{Data, Instruction};
 /// SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_THREAD.
 const ALLOW: u32 = 0x7fff_0000;
 const KILL_THREAD: u32 = 0;
+/// SECCOMP_RET_KILL_PROCESS.
+const KILL_PROCESS: u32 = 0x8000_0000;
 /// SECCOMP_RET_ACTION_FULL and SECCOMP_RET_DATA: the parts of an answer.
 const ACTION: u32 = 0xffff_0000;
 const DATA: u32 = 0xffff;

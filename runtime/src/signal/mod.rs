@@ -83,7 +83,7 @@ pub use mask::{
 pub use read::{look as look_at_descriptors, note_signalfd};
 pub use route::{
     claim, forget, has_unclaimed, pending, route, send, send_to_process, settle_job_control,
-    settle_unclaimed, unblock_if_full, unclaimed_until,
+    settle_unclaimed, trap, unblock_if_full, unclaimed_until,
 };
 pub use state::{AltStack, SignalState, StackT};
 pub use thread::OfThread;
@@ -149,6 +149,18 @@ impl Info {
         info.0[0] = signal as u32 as u64;
         info.0[1] = code as u32 as u64;
         info.0[2] = pid as u32 as u64 | (uid as u64) << 32;
+        info
+    }
+
+    /// What the kernel says of a call that a filter traps, from its si_errno on (sigaction(2)).
+    pub fn of_filter(data: u32, address: u64, nr: u64, arch: u32) -> Info {
+        /// si_code.
+        const SYS_SECCOMP: u64 = 1;
+        let mut info = Info::EMPTY;
+        info.0[0] = libc::SIGSYS as u64 | u64::from(data) << 32;
+        info.0[1] = SYS_SECCOMP;
+        info.0[2] = address;
+        info.0[3] = nr & 0xffff_ffff | u64::from(arch) << 32;
         info
     }
 

@@ -429,6 +429,17 @@ pub fn pending(guest: &Guest) -> bool {
         || processor::several() && processor::here().signal.is_full_no_more()
 }
 
+/// A filter of system calls traps the call that `guest` makes: the handler of SIGSYS runs when it
+/// leaves our code. False: there is none, or the signal is blocked, and the process is to end.
+pub fn trap(guest: &Guest, info: &Info) -> bool {
+    let has_handler = matches!(disposition(libc::SIGSYS), Disposition::Handler(_));
+    let runs = has_handler && guest.signal.mask.get() & bit(libc::SIGSYS) == 0;
+    if runs {
+        guest.signal.queue.push(libc::SIGSYS, info);
+    }
+    runs
+}
+
 /// Forgets every signal of this number that waits for a guest or for any: its action
 /// has become to ignore it.
 pub(super) fn discard(hub: &Hub, signal: i32) {
