@@ -87,7 +87,7 @@ pub fn start(kernel_tid: i32) -> Result<(), &'static str> {
         libc_threads::discount(2);
         // SAFETY: the worker never ends, and only its timer thread runs beside us.
         if unsafe { libc_threads::unlist(worker.fs) } {
-            shrink_worker_stack();
+            shrink_worker_stack(worker.fs);
             return Ok(());
         }
     }
@@ -158,10 +158,19 @@ const START_STACK: usize = 1 << 20;
 const STACK: u64 = 128 << 10;
 const PAGE: u64 = 4096;
 
+/// Thread pointer of the thread whose stack is not there as a whole; 0 if there is none.
+static SHRUNK: AtomicU64 = AtomicU64::new(0);
+
+/// Whether libc must not have the stack of the thread with this thread pointer for another one:
+/// a part of it is not there any more, or is somebody else's.
+pub fn has_partial_stack(thread_pointer: u64) -> bool {
+    SHRUNK.load(Ordering::Relaxed) == thread_pointer
+}
+
 /// Gives back most of what the worker has as its stack: may does not let us say how
 /// much. The timer thread's stays whole, since libc lists that thread, and makes the stacks of
 /// those executable as a whole for an object that asks for it.
-fn shrink_worker_stack() {
+fn shrink_worker_stack(thread_pointer: u64) {
     let [low, end] = [0, 1].map(|at| WORKER_STACK[at].load(Ordering::Relaxed));
     let guard = end.saturating_sub(STACK) & !(PAGE - 1);
     if low == 0 || guard <= low {
@@ -170,6 +179,7 @@ fn shrink_worker_stack() {
     // SAFETY: memory of a stack, far below where it is in use.
     unsafe {
         if syscall3(libc::SYS_mprotect, guard, PAGE, libc::PROT_NONE as u64) == 0 {
+            SHRUNK.store(thread_pointer, Ordering::Relaxed);
             syscall2(libc::SYS_munmap, low, guard - low);
         }
     }

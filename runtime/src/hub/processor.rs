@@ -29,6 +29,7 @@ use super::rescue::Baton;
 use crate::arch::{self, Context, syscall3, syscall4, watched_syscall};
 use crate::cpu_time::Meter;
 use crate::guest::Guest;
+use crate::host;
 use crate::libc_threads;
 use crate::monitor;
 use crate::raw;
@@ -248,7 +249,7 @@ pub(super) fn become_first(from: &Processor) {
         if let Some(listed) = monitor::thread_pointer() {
             // SAFETY: nobody else is there who would change it.
             let thread = unsafe { (*other.ctx.get()).fs };
-            if thread != 0 && !other.is_listed.get() {
+            if thread != 0 && !other.is_listed.get() && !host::has_partial_stack(thread) {
                 // SAFETY: host contexts were taken out, and the monitor is libc's thread.
                 unsafe { libc_threads::relist(thread, listed) };
             }
