@@ -11,6 +11,7 @@ use crate::catch;
 use crate::config::{self, Config};
 use crate::control;
 use crate::fd_table;
+use crate::futex;
 use crate::group::Group;
 use crate::guest::{life, most};
 use crate::heap_reserve;
@@ -159,6 +160,9 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     }
     if raw::most_descriptors() <= FEW_DESCRIPTORS {
         return Err("RLIMIT_NOFILE leaves no descriptors for the hub".into());
+    }
+    if !again {
+        futex::fit(raw::memory_limit());
     }
     heap_reserve::begin();
     // Before there are kernel threads of ours, which control groups count.

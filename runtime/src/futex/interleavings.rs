@@ -59,11 +59,12 @@ struct World {
 
 impl World {
     fn new(a: u32, b: u32) -> Arc<Self> {
-        assert_ne!(Table::<2>::index(A), Table::<2>::index(B));
         let bucket = |_| Bucket::new(AtomicU32::new(0), AtomicU32::new(0));
+        let table = Table::with_buckets(std::array::from_fn(bucket));
+        assert_ne!(table.index(A), table.index(B));
         Arc::new(World {
             words: [AtomicU32::new(a), AtomicU32::new(b)],
-            table: Table::with_buckets(std::array::from_fn(bucket)),
+            table,
         })
     }
 

@@ -16,6 +16,7 @@
 //! takes only its own spin locks, uses no thread-local storage and does not
 //! panic. Words are keyed by their address in this process: a word that two
 //! processes share, or that is mapped twice, needs the kernel's futex as well.
+#![allow(unsafe_code)]
 
 mod bucket;
 mod memory;
@@ -35,11 +36,18 @@ pub use table::{MATCH_ANY, Table};
 pub use waiter::{Kind, Waiter};
 pub use waitv::{WAITV_MAX, WaitEntry};
 
+use core::ops::Range;
+
+use crate::arch::syscall2;
 use bucket::Bucket;
 use sync::AtomicU32;
 
 /// Queues of the process's table: 32 bytes each in `.bss`, which count as address space.
-pub const BUCKETS: usize = 4096;
+pub const BUCKETS: usize = 16_384;
+
+/// So many are enough where memory is limited to less than [`LITTLE`] bytes.
+const FEW_BUCKETS: usize = 4096;
+const LITTLE: u64 = 1 << 30;
 
 impl<const N: usize> Table<N> {
     /// An empty table.
@@ -51,6 +59,23 @@ impl<const N: usize> Table<N> {
 
 /// The futexes of this process.
 pub static TABLE: Table<BUCKETS> = Table::new();
+
+/// Gives back what of the table a process with this limit of memory, in bytes, does not need.
+/// Before anybody waits.
+pub fn fit(limit: u64) {
+    if limit >= LITTLE {
+        return;
+    }
+    // SAFETY: nobody waits, by the caller's contract, and what is left over is not used again.
+    let Range { start, end } = unsafe { TABLE.shrink(FEW_BUCKETS) };
+    let (from, to) = (start.next_multiple_of(PAGE), end & !(PAGE - 1));
+    if from < to {
+        // SAFETY: whole pages of `.bss` that only the table has.
+        unsafe { syscall2(libc::SYS_munmap, from as u64, (to - from) as u64) };
+    }
+}
+
+const PAGE: usize = 4096;
 
 #[cfg(test)]
 mod interleavings;

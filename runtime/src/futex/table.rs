@@ -1,8 +1,9 @@
 //! The hash table of wait queues: wait, wake, cancel.
 #![allow(unsafe_code)]
 
+use core::ops::Range;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicU32 as PlainU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32 as PlainU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::bucket::{Bucket, Queue};
 use super::memory::{Memory, address_of};
@@ -37,7 +38,7 @@ const TOUCHED: usize = 8;
 /// Waiters are guests and foreign threads alike: the table keeps an `owner`
 /// pointer for each and hands it to the waker's callback. Addresses that fall
 /// into one bucket share its queue, so a wake walks past the waiters of others;
-/// with 4096 buckets that matters only if very many wait on one of them.
+/// with 16,384 buckets that matters only if very many wait on one of them.
 ///
 /// # The hand-off
 /// For each successful enqueue exactly one of two things happens:
@@ -54,6 +55,8 @@ const TOUCHED: usize = 8;
 /// and both may go away. On one hub that costs one load.
 pub struct Table<const N: usize> {
     buckets: [Bucket; N],
+    /// Number of those that are in use, a power of two, less one.
+    mask: AtomicUsize,
     /// One bit for each of 512 equal runs of buckets that ever had a waiter.
     touched: [AtomicU64; TOUCHED],
     /// Waiters of kind PI, and operations about to add one; if zero, the end of
@@ -69,27 +72,40 @@ impl<const N: usize> Table<N> {
         const { assert!(N.is_power_of_two()) };
         Table {
             buckets,
+            mask: AtomicUsize::new(N - 1),
             touched: [const { AtomicU64::new(0) }; TOUCHED],
             pi_waiters: PlainU32::new(0),
         }
     }
 
     #[inline]
-    pub(super) fn index(key: usize) -> usize {
+    pub(super) fn index(&self, key: usize) -> usize {
         // Multiplicative (Fibonacci) hashing: the high half is well mixed, and
         // the two low bits of a futex address are always zero.
-        (((key >> 2) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & (N - 1)
+        (((key >> 2) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
+            & self.mask.load(Relaxed)
+            & (N - 1)
+    }
+
+    /// Uses the first `n` queues from now on. Returns the addresses of the others.
+    ///
+    /// # Safety
+    /// Nobody waits, or ever did; `n` must be a power of two.
+    pub(super) unsafe fn shrink(&self, n: usize) -> Range<usize> {
+        self.mask.store(n - 1, Relaxed);
+        let rest = self.buckets.get(n..).unwrap_or_default().as_ptr_range();
+        rest.start as usize..rest.end as usize
     }
 
     #[inline]
     pub(super) fn bucket(&self, key: usize) -> &Bucket {
         // In range because of the mask in `index`: no panic is compiled in.
-        &self.buckets[Self::index(key)]
+        &self.buckets[self.index(key)]
     }
 
     /// Announces a waiter on `key`.
     pub(super) fn announce(&self, key: usize) -> &Bucket {
-        let index = Self::index(key);
+        let index = self.index(key);
         let run = index / Self::RUN;
         let (word, bit) = (&self.touched[run / 64 % TOUCHED], 1 << (run % 64));
         if word.load(Relaxed) & bit == 0 {
@@ -103,7 +119,7 @@ impl<const N: usize> Table<N> {
     /// Locks the queues of both keys, the lower index first. The second is
     /// `None` if it is the first.
     pub(super) fn lock_two(&self, a: usize, b: usize) -> (Queue<'_>, Option<Queue<'_>>) {
-        let (ia, ib) = (Self::index(a), Self::index(b));
+        let (ia, ib) = (self.index(a), self.index(b));
         if ia == ib {
             (self.bucket(a).lock(), None)
         } else if ia < ib {
