@@ -313,22 +313,43 @@ pub fn reserve(len: usize) -> Option<*mut u8> {
     Some(p as *mut u8)
 }
 
+/// The kernel's release, as far as its second number. `None`: it does not say.
+pub fn kernel() -> Option<(u32, u32)> {
+    // SAFETY: all of its fields may be zero.
+    let mut name: libc::utsname = unsafe { core::mem::zeroed() };
+    // SAFETY: the kernel writes into the structure alone.
+    if unsafe { syscall1(libc::SYS_uname, &raw mut name as u64) } != 0 {
+        return None;
+    }
+    release(&name.release.map(|byte| byte as u8))
+}
+
+/// The first two numbers of a text such as "6.1.0-13-amd64".
+fn release(text: &[u8]) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|byte| !byte.is_ascii_digit()).map(|digits| {
+        let digits = str::from_utf8(digits).ok()?;
+        digits.parse().ok()
+    });
+    Some((numbers.next()??, numbers.next()??))
+}
+
 /// The lower one of the process's limits of memory (RLIMIT_AS, RLIMIT_DATA), in bytes.
 pub fn memory_limit() -> u64 {
-    let mut lowest = u64::MAX;
-    for resource in [libc::RLIMIT_AS, libc::RLIMIT_DATA] {
-        let mut limit = [u64::MAX; 2];
-        // SAFETY: the kernel writes two words, or none.
-        unsafe {
-            syscall2(
-                libc::SYS_getrlimit,
-                resource as u64,
-                limit.as_mut_ptr() as u64,
-            )
-        };
-        lowest = lowest.min(limit[0]);
-    }
-    lowest
+    soft_limit(libc::RLIMIT_AS).min(soft_limit(libc::RLIMIT_DATA))
+}
+
+/// A limit of getrlimit(2) as it is in force; `u64::MAX` for none.
+pub fn soft_limit(resource: libc::__rlimit_resource_t) -> u64 {
+    let mut limit = [u64::MAX; 2];
+    // SAFETY: the kernel writes two words, or none.
+    unsafe {
+        syscall2(
+            libc::SYS_getrlimit,
+            resource as u64,
+            limit.as_mut_ptr() as u64,
+        )
+    };
+    limit[0]
 }
 
 /// The hard RLIMIT_NOFILE: how many descriptors the process may ever have.
@@ -356,4 +377,24 @@ pub fn has_room(len: usize) -> bool {
     // SAFETY: our own new mapping.
     unsafe { syscall2(libc::SYS_munmap, at as u64, len as u64) };
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read_as_numbers() {
+        assert_eq!(release(b"6.1.0-13-amd64\0"), Some((6, 1)));
+        assert_eq!(release(b"4.15.0-20-generic"), Some((4, 15)));
+        assert_eq!(release(b"7.0\0\0"), Some((7, 0)));
+        assert_eq!(release(b"7"), None);
+        assert_eq!(release(b"linux"), None);
+        assert_eq!(release(b""), None);
+    }
+
+    #[test]
+    fn this_kernel_has_a_release() {
+        assert!(kernel().is_some_and(|release| release >= (3, 2)));
+    }
 }

@@ -31,6 +31,10 @@ const ALL: u32 = (libc::EPOLLIN
 /// An epoll instance of ours.
 pub struct EpollSet {
     fd: i32,
+    /// A look at an instance of the program's that has something wakes whoever waits for that
+    /// instance (before Linux 5.4), and we look when we are woken: it must be told of once.
+    /// Otherwise one hub does nothing else, and others hardly get to run.
+    wakes_itself: bool,
     /// Tells of steps of the clock; -1 before somebody waits for a time of it.
     clock: i32,
 }
@@ -47,6 +51,7 @@ impl EpollSet {
         } else {
             Ok(EpollSet {
                 fd: fd as i32,
+                wakes_itself: raw::kernel().is_some_and(|release| release < (5, 4)),
                 clock: -1,
             })
         }
@@ -107,14 +112,27 @@ impl EpollSet {
         deadline::seen(self.clock);
     }
 
+    /// Whether a descriptor is an epoll instance: only from such a one can ours be missing.
+    fn is_set(&self, fd: i32) -> bool {
+        let (op, own) = (libc::EPOLL_CTL_DEL as u64, self.fd as u64);
+        // SAFETY: no pointers; the instance does not have ours, which no program knows of.
+        let ret = unsafe { syscall4(libc::SYS_epoll_ctl, fd as u64, op, own, 0) };
+        ret == err(libc::ENOENT)
+    }
+
     /// See [`Reactor::arm`](super::Reactor::arm).
     pub fn arm(&self, fd: i32) -> Result<(), i64> {
         let Some(state) = fds::table().get(fd) else {
             return Err(err(libc::EBADF));
         };
         let data = || fd as u64 | (state.generation.get() as u64) << 32;
+        let interest = || match state.told_once.get() {
+            true => ALL | libc::EPOLLONESHOT as u32,
+            false => ALL,
+        };
         if state.armed.get() {
-            if !fds::is_doubted() || self.control(libc::EPOLL_CTL_MOD, fd, ALL, data()) == 0 {
+            let is_known = !fds::is_doubted() && !state.told_once.get();
+            if is_known || self.control(libc::EPOLL_CTL_MOD, fd, interest(), data()) == 0 {
                 return Ok(());
             }
             // Its file is gone, or has no such number any more.
@@ -122,11 +140,12 @@ impl EpollSet {
         }
         let highest = &fds::table().highest;
         highest.set(highest.get().max(fd));
-        let data = data();
-        let mut ret = self.control(libc::EPOLL_CTL_ADD, fd, ALL, data);
+        state.told_once.set(self.wakes_itself && self.is_set(fd));
+        let (interest, data) = (interest(), data());
+        let mut ret = self.control(libc::EPOLL_CTL_ADD, fd, interest, data);
         if ret == err(libc::EEXIST) {
             // The same description came back to the same number.
-            ret = self.control(libc::EPOLL_CTL_MOD, fd, ALL, data);
+            ret = self.control(libc::EPOLL_CTL_MOD, fd, interest, data);
         }
         if ret != 0 {
             return Err(ret);

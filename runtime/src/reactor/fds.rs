@@ -149,6 +149,9 @@ impl Kind {
 pub struct FdState {
     /// Whether it is registered with the epoll set.
     pub armed: Cell<bool>,
+    /// An event of it takes the registration's interest away until it is registered again.
+    /// Meaningful while `armed`.
+    pub told_once: Cell<bool>,
     /// What it is, once asked.
     kind: Cell<Option<Kind>>,
     /// EPOLL* bits of edges that no operation has found spent. Meaningful while

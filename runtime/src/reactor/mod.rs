@@ -145,7 +145,9 @@ impl Reactor {
     /// it is for what the number was then.
     pub fn arm_again(&mut self, fd: i32) -> Result<(), i64> {
         match fds::table().get(fd) {
-            Some(state) if state.armed.get() && !sandbox::is_down() => Ok(()),
+            Some(state) if state.armed.get() && !state.told_once.get() && !sandbox::is_down() => {
+                Ok(())
+            }
             _ => self.arm(fd),
         }
     }
