@@ -113,6 +113,10 @@ pub(super) unsafe fn start(nr: u64) -> bool {
 const ROOM: usize = 16 << 20;
 const ROOM_TO_TELL: usize = 1 << 20;
 
+/// Where RLIMIT_AS is less, in bytes, a hub would take more than a twentieth of what the program
+/// has.
+const LITTLE_ADDRESS_SPACE: u64 = 128 << 20;
+
 /// Where the hard RLIMIT_NOFILE is not above this the program is to have all numbers: a hub
 /// takes a dozen, among them the lowest ones.
 const FEW_DESCRIPTORS: u64 = 64;
@@ -157,6 +161,10 @@ fn begin(mask: u64) -> Result<(), Refusal> {
     let again = unsafe { (*first.ctx.get()).rsp } != 0;
     if !raw::has_room(ROOM) {
         return Err("no address space for the hub".into());
+    }
+    if !again && raw::soft_limit(libc::RLIMIT_AS) < LITTLE_ADDRESS_SPACE {
+        futex::give_up();
+        return Err("RLIMIT_AS leaves too little address space for a hub".into());
     }
     if raw::most_descriptors() <= FEW_DESCRIPTORS {
         return Err("RLIMIT_NOFILE leaves no descriptors for the hub".into());

@@ -37,6 +37,7 @@ pub use waiter::{Kind, Waiter};
 pub use waitv::{WAITV_MAX, WaitEntry};
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::syscall2;
 use bucket::Bucket;
@@ -63,11 +64,24 @@ pub static TABLE: Table<BUCKETS> = Table::new();
 /// Gives back what of the table a process with this limit of memory, in bytes, does not need.
 /// Before anybody waits.
 pub fn fit(limit: u64) {
-    if limit >= LITTLE {
+    if limit < LITTLE {
+        leave(FEW_BUCKETS);
+    }
+}
+
+/// Gives back nearly all of the table: nobody will wait.
+pub fn give_up() {
+    leave(1);
+}
+
+fn leave(queues: usize) {
+    static LEFT: AtomicBool = AtomicBool::new(false);
+    if LEFT.swap(true, Ordering::Relaxed) {
+        // What was given back may be the program's now.
         return;
     }
-    // SAFETY: nobody waits, by the caller's contract, and what is left over is not used again.
-    let Range { start, end } = unsafe { TABLE.shrink(FEW_BUCKETS) };
+    // SAFETY: nobody waits, by the callers' contract, and what is left over is not used again.
+    let Range { start, end } = unsafe { TABLE.shrink(queues) };
     let (from, to) = (start.next_multiple_of(PAGE), end & !(PAGE - 1));
     if from < to {
         // SAFETY: whole pages of `.bss` that only the table has.

@@ -55,8 +55,9 @@ const TOUCHED: usize = 8;
 /// and both may go away. On one hub that costs one load.
 pub struct Table<const N: usize> {
     buckets: [Bucket; N],
-    /// Number of those that are in use, a power of two, less one.
-    mask: AtomicUsize,
+    /// Bits of an index that are not used, as those queues are not there any more. None in a
+    /// new table, which is all zero, so that it takes no room in the library's file.
+    unused: AtomicUsize,
     /// One bit for each of 512 equal runs of buckets that ever had a waiter.
     touched: [AtomicU64; TOUCHED],
     /// Waiters of kind PI, and operations about to add one; if zero, the end of
@@ -72,7 +73,7 @@ impl<const N: usize> Table<N> {
         const { assert!(N.is_power_of_two()) };
         Table {
             buckets,
-            mask: AtomicUsize::new(N - 1),
+            unused: AtomicUsize::new(0),
             touched: [const { AtomicU64::new(0) }; TOUCHED],
             pi_waiters: PlainU32::new(0),
         }
@@ -83,7 +84,7 @@ impl<const N: usize> Table<N> {
         // Multiplicative (Fibonacci) hashing: the high half is well mixed, and
         // the two low bits of a futex address are always zero.
         (((key >> 2) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
-            & self.mask.load(Relaxed)
+            & !self.unused.load(Relaxed)
             & (N - 1)
     }
 
@@ -92,7 +93,7 @@ impl<const N: usize> Table<N> {
     /// # Safety
     /// Nobody waits, or ever did; `n` must be a power of two.
     pub(super) unsafe fn shrink(&self, n: usize) -> Range<usize> {
-        self.mask.store(n - 1, Relaxed);
+        self.unused.store(!(n - 1), Relaxed);
         let rest = self.buckets.get(n..).unwrap_or_default().as_ptr_range();
         rest.start as usize..rest.end as usize
     }
