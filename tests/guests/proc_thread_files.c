@@ -220,6 +220,10 @@ int main(void)
 {
 	pthread_t threads[THREADS];
 	char path[100], main_name[16];
+	/* A shell ignores some for what it starts in the background. */
+	for (int number = 1; number < NSIG; number++)
+		if (number != SIGKILL && number != SIGSTOP)
+			signal(number, SIG_DFL);
 	signal(SIGPIPE, SIG_IGN);
 	IS(prctl(PR_GET_NAME, main_name), 0);
 	int early = open("/proc/self/stat", O_RDONLY);

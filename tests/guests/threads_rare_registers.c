@@ -18,7 +18,7 @@ static pthread_barrier_t all;
 static int keys[2];
 static char *pages[2];
 static int pipes[THREADS][2];
-static volatile sig_atomic_t handled;
+static atomic_int handled;
 
 static unsigned long gs_base(void)
 {
@@ -35,7 +35,7 @@ static void set_gs_base(unsigned long base)
 static void handler(int signal)
 {
 	(void)signal;
-	handled++;
+	atomic_fetch_add(&handled, 1);
 	sched_yield();
 }
 
@@ -155,7 +155,7 @@ int main(void)
 		}
 	}
 	run(gs_and_rights, THREADS);
-	CHECK(handled == THREADS * ROUNDS / 10);
+	CHECK(atomic_load(&handled) == THREADS * ROUNDS / 10);
 	CHECK(gs_base() == 4096);
 	if (has_keys()) {
 		CHECK(rights(keys[0]) == PKEY_DISABLE_WRITE && rights(keys[1]) == PKEY_DISABLE_ACCESS);

@@ -1,5 +1,5 @@
 //! Paths, files and directories of proc(5) that tell of the program's threads
-//! ([`proc_view`](crate::proc_view)).
+//! ([`crate::proc_view`]).
 //!
 //! # Synchronization
 //! The texts are written and read in our code, so by one processor at a time.

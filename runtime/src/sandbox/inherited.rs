@@ -10,7 +10,7 @@
 //!   tells, which is noted at load (`Seccomp_filters` of proc(5), since Linux 5.9).
 //! - The thread is not made by clone3(2). A filter sees the flags of clone(2), and may kill for
 //!   a clone that makes no thread; those of clone3 it cannot see, and lets all pass or none.
-//! - There is no /proc to tell of filters ([`unseen`](super::unseen)).
+//! - There is no /proc to tell of filters ([`super::unseen`]).
 //! - Children are made in another pid namespace, whose first process the child would be.
 //!
 //! # How

@@ -54,7 +54,7 @@ fn path_of_package(kernel: &Kernel) -> Result<String, String> {
     let (before, after) = kernel.package;
     text.lines()
         .filter_map(|line| line.strip_prefix("Filename: "))
-        .filter(|path| {
+        .rfind(|path| {
             let name = path.rsplit('/').next().unwrap_or_default();
             let package = name.split('_').next().unwrap_or_default();
             let between = package.strip_prefix(before);
@@ -65,7 +65,6 @@ fn path_of_package(kernel: &Kernel) -> Result<String, String> {
                         .all(|byte| byte.is_ascii_digit() || byte == b'.')
                 })
         })
-        .last()
         .map(str::to_owned)
         .ok_or_else(|| format!("{index}: no package {before}…{after}"))
 }

@@ -32,7 +32,7 @@ pub(super) fn exist() -> bool {
     last >= 7 && __cpuid_count(7, 0).ecx & 1 << 4 != 0
 }
 
-/// Whether the program has a key already. They must [exist](exist). `may_ask`: whether the
+/// Whether the program has a key already. They must [`exist`]. `may_ask`: whether the
 /// kernel may be asked to make one, which a filter might punish; if not, it has for all we know.
 pub(super) fn are_made(may_ask: bool) -> bool {
     let before = read();
