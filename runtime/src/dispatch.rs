@@ -366,6 +366,10 @@ unsafe fn bare_call(frame: &mut Frame) {
             preload::note_filter(nr, &frame.args());
             frame.run_native();
         }
+        libc::SYS_tgkill => match signal::relatives::send(&frame.args()) {
+            Some(ret) => frame.rax = ret as u64,
+            None => frame.run_native(),
+        },
         libc::SYS_futex if phase() == Phase::Running => {
             // SAFETY: the present call.
             unsafe { ops::futex::foreign(frame) };

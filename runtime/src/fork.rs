@@ -17,7 +17,7 @@ use crate::guest::Guest;
 use crate::heap_lock::HEAP;
 use crate::heir;
 use crate::host;
-use crate::hub::processor;
+use crate::hub::{hub, processor};
 use crate::monitor;
 use crate::offload;
 use crate::ops::{Call, rseq, setxid};
@@ -159,6 +159,7 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
     };
     // First: everything of ours that is given back here asks it.
     sandbox::reset_after_fork();
+    signal::relatives::forked_from(hub().pid.get());
     let _floats = arch::DefaultFloats::begin();
     arch::set_current_word(0);
     dispatch::set_phase(Phase::Off);
@@ -209,6 +210,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
         Err(child) => child,
     };
     sandbox::reset_after_fork();
+    signal::relatives::forked_from(c.hub.pid.get());
     numbers::reset_after_fork();
     private::set_shared(request.shares_descriptors());
     if let Some(stack) = request.stack {

@@ -17,7 +17,7 @@ use super::{Guest, State};
 use crate::blocks::Blocks;
 
 /// PID_MAX_LIMIT of the kernel.
-const FIRST_TID: i32 = 1 << 22;
+pub(crate) const FIRST_TID: i32 = 1 << 22;
 /// How many records there may be; ids are `FIRST_TID`, the record's number in this
 /// process, and a multiple of this.
 const MAX: usize = 1 << 22;

@@ -207,6 +207,9 @@ pub unsafe fn tkill(c: &mut Call<'_>) -> Outcome {
 /// # Safety
 /// As [`rt_sigaction`].
 pub unsafe fn tgkill(c: &mut Call<'_>) -> Outcome {
+    if let Some(ret) = signal::relatives::send(&c.a) {
+        return Outcome::Done(ret);
+    }
     to_thread(c.hub, c.guest.tid.get(), libc::SYS_tgkill, c.a)
 }
 

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::action::{self, Disposition, disposition};
 use super::route;
 use super::thread::Arrived;
-use super::{Action, FAULTS, Info, always, bit, deliver, io_owner, mask, timer};
+use super::{Action, FAULTS, Info, always, bit, deliver, io_owner, mask, relatives, timer};
 use crate::arch::{self, Ucontext, syscall0, syscall2, syscall3};
 use crate::catch;
 use crate::control::on_signal;
@@ -275,6 +275,10 @@ const SI_KERNEL: i32 = 0x80;
 
 /// A signal and whom the kernel meant: a guest where that can be told.
 pub(super) fn arrived(hub: &Hub, info: &Info) -> Arrived {
+    let mut info = *info;
+    if let Some(guest) = relatives::meant(&mut info) {
+        return Arrived { info, guest };
+    }
     let guest = match info.signal() {
         // Sent by a failing write to the thread that made it.
         libc::SIGPIPE | libc::SIGXFSZ
@@ -288,9 +292,9 @@ pub(super) fn arrived(hub: &Hub, info: &Info) -> Arrived {
         _ if info.code() == libc::SI_TIMER => timer::owner(info.pid()).unwrap_or(0),
         // Of setitimer(2).
         libc::SIGPROF | libc::SIGVTALRM if info.code() == SI_KERNEL => timer::RUNNING,
-        _ => io_owner::meant(hub, info),
+        _ => io_owner::meant(hub, &info),
     };
-    Arrived { info: *info, guest }
+    Arrived { info, guest }
 }
 
 /// Calls the program's handler right here.

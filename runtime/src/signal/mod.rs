@@ -57,6 +57,7 @@ mod limit;
 mod mask;
 mod queue;
 mod read;
+pub mod relatives;
 mod route;
 mod state;
 mod thread;

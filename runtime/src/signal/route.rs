@@ -120,7 +120,7 @@ pub(super) fn record(hub: &Hub, arrived: Arrived) -> bool {
 pub(super) fn accept(hub: &Hub, arrived: &Arrived, on: Option<&Processor>) {
     let (signal, info) = (arrived.info.signal(), &arrived.info);
     take_back(hub, signal);
-    let timed = info.code() == libc::SI_TIMER;
+    let for_one = matches!(info.code(), libc::SI_TIMER | libc::SI_TKILL);
     match (hub.find(arrived.guest), on) {
         (Some(guest), _) => post(hub, guest, signal, info),
         (None, Some(processor)) if arrived.guest == timer::RUNNING => {
@@ -129,7 +129,7 @@ pub(super) fn accept(hub: &Hub, arrived: &Arrived, on: Option<&Processor>) {
             to_process(hub, Meant::Running(guest), signal, info);
         }
         // Its guest has ended: nobody else is meant.
-        (None, _) if timed && !matches!(arrived.guest, 0 | timer::RUNNING) => {}
+        (None, _) if for_one && !matches!(arrived.guest, 0 | timer::RUNNING) => {}
         (None, _) => {
             let maker = children::maker(hub, info);
             to_process(hub, Meant::Named(maker), signal, info);
