@@ -27,10 +27,9 @@ fn support_table() -> String {
             "Linux has {} system calls on x86-64. {} are carried out by gevent-shim, {offloaded}{} run as \
              they are because they never wait long, and {} run as they are although they may keep \
              their kernel thread while they wait. So do page faults that userfaultfd, FUSE or NFS \
-             answers, and calls of code that was not patched: after some 30 ms, and later after 1 or \
-             2, the other threads go on on another kernel thread. (They wait instead once the program \
-             has changed what belongs to a kernel thread: its credentials, its namespaces, its filters \
-             of system calls; and with `GEVENT_SHIM_CATCH`.) The `dns` group has no call of its own: it \
+             answers, and calls of code that was not patched. The other threads of the hub wait \
+             meanwhile, or with `GEVENT_SHIM_RESCUE=1` go on on another kernel thread after some 30 \
+             ms. The `dns` group has no call of its own: it \
              decides about the waits of the other groups inside a look-up of a name.",
             TABLE.len(),
             count(Level::Virtual),

@@ -114,6 +114,8 @@ pub struct Config {
     pub chaos: Option<u64>,
     /// Whether calls are caught that no patched site makes.
     pub catch: bool,
+    /// The guests of a blocked kernel thread go on on another one.
+    pub rescue: bool,
     /// How long a thread may keep the others from running before that is told; `None`
     /// for as long as it likes. 1 ms to an hour.
     pub max_blocking_time: Option<Duration>,
@@ -147,6 +149,7 @@ impl Config {
         max_threads: None,
         chaos: None,
         catch: false,
+        rescue: false,
         max_blocking_time: Some(Duration::from_millis(100)),
         max_memory: None,
         events: EventsConfig {

@@ -52,6 +52,7 @@ use std::os::unix::thread::JoinHandleExt;
 
 use crate::arch::{self, syscall0, syscall2, syscall3, syscall4};
 use crate::catch;
+use crate::config;
 use crate::control::name;
 use crate::foreign::{FOREIGN_WORD, objects};
 use crate::guest::Guest;
@@ -293,6 +294,8 @@ struct Preemption {
     processor: &'static Processor,
     /// Without, only watched calls are ended.
     preempts: bool,
+    /// Its guests go on elsewhere where it is blocked.
+    rescues: bool,
     quantum: u64,
     interval: u64,
     quiet: u32,
@@ -340,10 +343,12 @@ impl Sent {
 impl Preemption {
     fn new(processor: &'static Processor, quantum: Option<u64>) -> Self {
         let preempts = quantum.is_some();
+        let rescues = preempts && config::get().rescue;
         let quantum = quantum.unwrap_or(WITHOUT);
         Preemption {
             processor,
             preempts,
+            rescues,
             quantum,
             interval: quantum,
             quiet: 0,
@@ -394,7 +399,7 @@ impl Preemption {
             }
             return;
         }
-        if stays && rescue::try_to(hub, processor, self.at - self.since) {
+        if stays && self.rescues && rescue::try_to(hub, processor, self.at - self.since) {
             self.interval = rescue::OUT.min(self.quantum);
             return;
         }

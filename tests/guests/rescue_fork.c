@@ -1,6 +1,6 @@
 // While a thread is blocked in the kernel by code that the program made at run time, others fork,
 // make threads, change their credentials and end: as if it computed. In the children, too.
-// guest: limit=60
+// guest: limit=60 set=GEVENT_SHIM_RESCUE=1
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 // An open(2) for writing waits until the holder of a lease lets go of it (fcntl(2), F_SETLEASE).
 // The holder is another thread, which is told by a signal.
-// guest: limit=60
+// guest: limit=60 set=GEVENT_SHIM_RESCUE=1
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 // Code that the program makes at run time blocks in read(2) until another thread writes: only the
 // thread that reads waits. That is so each time, for several at once, and beside timers, and a
 // signal that is sent to the reader by another thread ends the call (EINTR).
-// guest: limit=60
+// guest: limit=60 set=GEVENT_SHIM_RESCUE=1
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 // A thread serves the page faults of others by userfaultfd(2): whoever faults waits in the kernel
 // until it does, and everybody else goes on. Missing pages and write-protected ones.
-// guest: limit=60
+// guest: limit=60 set=GEVENT_SHIM_RESCUE=1
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>

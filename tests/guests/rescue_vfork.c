@@ -1,6 +1,6 @@
 // The child of vfork(2) waits for a byte that another thread of its parent writes: the thread that
 // made the child waits for its end, and no other.
-// guest: limit=60
+// guest: limit=60 set=GEVENT_SHIM_RESCUE=1
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/wait.h>

@@ -240,6 +240,18 @@ settings! {
             Some(())
         };
 
+    /// At `1`, the threads beside one that is blocked in the kernel where the library does not see
+    /// it go on, on a further kernel thread, after some 30 ms. An experiment: what a thread has
+    /// from the kernel (a tracer, a session keyring, a filter installed meanwhile) may be another's
+    /// then. Not with `GEVENT_SHIM_PREEMPT=0`.
+    RESCUE = "GEVENT_SHIM_RESCUE"
+        takes "1, yes or true, or 0, no or false",
+        if unset "0",
+        reads Word |text, config| {
+            config.rescue = switch(text)?;
+            Some(())
+        };
+
     /// The events to report.
     EVENTS = "GEVENT_SHIM_EVENTS"
         takes InvalidFilter::EXPECTED,

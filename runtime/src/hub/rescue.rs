@@ -14,8 +14,10 @@
 //! processor whose guests others run is *out*.
 //!
 //! It is tried when a processor has switched to nobody for [`MOMENT`] at least ([`FIRST_MOMENT`]
-//! if a kernel thread is to be made), its kernel thread sleeps, and not in our code. With one hub somebody must also have something to do: a guest is
-//! runnable, a deadline has passed, the reactor has an event, a signal or a question arrived.
+//! if a kernel thread is to be made), its kernel thread sleeps, and not in our code. With one hub
+//! somebody must also have something to do: a guest is runnable, a deadline has passed, the
+//! reactor has an event, a signal or a question arrived. Only with `GEVENT_SHIM_RESCUE=1`, and never
+//! with `GEVENT_SHIM_PREEMPT=0`, by which threads change where they wait and nowhere else.
 //!
 //! ## One guest at a time
 //! With `GEVENT_SHIM_HUBS=1` guests never run at the same time, and that stays so: after a rescue

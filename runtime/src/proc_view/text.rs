@@ -296,8 +296,8 @@ mod tests {
             let fields: Vec<_> = rest.split_whitespace().map(str::to_owned).collect();
             [18, 19, 40, 41].map(|field| fields[field - 3].clone())
         };
-        assert_eq!(fields(of(None, None)), ["20", "0", "37", "38"]);
-        assert_eq!(fields(of(None, Some(5))), ["25", "5", "37", "38"]);
+        assert_eq!(fields(of(None, None)), ["20", "0", "40", "41"]);
+        assert_eq!(fields(of(None, Some(5))), ["25", "5", "40", "41"]);
         assert_eq!(fields(of(Some((0, 0)), Some(-3))), ["17", "-3", "0", "0"]);
         assert_eq!(fields(of(Some((1, 30)), Some(0))), ["-31", "0", "30", "1"]);
     }

@@ -147,7 +147,7 @@ const BLOCKED: &str = "#include <sys/prctl.h>
 #[test]
 fn a_blocked_hub_is_rescued_where_it_can_be() {
     let program = build("blocks_a_hub", &BLOCKED.replace("BEFORE", ""));
-    let settings = [("GEVENT_SHIM_HUBS", "1")];
+    let settings = [("GEVENT_SHIM_HUBS", "1"), ("GEVENT_SHIM_RESCUE", "1")];
     let events = told(&program, "gevent::hub=info", &settings);
     let rescued = one(&events, "HubRescued");
     assert_eq!(rescued["fields"]["hubs"], 2);

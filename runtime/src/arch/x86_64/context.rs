@@ -111,6 +111,8 @@ pub unsafe fn on_tcb(pointer: u64, f: &mut dyn FnMut()) {
 #[inline(always)]
 pub unsafe fn switch(from: *mut Context, to: *const Context) {
     let rare = Rare::current();
+    // The other's stack may have a key.
+    rare::open_all();
     // SAFETY: the caller's contract.
     unsafe { switch_registers(from, to) };
     rare.restore();
