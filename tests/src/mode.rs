@@ -124,6 +124,15 @@ impl Mode {
         }
     }
 
+    /// The same with this number of hubs, where there are any.
+    #[must_use]
+    pub fn with_hubs(mut self, count: usize) -> Self {
+        if let Self::Preloaded { hubs, .. } = &mut self {
+            *hubs = count;
+        }
+        self
+    }
+
     /// The name a report uses: `bare`, or the event loop's.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -3,9 +3,11 @@
 //! A scenario starts what it needs in the mode it is given, and tells what came out as one
 //! [`Outcome`] of text that does not depend on timing. Bare is run once and is the oracle.
 
+mod browser;
 mod daemons;
 mod databases;
 mod debugger;
+mod office;
 mod python;
 mod redis;
 mod runtimes;
@@ -51,6 +53,8 @@ fn main() -> ExitCode {
         daemons::SCENARIOS,
         web_servers::SCENARIOS,
         databases::SCENARIOS,
+        browser::SCENARIOS,
+        office::SCENARIOS,
     ];
     let mut trials = Vec::new();
     for scenario in families.into_iter().flatten() {
