@@ -16,13 +16,13 @@ mod start;
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use patch_events::numbers;
+use patch_events::{events, numbers};
 
 use crate::arch::{self, syscall0};
 use crate::catch;
 use crate::control;
 use crate::foreign::{self, FOREIGN_WORD};
-use crate::frame::Frame;
+use crate::frame::{Frame, SYSCALL_LEN};
 use crate::guest::{Guest, life};
 use crate::heir;
 use crate::host::{self, HOST_WORD, POOL_WORD};
@@ -35,6 +35,7 @@ use crate::sandbox::{self, guard};
 use crate::sharers;
 use crate::signal;
 use crate::trace;
+use crate::wanted;
 
 pub(crate) use operations::operation_of;
 pub use operations::{add_groups, guard_operations};
@@ -335,6 +336,28 @@ pub unsafe fn of_no_guest(frame: &mut Frame) -> bool {
     unsafe { preload::exec(frame) }
 }
 
+/// Whether the call starts Syscall User Dispatch for the program itself: calls from all code but
+/// a stretch that it names, such as libc's, are then its own signal handler's, and our stubs are
+/// elsewhere.
+fn dispatches_itself(frame: &Frame) -> bool {
+    const OFF: u64 = 0;
+    let [option, mode, ..] = frame.args();
+    option == catch::PR_SET_SYSCALL_USER_DISPATCH as u64 && mode != OFF
+}
+
+/// Takes every patch back, for good, while there is no thread but the caller. False: the program
+/// has threads, or not all can be.
+fn leave_alone() -> bool {
+    let alone = phase() == Phase::Bare && start::may_start_here();
+    let left = alone && wanted::unpatch_all();
+    if left {
+        set_phase(Phase::Off);
+        let reason = "it dispatches system calls of its own (Syscall User Dispatch)";
+        events::NotPatched { reason }.emit();
+    }
+    left
+}
+
 /// A call on a TCB that is neither a guest's nor the host's.
 unsafe fn bare_call(frame: &mut Frame) {
     let nr = frame.rax as i64;
@@ -361,6 +384,10 @@ unsafe fn bare_call(frame: &mut Frame) {
             if !unsafe { of_no_guest(frame) } {
                 frame.run_native();
             }
+        }
+        libc::SYS_prctl if dispatches_itself(frame) && leave_alone() => {
+            // The code there is the object's own again.
+            frame.rip = frame.ra - SYSCALL_LEN;
         }
         libc::SYS_prctl | libc::SYS_seccomp => {
             preload::note_filter(nr, &frame.args());

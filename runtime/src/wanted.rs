@@ -96,6 +96,9 @@ impl ExecMapping {
 pub struct Patcher {
     /// Patches every site of every loaded object.
     pub patch_all: fn() -> PatchOutcome,
+    /// Gives every object the code again that it had. Whether that was possible. While the caller
+    /// is the process's only thread.
+    pub unpatch_all: fn() -> bool,
     /// Patches the sites of an object that the dynamic linker maps right now.
     pub on_exec_mapping: fn(&ExecMapping),
     /// Runs a function while no thread that was there before the hub is in the middle of
@@ -108,6 +111,11 @@ static PATCHER: OnceLock<Patcher> = OnceLock::new();
 /// Registers the engine. Only the first call counts.
 pub fn set_patcher(patcher: Patcher) {
     let _ = PATCHER.set(patcher);
+}
+
+/// Takes every patch back, as [`Patcher::unpatch_all`] says.
+pub fn unpatch_all() -> bool {
+    PATCHER.get().is_some_and(|patcher| (patcher.unpatch_all)())
 }
 
 /// Patches everything. Call it from the dispatch of the program's first thread

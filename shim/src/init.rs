@@ -173,6 +173,7 @@ fn prepare(config: &Config) -> bool {
     lookups::init();
     wanted::set_patcher(Patcher {
         patch_all: arm::patch_all,
+        unpatch_all: arm::unpatch_all,
         on_exec_mapping: arm::on_exec_mapping,
         outside_libc: others::outside_libc,
     });

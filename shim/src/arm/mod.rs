@@ -104,6 +104,19 @@ static ENGINE: relocate::Relocate = relocate::Relocate;
 #[cfg(feature = "frida-gum")]
 static ENGINE: crate::engine::frida_gum::FridaGum = crate::engine::frida_gum::FridaGum;
 
+/// Gives every object the code again that it had before it was patched. False: not all have it.
+/// While the caller is the process's only thread, on its way out of a stub.
+pub fn unpatch_all() -> bool {
+    let mut whole = true;
+    for installed in state().installed.drain(..).rev() {
+        // SAFETY: what the objects had where the caller alone runs; the stubs stay, for its way
+        // out.
+        let written = unsafe { patch::write(installed.text.clone(), &installed.undo) };
+        whole &= written.is_ok();
+    }
+    whole
+}
+
 /// Patches libc's sites of thread creation, and those of the other calls that are looked at
 /// before there is a thread, as far as these can be.
 ///
