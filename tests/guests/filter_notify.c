@@ -1,19 +1,22 @@
 // guest: limit=20
-// A filter whose calls another thread of the program answers for (seccomp_unotify(2)).
+// A filter whose calls another thread of the program answers for (seccomp_unotify(2)), as soon as it is there, and while many others wait for locks.
 #include "guest.h"
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <stddef.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { CALLS = 5 };
+enum { CALLS = 5, LOCKS = 40, TURNS = 6 };
 
 static int listener = -1;
-static pthread_barrier_t installed;
+static pthread_barrier_t installed, locking;
 
 /* Answers the calls in turn: with a number, or by having the kernel carry them out. */
 static void *supervisor(void *polls)
@@ -62,16 +65,42 @@ static void *asks(void *parent)
 	return NULL;
 }
 
+/* Waits for ever. */
+static void *locks(void *name)
+{
+	int file = open(name, O_RDWR);
+	CHECK(file >= 0);
+	pthread_barrier_wait(&locking);
+	flock(file, LOCK_EX);
+	return NULL;
+}
+
+static void lock_many(void)
+{
+	static char name[50];
+	int file = memfd_create("lock", 0);
+	CHECK(file >= 0);
+	IS(flock(file, LOCK_EX), 0);
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", file);
+	OK(pthread_barrier_init(&locking, NULL, LOCKS + 1));
+	for (int i = 0; i < LOCKS; i++)
+		start(locks, name);
+	pthread_barrier_wait(&locking);
+	sleep_ms(2);
+}
+
 int main(void)
 {
 	static int polls;
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < TURNS; i++) {
 		fflush(stdout);
 		pid_t parent = getpid(), child = fork();
 		CHECK(child >= 0);
 		if (child == 0) {
+			if (i >= TURNS - 2)
+				lock_many();
 			OK(pthread_barrier_init(&installed, NULL, 2));
-			pthread_t answers = start(supervisor, i ? &polls : NULL);
+			pthread_t answers = start(supervisor, i % 2 ? &polls : NULL);
 			join(start(asks, &parent));
 			join(answers);
 			fflush(stdout);

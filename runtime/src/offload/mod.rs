@@ -156,8 +156,8 @@ struct State {
     brief: VecDeque<Request>,
     /// For the pool's threads.
     queue: VecDeque<Request>,
-    /// Threads that wait for a request, and threads, that have the hub's credentials.
-    idle: usize,
+    /// Threads that carry out a request, and threads, that have the hub's credentials.
+    busy: usize,
     threads: usize,
     /// Which credentials those are.
     credentials: u32,
@@ -165,6 +165,18 @@ struct State {
     places: Vec<Place>,
     /// As `places`, for threads that make one call each under the hub's filters.
     bound: Vec<Place>,
+}
+
+impl State {
+    /// Threads that take a request as soon as they run: one that was just made is such a thread.
+    fn idle(&self) -> usize {
+        self.threads - self.busy
+    }
+
+    /// Whether no thread is left for another request.
+    fn is_full(&self) -> bool {
+        self.idle() <= self.queue.len()
+    }
 }
 
 /// See the file's first lines.
@@ -330,7 +342,7 @@ pub fn credentials_changed(guest: &'static Guest) {
         };
         let mut state = pool.lock();
         state.credentials = state.credentials.wrapping_add(1);
-        (state.threads, state.idle) = (0, 0);
+        (state.threads, state.busy) = (0, 0);
         pool.work.notify_all();
         let most = config::get().pool;
         let wanted = if is_fixed() {
@@ -411,7 +423,7 @@ fn submit(pool: &'static Pool, request: Request) -> bool {
     let most = config::get().pool;
     let mut state = pool.lock();
     let fixed = is_fixed() && state.threads > 0;
-    if !fixed && state.idle <= state.queue.len() && state.threads < most {
+    if !fixed && state.is_full() && state.threads < most {
         add_thread(&mut state);
     }
     MISSING.store(state.threads == 0, Ordering::Relaxed);
@@ -422,7 +434,7 @@ fn submit(pool: &'static Pool, request: Request) -> bool {
     }
     state.queue.push_back(request);
     pool.work.notify_one();
-    if state.queue.len() > state.idle && state.threads >= most {
+    if state.queue.len() > state.idle() && state.threads >= most {
         drop(state);
         tell_full(most);
     }
@@ -521,7 +533,7 @@ impl Pool {
     fn is_full(&self) -> bool {
         let state = self.lock();
         let most = state.threads >= config::get().pool || is_fixed();
-        most && state.threads > 0 && state.idle <= state.queue.len()
+        most && state.threads > 0 && state.is_full()
     }
 
     /// What a thread of the pool does that was made with these credentials, until they are
@@ -530,16 +542,16 @@ impl Pool {
         let mut state = self.lock();
         while state.credentials == credentials {
             if let Some(request) = state.queue.pop_front() {
+                state.busy += 1;
                 drop(state);
                 request.perform();
                 state = self.lock();
+                if state.credentials == credentials {
+                    state.busy -= 1;
+                }
                 continue;
             }
-            state.idle += 1;
             state = self.work.wait(state);
-            if state.credentials == credentials {
-                state.idle -= 1;
-            }
         }
     }
 }

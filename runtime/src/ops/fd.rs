@@ -612,10 +612,8 @@ pub unsafe fn ioctl(c: &mut Call<'_>) -> Outcome {
     if changes_flags(libc::SYS_ioctl, c.a) {
         fds::table().flags_change();
     }
-    if c.a[1] == NOTIF_RECV
-        && let Some(ret) = offload::run_interruptible(c.guest, libc::SYS_ioctl, c.a)
-    {
-        return Outcome::Done(ret);
+    if c.a[1] == NOTIF_RECV {
+        return offloaded::wait_for_others(c, || raw::poll_now(c.fd(0), libc::POLLIN) > 0);
     }
     Outcome::Native
 }

@@ -18,6 +18,7 @@ use crate::mounts;
 use crate::offload;
 use crate::raw::{self, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS, err};
 use crate::reactor::ring::Entry;
+use crate::sandbox::elsewhere;
 use crate::syscalls::{self, How, Restart};
 
 /// The operation of an offloaded row.
@@ -102,14 +103,46 @@ pub(crate) fn wait_untried(c: &Call<'_>) -> Outcome {
     }
 }
 
-/// The call on a thread of the pool; `None` if none takes it.
-fn on_pool(c: &Call<'_>) -> Option<i64> {
-    let ret = offload::run_interruptible(c.guest, c.frame.rax as i64, c.a)?;
-    Some(if ret == err(libc::EINTR) {
+/// As [`wait_untried`], for a call that must not wait for a thread of the pool either, since all
+/// of them may have calls that wait for what this one is about: one is made for it then. Where
+/// there can be none the call is made here, once `is_ready`.
+pub(super) fn wait_for_others(c: &Call<'_>, is_ready: impl Fn() -> bool) -> Outcome {
+    let mut nap = FIRST_NAP;
+    loop {
+        if let Some(ret) = on_pool(c).or_else(|| on_own_thread(c)) {
+            return Outcome::Done(ret);
+        }
+        if is_ready() {
+            return Outcome::Native;
+        }
+        if let Some(ret) = rest(c, &mut nap) {
+            return Outcome::Done(ret);
+        }
+    }
+}
+
+/// The call on a kernel thread that is made for it; `None` if there can be none.
+fn on_own_thread(c: &Call<'_>) -> Option<i64> {
+    if !elsewhere::lets_thread_make(c.frame.rax, &c.a) {
+        return None;
+    }
+    let ret = offload::run_bound(c.guest, c.frame.rax as i64, c.a)?;
+    Some(ended(c, ret))
+}
+
+/// What the guest's call returns, of which a kernel thread of ours got `ret`.
+fn ended(c: &Call<'_>, ret: i64) -> i64 {
+    if ret == err(libc::EINTR) {
         interrupted(c)
     } else {
         ret
-    })
+    }
+}
+
+/// The call on a thread of the pool; `None` if none takes it.
+fn on_pool(c: &Call<'_>) -> Option<i64> {
+    let ret = offload::run_interruptible(c.guest, c.frame.rax as i64, c.a)?;
+    Some(ended(c, ret))
 }
 
 /// A nap, and the next one's length; the call's result if a signal ends it.

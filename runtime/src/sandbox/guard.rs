@@ -4,6 +4,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering;
 
+use super::elsewhere::lets_help;
 use super::{
     ACTION, ARCH, DATA, ERRNO, KILL_PROCESS, KILL_THREAD, NOTIFY, STRICT, TRAP, action, answer,
     bpf, inherited, is_down, lets_pass,
@@ -141,23 +142,6 @@ fn end_by_trap(nr: u64, a: [u64; 6]) -> ! {
         }
     }
     monitor::end_process(monitor::End::By(libc::SIGSYS))
-}
-
-/// Whether the filters let pass what a thread does that is made for one call, beside that call.
-fn lets_help() -> bool {
-    let word = [0; 6];
-    let mut change = [libc::SIG_BLOCK as u64, 0, 0, 8, 0, 0];
-    let blocks = lets_pass(libc::SYS_rt_sigprocmask as u64, &change);
-    change[0] = libc::SIG_UNBLOCK as u64;
-    let private = |how: i32| [0, (how | libc::FUTEX_PRIVATE_FLAG) as u64, 1, 0, 0, 0];
-    blocks
-        && lets_pass(libc::SYS_rt_sigprocmask as u64, &change)
-        && [libc::FUTEX_WAIT, libc::FUTEX_WAKE]
-            .into_iter()
-            .all(|how| lets_pass(libc::SYS_futex as u64, &private(how)))
-        && [libc::SYS_gettid, libc::SYS_write, libc::SYS_exit]
-            .into_iter()
-            .all(|nr| lets_pass(nr as u64, &word))
 }
 
 /// Calls about the thread alone that makes them.

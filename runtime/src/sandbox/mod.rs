@@ -29,6 +29,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod elsewhere;
 pub mod guard;
 pub mod inherited;
 pub mod install;
