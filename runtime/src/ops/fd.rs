@@ -19,6 +19,7 @@ use crate::offload;
 use crate::private;
 use crate::raw::{self, ERESTARTSYS, err};
 use crate::reactor::fds::{self, Kind};
+use crate::sandbox::elsewhere;
 
 /// "At the file position", for preadv2, pwritev2 and io_uring.
 const HERE: u64 = u64::MAX;
@@ -563,7 +564,7 @@ fn duplicate(c: &Call<'_>) -> Outcome {
         return Outcome::Native;
     }
     // SAFETY: the guest's own call, without pointers.
-    let new = unsafe { syscall(c.frame.rax, c.a) };
+    let new = unsafe { elsewhere::make(c.guest, c.frame.rax, c.a) };
     if new >= 0 && new != i64::from(old) {
         proc_view::duplicated(old, new as i32);
     }

@@ -10,15 +10,17 @@ use core::cell::{Cell, UnsafeCell};
 use super::cpu_clock;
 use super::iov::Buffers;
 use super::{Call, Outcome};
-use crate::arch::{self, syscall, syscall3, syscall4};
+use crate::arch::{self, syscall3, syscall4};
 use crate::guest::{Guest, State};
 use crate::hub::{Hub, processor};
+use crate::offload;
 use crate::proc_view::listing::{self, Entry, Format};
 use crate::proc_view::path::{self, Walk};
 use crate::proc_view::text::{self, Text, Values};
 use crate::proc_view::{self, Program, View, What};
 use crate::raw::{self, err};
 use crate::reactor::fds;
+use crate::sandbox::elsewhere;
 use crate::signal;
 
 /// What every path here begins with.
@@ -97,8 +99,10 @@ fn in_current_directory(c: &Call<'_>, path: u64) -> View {
         return View::NOTHING;
     }
     let mut text = [0u8; 64];
-    let name = proc_view::link(c"/proc/self/cwd", &mut text);
-    name.map_or(View::NOTHING, |name| proc_view::of_name(c.hub, name))
+    let name = proc_view::link(Some(c.guest), c"/proc/self/cwd", &mut text);
+    name.map_or(View::NOTHING, |name| {
+        proc_view::of_name(c.hub, Some(c.guest), name)
+    })
 }
 
 /// Follows a path that may lead to threads, if it does.
@@ -144,8 +148,8 @@ fn made(c: &Call<'_>, followed: &Followed, at: usize) -> i64 {
         }
         a[at] = to.as_ptr() as u64;
     }
-    // SAFETY: the guest's own call, with a path of the same meaning.
-    unsafe { syscall(c.frame.rax, a) }
+    // SAFETY: the guest's own call, with a path of the same meaning, on its stack.
+    unsafe { elsewhere::make(c.guest, c.frame.rax, a) }
 }
 
 /// A call about the path in the argument at `at`, if it leads to threads. `None`: the kernel's.
@@ -185,7 +189,7 @@ fn own_link(c: &Call<'_>, at: usize) -> Outcome {
         len += part.len();
     }
     // SAFETY: the guest's own call: that there is such a link, and a size, is the kernel's to say.
-    let ret = unsafe { syscall(c.frame.rax, c.a) };
+    let ret = unsafe { elsewhere::make(c.guest, c.frame.rax, c.a) };
     if ret < 0 {
         return Outcome::Done(ret);
     }
@@ -365,9 +369,39 @@ unsafe impl Sync for Scratch {}
 
 static SCRATCH_BYTES: Scratch = Scratch(UnsafeCell::new([0; SCRATCH]));
 
-fn position(fd: i32, offset: i64, whence: i32) -> i64 {
+/// lseek(2) for a guest.
+fn position(c: &Call<'_>, fd: i32, offset: i64, whence: i32) -> i64 {
+    let a = [fd as u64, offset as u64, whence as u64, 0, 0, 0];
     // SAFETY: no pointers.
-    unsafe { syscall3(libc::SYS_lseek, fd as u64, offset as u64, whence as u64) }
+    unsafe { elsewhere::make(c.guest, libc::SYS_lseek as u64, a) }
+}
+
+/// Reads what the kernel says in a file of `guest`'s from its beginning.
+fn read_scratch(c: &Call<'_>, fd: i32) -> i64 {
+    let to = SCRATCH_BYTES.0.get();
+    let args = |to: *mut u8| [fd as u64, to as u64, SCRATCH as u64, 0, 0, 0];
+    if !elsewhere::is_others(libc::SYS_pread64 as u64, &args(to.cast())) {
+        // SAFETY: a buffer of ours.
+        return unsafe { syscall4(libc::SYS_pread64, fd as u64, to as u64, SCRATCH as u64, 0) };
+    }
+    // Others run meanwhile, who may use the scratch.
+    let own = c.hub.call(c.guest, || {
+        let mut bytes = Vec::<u8>::new();
+        bytes.try_reserve_exact(SCRATCH).ok()?;
+        bytes.resize(SCRATCH, 0);
+        Some(Box::into_raw(bytes.into_boxed_slice()))
+    });
+    let Some(own) = own else {
+        return err(libc::ENOMEM);
+    };
+    let n = offload::run(c.guest, libc::SYS_pread64, args(own.cast()));
+    c.hub.call(c.guest, || {
+        // SAFETY: the box above, which the read is through with.
+        let own = unsafe { Box::from_raw(own) };
+        // SAFETY: see Synchronization; the reference ends with the statement.
+        unsafe { (&mut *to).copy_from_slice(&own) };
+    });
+    n
 }
 
 /// A read of a file that tells of threads, at the position or at an offset. `None`: the
@@ -383,7 +417,7 @@ fn read_text(c: &Call<'_>, fd: i32, buffers: &Buffers, offset: Option<u64>) -> O
     let view = present(fd)?;
     let from = match offset {
         Some(offset) => offset as i64,
-        None => position(fd, 0, libc::SEEK_CUR),
+        None => position(c, fd, 0, libc::SEEK_CUR),
     };
     let from = u64::try_from(from).ok()?;
     let kept = &KEPT[fd as usize % KEPT.len()];
@@ -412,7 +446,7 @@ fn read_text(c: &Call<'_>, fd: i32, buffers: &Buffers, offset: Option<u64>) -> O
     }
     kept.next.set(from + done as u64);
     if offset.is_none() {
-        position(fd, (from + done as u64) as i64, libc::SEEK_SET);
+        position(c, fd, (from + done as u64) as i64, libc::SEEK_SET);
     }
     Some(done as i64)
 }
@@ -421,8 +455,7 @@ fn read_text(c: &Call<'_>, fd: i32, buffers: &Buffers, offset: Option<u64>) -> O
 fn renew(c: &Call<'_>, fd: i32, view: View, kept: &Kept) -> Option<i64> {
     kept.fd.set(-1);
     let to = SCRATCH_BYTES.0.get();
-    // SAFETY: a buffer of ours.
-    let n = unsafe { syscall4(libc::SYS_pread64, fd as u64, to as u64, SCRATCH as u64, 0) };
+    let n = read_scratch(c, fd);
     if n < 0 {
         return (!raw::is_refused(n)).then_some(n);
     }
@@ -535,7 +568,7 @@ fn write_name(c: &Call<'_>, fd: i32, buffers: &Buffers) -> Option<i64> {
     if guest.is_initial() {
         // The kernel thread is called what the initial thread is called.
         // SAFETY: the guest's own call.
-        return Some(unsafe { syscall(c.frame.rax, c.a) });
+        return Some(unsafe { elsewhere::make(c.guest, c.frame.rax, c.a) });
     }
     Some(done)
 }
@@ -552,7 +585,7 @@ pub(super) fn on_descriptor(c: &mut Call<'_>) -> Option<Outcome> {
             known(fd)?;
             let view = present(fd)?;
             // SAFETY: the guest's own call.
-            let ret = unsafe { syscall(c.frame.rax, c.a) };
+            let ret = unsafe { elsewhere::make(c.guest, c.frame.rax, c.a) };
             Some(Outcome::Done(with_status(c, view, ret)))
         }
         libc::SYS_getdents | libc::SYS_getdents64 => {
@@ -561,22 +594,22 @@ pub(super) fn on_descriptor(c: &mut Call<'_>) -> Option<Outcome> {
             if state.view().what != What::Tasks || present(fd).is_none() {
                 return None;
             }
-            Some(Outcome::Done(list(c, fd)))
+            list(c, fd).map(Outcome::Done)
         }
         _ => None,
     }
 }
 
-/// getdents64(2) and getdents(2) of `/proc/PID/task`.
-fn list(c: &Call<'_>, fd: i32) -> i64 {
+/// getdents64(2) and getdents(2) of `/proc/PID/task`. `None`: the kernel's.
+fn list(c: &Call<'_>, fd: i32) -> Option<i64> {
     let format = if c.frame.rax as i64 == libc::SYS_getdents {
         Format::Old
     } else {
         Format::Of64
     };
-    let from = position(fd, 0, libc::SEEK_CUR);
+    let from = position(c, fd, 0, libc::SEEK_CUR);
     if from < 0 {
-        return from;
+        return (!raw::is_refused(from)).then_some(from);
     }
     let room = (c.a[2] as u32 as usize).min(SCRATCH);
     let filled = c.hub.call(c.guest, || {
@@ -587,14 +620,14 @@ fn list(c: &Call<'_>, fd: i32) -> i64 {
     });
     let (len, next) = match filled {
         Ok(filled) => filled,
-        Err(error) => return error,
+        Err(error) => return Some(error),
     };
     // SAFETY: bytes of ours to the program's own buffer, which the kernel would write.
     if !unsafe { arch::copy(c.a[1] as *mut u8, SCRATCH_BYTES.0.get().cast(), len) } {
-        return err(libc::EFAULT);
+        return Some(err(libc::EFAULT));
     }
-    let moved = position(fd, next, libc::SEEK_SET);
-    if moved < 0 { moved } else { len as i64 }
+    let moved = position(c, fd, next, libc::SEEK_SET);
+    Some(if moved < 0 { moved } else { len as i64 })
 }
 
 /// All entries of the directory, in their order. Host mode.
@@ -636,13 +669,26 @@ fn entries(hub: &Hub, fd: i32, position: i64) -> Result<Vec<Entry>, i64> {
     Ok(entries)
 }
 
+/// lseek(2) in host mode.
+fn seek(fd: i32, offset: i64) {
+    // SAFETY: no pointers.
+    unsafe {
+        syscall3(
+            libc::SYS_lseek,
+            fd as u64,
+            offset as u64,
+            libc::SEEK_SET as u64,
+        )
+    };
+}
+
 /// Adds the kernel threads that run no guests.
 fn add_foreign(
     fd: i32,
     from: i64,
     add: &mut impl FnMut(Entry) -> Result<(), i64>,
 ) -> Result<(), i64> {
-    position(fd, 0, libc::SEEK_SET);
+    seek(fd, 0);
     let added = loop {
         let mut listed = [0u8; 4096];
         let (to, size) = (listed.as_mut_ptr() as u64, listed.len() as u64);
@@ -661,6 +707,6 @@ fn add_foreign(
             break Err(error);
         }
     };
-    position(fd, from, libc::SEEK_SET);
+    seek(fd, from);
     added
 }

@@ -48,6 +48,7 @@ use core::ffi::CStr;
 use crate::arch::{syscall2, syscall3};
 use crate::guest::Guest;
 use crate::hub::{Hub, hub, processor};
+use crate::sandbox::elsewhere;
 use path::Who;
 
 /// What a file or directory of proc(5) is.
@@ -106,8 +107,8 @@ impl View {
 pub struct Program<'a> {
     /// Its hub.
     pub hub: &'a Hub,
-    /// Who asks; `None` where no name leads to whoever that is.
-    pub caller: Option<&'a Guest>,
+    /// Who asks, if that is a guest in a call; else no name leads to whoever that is.
+    pub caller: Option<&'static Guest>,
 }
 
 impl Who for Program<'_> {
@@ -117,7 +118,7 @@ impl Who for Program<'_> {
 
     fn is_named_by_id(&self) -> bool {
         let mut text = [0u8; 16];
-        link(c"/proc/self", &mut text).and_then(path::number) == Some(self.pid())
+        link(self.caller, c"/proc/self", &mut text).and_then(path::number) == Some(self.pid())
     }
 
     fn caller(&self) -> i32 {
@@ -139,17 +140,31 @@ impl Who for Program<'_> {
 }
 
 /// What a symbolic link says, if that is all of it.
-pub fn link<'a>(path: &CStr, text: &'a mut [u8]) -> Option<&'a [u8]> {
-    let (to, size) = (text.as_mut_ptr() as u64, text.len() as u64);
+pub fn link<'a>(
+    caller: Option<&'static Guest>,
+    path: &CStr,
+    text: &'a mut [u8],
+) -> Option<&'a [u8]> {
+    let (path, to, size) = (
+        path.as_ptr() as u64,
+        text.as_mut_ptr() as u64,
+        text.len() as u64,
+    );
+    let nr = libc::SYS_readlink;
     // SAFETY: a path and a buffer of the caller's.
-    let n = unsafe { syscall3(libc::SYS_readlink, path.as_ptr() as u64, to, size) };
+    let n = unsafe {
+        match caller {
+            Some(guest) => elsewhere::make(guest, nr as u64, [path, to, size, 0, 0, 0]),
+            None => syscall3(nr, path, to, size),
+        }
+    };
     let n = usize::try_from(n).ok().filter(|&n| n < text.len())?;
     text.get(..n)
 }
 
 /// What an absolute path of the kernel's leads to.
-pub fn of_name(hub: &Hub, name: &[u8]) -> View {
-    let program = Program { hub, caller: None };
+pub fn of_name(hub: &Hub, caller: Option<&'static Guest>, name: &[u8]) -> View {
+    let program = Program { hub, caller };
     match name.strip_prefix(b"/proc") {
         Some(rest) if rest.is_empty() || rest[0] == b'/' => {
             path::walk(View::ROOT, rest, &program).view
@@ -181,6 +196,6 @@ pub fn of_descriptor(fd: i32) -> View {
     path[prefix..prefix + len].copy_from_slice(&digits[..len]);
     let mut text = [0u8; 64];
     let name = CStr::from_bytes_until_nul(&path).ok();
-    let name = name.and_then(|path| link(path, &mut text));
-    name.map_or(View::NOTHING, |name| of_name(hub(), name))
+    let name = name.and_then(|path| link(None, path, &mut text));
+    name.map_or(View::NOTHING, |name| of_name(hub(), None, name))
 }
