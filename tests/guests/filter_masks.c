@@ -19,7 +19,8 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
 	atomic_fetch_add(&trapped, 1);
 	if (info->si_code != 1 || info->si_syscall != SYS_rt_sigprocmask || info->si_arch != AUDIT_ARCH_X86_64 ||
-	    info->si_errno != 7 || registers[REG_RAX] != SYS_rt_sigprocmask || !info->si_call_addr)
+	    info->si_errno != 7 || registers[REG_RAX] != SYS_rt_sigprocmask ||
+	    info->si_call_addr != (void *)registers[REG_RIP])
 		atomic_fetch_add(&wrong, 1);
 	registers[REG_RAX] = -EDOM;
 }

@@ -83,8 +83,8 @@ unsafe fn around(c: &mut Call<'_>) -> Outcome {
             ERRNO if answer(nr, &a) != own => {
                 return Outcome::Done(raw::err((own & DATA).min(MAX_ERRNO) as i32));
             }
-            TRAP if lets_pass(nr, &a) => {
-                let info = Info::of_filter(own & DATA, c.frame.rip, nr, ARCH);
+            TRAP if answer(nr, &a) != own => {
+                let info = Info::of_filter(own & DATA, arch::return_address(c.frame), nr, ARCH);
                 if !signal::trap(c.guest, &info) {
                     monitor::end_process(monitor::End::By(libc::SIGSYS));
                 }

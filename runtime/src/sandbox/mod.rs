@@ -18,7 +18,7 @@
 //!    to the kernel unchanged, which answers with the error, the signal or the death that the
 //!    program has asked for. A call that only the filters of others do not let pass is
 //!    made on a thread of the pool; and where theirs are stricter than its own, the guest is given
-//!    the error, or ends, as its own ask for. One for which a
+//!    the error or the signal, or ends, as its own ask for. One for which a
 //!    supervisor answers (seccomp_unotify(2)), which may be another guest, is made on a kernel
 //!    thread that is made for it and so has the filter; if that lets pass what such a thread
 //!    does itself, and the call is not about the thread that makes it.

@@ -24,7 +24,7 @@ pub use context::{
 pub use entry::{entry, entry_full, init as init_entry, note_permission, resume_frame};
 pub use interruptible::interruptible_syscall;
 pub use restorer::kernel_restorer;
-pub use signal::{Interrupted, SigFrame, Ucontext, stack_pointer};
+pub use signal::{Interrupted, SigFrame, Ucontext, return_address, stack_pointer};
 pub use slots::{
     child_slot, find as find_slot, find_or_make as find_or_make_slot, is_slot, thread_slot,
 };

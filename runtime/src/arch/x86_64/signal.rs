@@ -143,6 +143,15 @@ enum Fp {
     Xsave(*const u8),
 }
 
+/// Where a guest goes on after a system call, as its own code knows it.
+pub fn return_address(frame: &Frame) -> u64 {
+    // SAFETY: records are never freed.
+    let record = unsafe { &*frame.record };
+    let back = record.resume.wrapping_sub(frame.rip);
+    let at_site = back == 0 || back == SYSCALL_LEN;
+    if at_site { frame.ra - back } else { frame.rip }
+}
+
 /// What a handler interrupts; after [`push`](Self::push), the entry of the handler.
 pub struct Interrupted {
     mc: Mcontext,
@@ -155,8 +164,6 @@ impl Interrupted {
     /// A guest at the end of a system call. With `restart` it makes the call again
     /// when the handler has returned; `frame.rax` must then still be its number.
     pub fn of_call(frame: &Frame, restart: bool) -> Self {
-        // SAFETY: records are never freed.
-        let record = unsafe { &*frame.record };
         let (shown, real, rcx) = if restart {
             let entry = if frame.xsave.is_null() {
                 entry::entry as *const () as u64
@@ -165,10 +172,7 @@ impl Interrupted {
             };
             (frame.ra - SYSCALL_LEN, entry, frame.record as u64)
         } else {
-            let back = record.resume.wrapping_sub(frame.rip);
-            let at_site = back == 0 || back == SYSCALL_LEN;
-            let shown = if at_site { frame.ra - back } else { frame.rip };
-            (shown, frame.rip, frame.rip)
+            (return_address(frame), frame.rip, frame.rip)
         };
         Interrupted {
             mc: Mcontext {
