@@ -30,7 +30,7 @@ use crate::scan::{Refusal, Wanted};
 use crate::unwind::Unwind;
 
 /// First bytes of a file; changes with the planner's rules.
-const MAGIC: &[u8; 16] = b"gevent-shim pln4";
+const MAGIC: &[u8; 16] = b"gevent-shim pln5";
 /// Longest file that is read, in bytes.
 const SIZE_MAX: usize = 1 << 20;
 

@@ -305,6 +305,16 @@ fn code_at_the_entry_point_is_left_alone() {
 }
 
 #[test]
+fn code_far_behind_a_function_is_not_decoded() {
+    let behind = |gap: usize| {
+        let nops = vec![0x90; gap];
+        Object::new(&[(code(&[&nops, MOV_READ, SYSCALL, CMP, RET]), 1)]).plan(&[])
+    };
+    assert_eq!(behind(0x3_0000).windows.len(), 1);
+    assert_eq!(refusal(&behind(0x5_0000)), Refusal::NoFunction);
+}
+
+#[test]
 fn code_that_a_function_falls_into_is_known() {
     // glibc's clone: the entry ends in front of the syscall, another begins
     // where the child starts.

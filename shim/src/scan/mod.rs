@@ -6,7 +6,9 @@
 //! the object's unwind tables. Hand-written code ends an entry of the tables in
 //! front of a `syscall` that returns twice (glibc's `clone`); such a gap is
 //! decoded from the entry before it, and counts only if control falls into it.
-//! A candidate in any other code without an entry is refused. The dynamic linker's first
+//! A candidate in any other code without an entry is refused, and so is one in
+//! a gap that is too long to be that (Chromium's compilers write no tables: 97 MB of
+//! code lie behind one entry, and would be 1 GB of instructions). The dynamic linker's first
 //! instructions have none either; they are left alone, as nobody comes there again.
 //!
 //! A *boundary* is an address where execution may arrive other than from the
@@ -44,6 +46,8 @@ use tables::jump_tables;
 const REACH: u64 = 40;
 /// How long the code at an entry point is at most, in bytes.
 const START_MAX: u64 = 256;
+/// How long code that an entry leaves out at its end is at most, in bytes.
+const GAP_MAX: u64 = 0x4_0000;
 /// How far a short jump reaches, with its own length.
 const SHORT_JUMP: u64 = 130;
 
@@ -370,8 +374,10 @@ impl<'a> Scanner<'_, 'a> {
         self.bounds.extend([function.start, next]);
         let end = if addr < function.end {
             function.end
-        } else {
+        } else if next.saturating_sub(function.end) <= GAP_MAX {
             next
+        } else {
+            return None;
         };
         (addr < end).then_some((function, text, end))
     }
