@@ -192,7 +192,7 @@ unsafe extern "C" fn is_of_vforks_child(guest: &'static Guest, frame: &mut Frame
         signal::note_child(pid, guest);
         trace::program::about_to_exec(frame);
         // SAFETY: the child's present call.
-        if !unsafe { of_no_guest(frame) } {
+        if !unsafe { of_vforks_child(frame) } {
             frame.run_native();
         }
         return true;
@@ -204,6 +204,7 @@ unsafe extern "C" fn is_of_vforks_child(guest: &'static Guest, frame: &mut Frame
     hub.enter_shim();
     // Not before: a guest may be moved to another processor.
     if processor::here().shared_child.replace(false) {
+        preload::forget_children();
         signal::take_ends_again();
         signal::resync();
     }
@@ -331,9 +332,18 @@ pub fn leave(guest: &'static Guest, frame: &mut Frame) {
 /// # Safety
 /// The thread's present call.
 pub unsafe fn of_no_guest(frame: &mut Frame) -> bool {
-    preload::note_filter(frame.rax as i64, &frame.args());
     // SAFETY: the caller's contract.
-    unsafe { preload::exec(frame) }
+    unsafe { preload::filter(frame, None) || preload::exec(frame) }
+}
+
+/// As [`of_no_guest`], for a child of vfork, on the memory of the hub's process.
+///
+/// # Safety
+/// The child's present call.
+pub unsafe fn of_vforks_child(frame: &mut Frame) -> bool {
+    let parent = hub().pid.get();
+    // SAFETY: the caller's contract.
+    unsafe { preload::filter(frame, Some(parent)) || preload::exec(frame) }
 }
 
 /// Whether the call starts Syscall User Dispatch for the program itself: calls from all code but
@@ -390,8 +400,10 @@ unsafe fn bare_call(frame: &mut Frame) {
             frame.rip = frame.ra - SYSCALL_LEN;
         }
         libc::SYS_prctl | libc::SYS_seccomp => {
-            preload::note_filter(nr, &frame.args());
-            frame.run_native();
+            // SAFETY: the present call.
+            if !unsafe { preload::filter(frame, None) } {
+                frame.run_native();
+            }
         }
         libc::SYS_tgkill => match signal::relatives::send(&frame.args()) {
             Some(ret) => frame.rax = ret as u64,

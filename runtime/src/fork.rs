@@ -22,6 +22,7 @@ use crate::monitor;
 use crate::offload;
 use crate::ops::{Call, rseq, setxid};
 use crate::owned_lock::Sleep;
+use crate::preload;
 use crate::private;
 use crate::proc_files;
 use crate::reactor::fds;
@@ -160,6 +161,7 @@ pub fn fork_foreign(native: impl FnOnce() -> i64) -> i64 {
     // First: everything of ours that is given back here asks it.
     sandbox::reset_after_fork();
     signal::relatives::forked_from(hub().pid.get());
+    preload::forget_children();
     let _floats = arch::DefaultFloats::begin();
     arch::set_current_word(0);
     dispatch::set_phase(Phase::Off);
@@ -211,6 +213,7 @@ pub unsafe fn fork(c: &mut Call<'_>) -> i64 {
     };
     sandbox::reset_after_fork();
     signal::relatives::forked_from(c.hub.pid.get());
+    preload::forget_children();
     numbers::reset_after_fork();
     private::set_shared(request.shares_descriptors());
     if let Some(stack) = request.stack {

@@ -14,17 +14,22 @@
 //! # Filters
 //! Whether a program is of that kind is read from its file. A process that has bound itself to a
 //! filter of system calls may be killed for that; so nothing is looked at any more once
-//! one is asked for outside of a hub. What [`sandbox`](crate::sandbox) knows of filters keeps
-//! guests from such calls.
+//! one has been installed outside of a hub. One that a child of vfork installs binds that child,
+//! and leaves its parent, whose memory says so too, as it is. What
+//! [`sandbox`](crate::sandbox) knows of filters keeps guests from such calls.
 //!
 //! # Synchronization
-//! `NAME` is written at load. `FILTERED` is only ever set, by whoever asks for a filter.
+//! `NAME` is written at load. `FILTERS` is counted up before the kernel is asked for a filter, and
+//! down again where it refuses. `PARENT` is written by a child of vfork, whose memory is its
+//! parent's, after the kernel has taken its filter; all such children have one parent. It is
+//! cleared when a guest goes on that made one, and stays where a foreign thread did: its children
+//! are then given the environment as it is.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::OnceLock;
 
-use crate::arch;
+use crate::arch::{self, syscall0};
 use crate::frame::Frame;
 use crate::program_file;
 use crate::raw;
@@ -40,24 +45,73 @@ const TEXT: usize = 1024;
 /// The file name of the library.
 static NAME: OnceLock<Box<[u8]>> = OnceLock::new();
 
-/// The process may be bound to a filter of its own that is not known.
-static FILTERED: AtomicBool = AtomicBool::new(false);
+/// Filters that the process may be bound to, and that are not known.
+static FILTERS: AtomicU32 = AtomicU32::new(0);
+
+/// Not zero: a child of vfork of this process is bound to a filter, and its children, but the
+/// process itself is not.
+static PARENT: AtomicI32 = AtomicI32::new(0);
+
+/// A guest that has made a child of vfork goes on, so that this child has its own memory, or has
+/// ended; or the process is a child that was forked by a guest. It is not bound to what others of
+/// its memory were.
+pub fn forget_children() {
+    PARENT.store(0, Ordering::Relaxed);
+}
 
 /// Start-up: what the library's file is called.
 pub fn init(name: &[u8]) {
     NAME.get_or_init(|| name.into());
 }
 
-/// A thread that is no guest makes the call `nr(a)`: notes if it asks for a filter.
-pub fn note_filter(nr: i64, a: &[u64; 6]) {
-    let asks = match nr {
+/// The call of a thread that is no guest: makes it, if it asks for a filter, and notes what comes
+/// of it. False: it is the kernel's. `parent` is the process whose child the thread is, on its
+/// memory, if it is one.
+///
+/// # Safety
+/// The thread's present call.
+pub unsafe fn filter(frame: &mut Frame, parent: Option<i32>) -> bool {
+    let a = frame.args();
+    let asks = match frame.rax as i64 {
         libc::SYS_prctl => a[0] == libc::PR_SET_SECCOMP as u64,
-        libc::SYS_seccomp => true,
+        libc::SYS_seccomp => matches!(
+            a[0] as u32,
+            libc::SECCOMP_SET_MODE_STRICT | libc::SECCOMP_SET_MODE_FILTER
+        ),
         _ => false,
     };
-    if asks {
-        FILTERED.store(true, Ordering::Relaxed);
+    if !asks {
+        return false;
     }
+    let listens =
+        frame.rax as i64 == libc::SYS_seccomp && a[1] & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0;
+    if parent.is_none() {
+        // Before it binds others, who may look at any time.
+        FILTERS.fetch_add(1, Ordering::SeqCst);
+    }
+    // SAFETY: the program's own call.
+    let ret = unsafe { arch::syscall_unasked(frame.rax, a) };
+    // It may also be the thread that has other filters.
+    let installed = ret == 0 || ret > 0 && listens;
+    match parent {
+        Some(parent) if installed => PARENT.store(parent, Ordering::SeqCst),
+        None if !installed => {
+            FILTERS.fetch_sub(1, Ordering::SeqCst);
+        }
+        _ => {}
+    }
+    frame.rax = ret as u64;
+    true
+}
+
+/// Whether the process may be bound to a filter that is not known.
+fn may_be_bound() -> bool {
+    if FILTERS.load(Ordering::SeqCst) != 0 {
+        return true;
+    }
+    let parent = PARENT.load(Ordering::SeqCst);
+    // SAFETY: no arguments.
+    parent != 0 && unsafe { syscall0(libc::SYS_getpid) } != i64::from(parent)
 }
 
 /// The execve(2) or execveat(2) of a thread that is no guest: makes it, if it needs another
@@ -106,7 +160,7 @@ fn is_needed(nr: u64, a: &[u64; 6]) -> bool {
 /// How many entries the environment has, if it names the library and may be looked at.
 fn length(environment: u64) -> Option<usize> {
     let name = NAME.get()?;
-    if FILTERED.load(Ordering::Relaxed) {
+    if may_be_bound() {
         return None;
     }
     let mut memory = Memory::default();
@@ -333,6 +387,32 @@ mod tests {
         assert_eq!(length(8), None);
         let bad = [8u64, 0];
         assert_eq!(length(bad.as_ptr() as u64), None);
+    }
+
+    #[test]
+    fn filters_of_children_and_refused_ones_bind_nobody() {
+        let bad = [libc::PR_SET_SECCOMP as u64, 99, 0, 0, 0, 0];
+        // SAFETY: all zero is a valid one.
+        let mut frame: Frame = unsafe { core::mem::zeroed() };
+        for parent in [None, Some(1)] {
+            frame.rax = libc::SYS_prctl as u64;
+            (frame.rdi, frame.rsi) = (bad[0], bad[1]);
+            // SAFETY: a call without pointers that changes nothing.
+            assert!(unsafe { filter(&mut frame, parent) });
+            assert_eq!(frame.rax as i64, raw::err(libc::EINVAL));
+            assert!(!may_be_bound());
+        }
+        frame.rax = libc::SYS_prctl as u64;
+        frame.rdi = libc::PR_GET_SECCOMP as u64;
+        // SAFETY: as above.
+        assert!(!unsafe { filter(&mut frame, None) });
+        // What children of vfork of this process have done.
+        PARENT.store(std::process::id() as i32, Ordering::SeqCst);
+        assert!(!may_be_bound());
+        PARENT.store(1, Ordering::SeqCst);
+        assert!(may_be_bound());
+        forget_children();
+        assert!(!may_be_bound());
     }
 
     #[test]

@@ -234,7 +234,7 @@ pub unsafe fn call(frame: &mut Frame) {
         // The child of a vfork, on its parent's TCB: descriptors and handlers are its own.
         trace::program::about_to_exec(frame);
         // SAFETY: the child's present call.
-        if !unsafe { dispatch::of_no_guest(frame) } {
+        if !unsafe { dispatch::of_vforks_child(frame) } {
             frame.run_native();
         }
         return;

@@ -251,6 +251,62 @@ fn no_file_is_read_where_a_filter_may_kill_for_it() {
     }
 }
 
+/// A child of vfork of a thread binds itself to a filter, and the process asks for one that the
+/// kernel does not know; then its argument is started.
+const BOUND_CHILD: &str = r#"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern char **environ;
+static void *body(void *argv)
+{
+	struct sock_filter code[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+	struct sock_fprog filter = { 1, code };
+	int status = -1;
+	pid_t child = vfork();
+	if (child == 0) {
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+			_exit(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0);
+		_exit(2);
+	}
+	if (waitpid(child, &status, 0) != child || status != 0)
+		_exit(3);
+	char **words = argv;
+	if (posix_spawn(&child, words[0], 0, 0, words, environ) != 0)
+		_exit(4);
+	if (waitpid(child, &status, 0) != child)
+		_exit(5);
+	return (void *)(long)WEXITSTATUS(status);
+}
+int main(int argc, char **argv)
+{
+	void *status;
+	pthread_t thread;
+	(void)argc;
+	if (prctl(PR_SET_SECCOMP, 99, 0) != -1)
+		_exit(6);
+	pthread_create(&thread, 0, body, argv + 1);
+	pthread_join(thread, &status);
+	return (int)(long)status;
+}
+"#;
+
+#[test]
+fn a_32_bit_child_is_not_told_of_the_library_after_filters_of_others() {
+    let Some(path) = small("small_bound") else {
+        return;
+    };
+    let parent = c("bound_child", BOUND_CHILD, &[]);
+    let words = [&parent, &path].map(|path| path.to_str().unwrap());
+    let [bare, preloaded] = below_a_shell(&words, &[]);
+    assert_eq!(bare.status, Some(5), "{bare:?}");
+    assert_eq!(preloaded, bare);
+}
+
 #[test]
 fn a_32_bit_child_where_each_linker_has_a_library_of_its_own() {
     let Some(path) = small("small_child") else {
