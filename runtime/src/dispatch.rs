@@ -413,33 +413,43 @@ unsafe fn bare_call(frame: &mut Frame) {
             // SAFETY: the present call.
             unsafe { ops::futex::foreign(frame) };
         }
-        libc::SYS_clone | libc::SYS_clone3
-            if phase() == Phase::Bare
-                && start::may_start_here()
-                && !foreign::objects::are_there() =>
-        {
+        libc::SYS_clone | libc::SYS_clone3 => {
             // SAFETY: the present call.
-            match unsafe { life::thread_args(frame) } {
-                // SAFETY: as above.
-                Some(args) if unsafe { start::start(frame.rax) } => {
-                    // SAFETY: `start` made this thread a guest.
-                    let guest = unsafe { &*(arch::current_word() as *const Guest) };
-                    guest.hub().enter_shim();
-                    // SAFETY: the present call.
-                    frame.rax = unsafe { life::create(guest, frame, &args) } as u64;
-                    leave(guest, frame);
-                }
-                _ => frame.run_native(),
-            }
-        }
-        // SAFETY: the present call.
-        libc::SYS_clone | libc::SYS_clone3 if unsafe { life::thread_args(frame) }.is_some() => {
-            catch::run_native_for_thread(frame);
+            unsafe { bare_clone(frame) };
         }
         _ => frame.run_native(),
     }
 }
 
+/// A clone(2) on such a TCB, which may make the first thread. Apart, as is what follows, so that
+/// other calls have a small frame: a child of vfork may have a small stack.
+#[inline(never)]
+unsafe fn bare_clone(frame: &mut Frame) {
+    // SAFETY: the caller's contract.
+    let Some(args) = (unsafe { life::thread_args(frame) }) else {
+        frame.run_native();
+        return;
+    };
+    let may_start =
+        phase() == Phase::Bare && start::may_start_here() && !foreign::objects::are_there();
+    if !may_start {
+        catch::run_native_for_thread(frame);
+        return;
+    }
+    // SAFETY: as above.
+    if !unsafe { start::start(frame.rax) } {
+        frame.run_native();
+        return;
+    }
+    // SAFETY: `start` made this thread a guest.
+    let guest = unsafe { &*(arch::current_word() as *const Guest) };
+    guest.hub().enter_shim();
+    // SAFETY: the present call.
+    frame.rax = unsafe { life::create(guest, frame, &args) } as u64;
+    leave(guest, frame);
+}
+
+#[inline(never)]
 unsafe fn starting_call(frame: &mut Frame, tid: i32) {
     match frame.rax as i64 {
         libc::SYS_clone | libc::SYS_clone3 => {

@@ -178,10 +178,12 @@ pub fn why_not(file: &impl Source) -> Option<Why> {
 /// Whether this is the file of a program for another processor, or of another class or order of
 /// bytes: whose dynamic linker says so of every object that it is to load first. Any mode.
 pub fn is_foreign(file: &impl Source) -> bool {
-    file.bytes::<20>(0).is_some_and(|header| {
-        let machine = u16::from_le_bytes([header[18], header[19]]);
-        header.starts_with(b"\x7fELF") && (header[4..6] != [2, 1] || machine != EM_X86_64)
-    })
+    let mut header = [0; 20];
+    if !file.fill(0, &mut header) {
+        return false;
+    }
+    let machine = u16::from_le_bytes([header[18], header[19]]);
+    header.starts_with(b"\x7fELF") && (header[4..6] != [2, 1] || machine != EM_X86_64)
 }
 
 fn is_elf(file: &impl Source) -> bool {

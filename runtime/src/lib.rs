@@ -79,7 +79,7 @@
 //! | [`api`] | greenlets and what they wait for: the interface for programs that know of the hub |
 //! | [`control`] | answers for who asks from outside |
 //! | [`debugger`] | what gdb is told |
-//! | [`executable`], [`program_file`], [`preload`] | programs and objects that cannot be served; the file of one about to be started; what such a one is told of the library |
+//! | [`executable`], [`program_file`], [`preload`], [`exec_memory`] | programs and objects that cannot be served; the file of one about to be started; what such a one is told of the library, and in what memory |
 //! | [`objects`], [`vdso`] | symbols of loaded objects, past who interposes them; the kernel's own clock |
 //! | [`config`], [`raw`], [`errno`], [`blocks`], [`libc_threads`] | settings; words for the kernel; arrays that grow; glibc's thread list |
 
@@ -95,6 +95,7 @@ pub mod deadline;
 pub mod debugger;
 pub mod dispatch;
 pub mod errno;
+pub mod exec_memory;
 pub mod executable;
 pub mod fd_table;
 pub mod fdinfo;

@@ -8,8 +8,8 @@
 //! value of its own.
 //!
 //! The environment is copied, for it is the program's own, and other threads may read it. The
-//! caller may be a child of vfork on its parent's memory, so the copy lies on the stack; an
-//! environment of [`MOST`] entries or more is given as it is.
+//! caller may be a child of vfork on its parent's memory, and on a stack of a few KiB: so the copy
+//! lies in memory of its own ([`exec_memory`](crate::exec_memory)).
 //!
 //! # Filters
 //! Whether a program is of that kind is read from its file. A process that has bound itself to a
@@ -30,17 +30,12 @@ use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::OnceLock;
 
 use crate::arch::{self, syscall0};
+use crate::exec_memory::ExecMemory;
 use crate::frame::Frame;
 use crate::program_file;
 use crate::raw;
 
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
-
-/// Entries of the largest environment that is changed, with its end.
-const MOST: usize = 1024;
-
-/// Bytes of all that is written anew.
-const TEXT: usize = 1024;
 
 /// The file name of the library.
 static NAME: OnceLock<Box<[u8]>> = OnceLock::new();
@@ -120,62 +115,96 @@ fn may_be_bound() -> bool {
 /// # Safety
 /// The thread's present call.
 pub unsafe fn exec(frame: &mut Frame) -> bool {
-    let nr = frame.rax;
-    if !matches!(nr as i64, libc::SYS_execve | libc::SYS_execveat) {
+    if !matches!(frame.rax as i64, libc::SYS_execve | libc::SYS_execveat) {
         return false;
     }
-    let a = frame.args();
-    let make = |changed: [u64; 6]| {
-        // SAFETY: the program's own call, with an environment of ours.
-        (changed != a).then(|| unsafe { arch::syscall_unasked(nr, changed) })
-    };
-    match with_arguments(nr, a, make) {
-        Some(ret) => frame.rax = ret as u64,
-        None => return false,
+    if !is_needed(frame) {
+        return false;
     }
+    let nr = frame.rax;
+    // SAFETY: the program's own call, with an environment that is for the program.
+    let ret = changed(frame, |a| unsafe { arch::syscall_unasked(nr, a) });
+    frame.rax = ret as u64;
     true
 }
 
-/// Runs `exec`, which makes the call `nr` with the arguments that it is given: `a`, or others
-/// that name another environment. Any mode, and a child of vfork.
-pub fn with_arguments<R>(nr: u64, a: [u64; 6], exec: impl FnOnce([u64; 6]) -> R) -> R {
-    let place = match nr as i64 {
-        libc::SYS_execve => 2,
-        _ => 3,
-    };
-    match length(a[place]).filter(|_| is_needed(nr, &a)) {
-        Some(0..64) => changed::<64, R>(a, place, exec),
-        Some(64..256) => changed::<256, R>(a, place, exec),
-        Some(256..MOST) => changed::<MOST, R>(a, place, exec),
-        _ => exec(a),
+/// Runs `exec`, which makes the call in `frame` with the arguments that it is given: those of the
+/// frame, or others that name another environment. Guest mode.
+pub fn with_arguments(frame: &Frame, exec: impl FnOnce([u64; 6]) -> i64) -> i64 {
+    if is_needed(frame) {
+        changed(frame, exec)
+    } else {
+        exec(frame.args())
     }
 }
 
+/// Whether the program is to be given another environment. Most are not: up to here the
+/// caller's stack, which may be a small one, has few bytes of ours.
 #[cold]
 #[inline(never)]
-fn is_needed(nr: u64, a: &[u64; 6]) -> bool {
-    program_file::is_foreign(nr, a)
+fn is_needed(frame: &Frame) -> bool {
+    let environment = match frame.rax as i64 {
+        libc::SYS_execve => frame.rdx,
+        _ => frame.r10,
+    };
+    !may_be_bound() && names_library(environment).is_some() && program_file::is_foreign(frame)
 }
 
-/// How many entries the environment has, if it names the library and may be looked at.
-fn length(environment: u64) -> Option<usize> {
+/// `None`: an environment does not name the library, or may not be looked at.
+#[inline(never)]
+fn names_library(environment: u64) -> Option<()> {
     let name = NAME.get()?;
-    if may_be_bound() {
-        return None;
-    }
     let mut memory = Memory::default();
-    let (mut count, mut named) = (0, false);
+    let mut at = environment;
+    loop {
+        let entry = memory.word(at)?;
+        if entry == 0 {
+            return None;
+        }
+        if memory.starts_with(entry, PRELOAD) && has_own(&mut memory, entry, name) {
+            return Some(());
+        }
+        at = at.checked_add(8)?;
+    }
+}
+
+/// Whether the library is in the list of an entry, which is one of `LD_PRELOAD`.
+#[inline(always)] // one frame is smaller than three
+fn has_own(memory: &mut Memory, entry: u64, name: &[u8]) -> bool {
+    let mut found = false;
+    let list = entry + PRELOAD.len() as u64;
+    let read = items(memory, list, |memory, item, len| {
+        found |= is_own(memory, item, len, name);
+        Some(())
+    });
+    found && read.is_some()
+}
+
+/// What a changed environment takes at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size {
+    /// Entries, with the end.
+    entries: usize,
+    /// Bytes of the entries that are written anew.
+    text: usize,
+}
+
+/// The size of an environment. `None`: it reaches to a bad address.
+fn measure(environment: u64) -> Option<Size> {
+    let mut memory = Memory::default();
+    let (mut count, mut text) = (0, 0);
     while let Some(entry) = memory.word(entry(environment, count)?)
         && entry != 0
     {
         count += 1;
         if memory.starts_with(entry, PRELOAD) {
-            let mut value = [0; TEXT];
-            let list = memory.text(entry + PRELOAD.len() as u64, &mut value);
-            named |= list.is_some_and(|list| list.split(is_between).any(|item| is(item, name)));
+            let list = entry + PRELOAD.len() as u64;
+            let len = items(&mut memory, list, |_, _, _| Some(()))?;
+            text += PRELOAD.len() + len as usize + 1;
         }
     }
-    named.then_some(count)
+    let entries = count + 1;
+    Some(Size { entries, text })
 }
 
 fn entry(environment: u64, index: usize) -> Option<u64> {
@@ -183,45 +212,96 @@ fn entry(environment: u64, index: usize) -> Option<u64> {
 }
 
 /// Whether a byte stands between two objects of a list (ld.so(8)).
-fn is_between(byte: &u8) -> bool {
+fn is_between(byte: u8) -> bool {
     matches!(byte, b':' | b' ')
 }
 
+/// Tells `each` address and length of the objects of a list in the program's memory. The list's
+/// length; `None`: it reaches to a bad address, or `each` ended it.
+#[inline(always)] // as above
+fn items(
+    memory: &mut Memory,
+    list: u64,
+    mut each: impl FnMut(&mut Memory, u64, u64) -> Option<()>,
+) -> Option<u64> {
+    let (mut at, mut begin) = (list, list);
+    loop {
+        let byte = memory.byte(at)?;
+        if byte == 0 || is_between(byte) {
+            if at > begin {
+                each(memory, begin, at - begin)?;
+            }
+            begin = at + 1;
+        }
+        if byte == 0 {
+            return Some(at - list);
+        }
+        at += 1;
+    }
+}
+
 /// Whether an object of a list is the library, whoever reads the list.
-fn is(item: &[u8], name: &[u8]) -> bool {
-    item.rsplit(|&byte| byte == b'/').next() == Some(name) && !item.contains(&b'$')
+fn is_own(memory: &mut Memory, item: u64, len: u64, name: &[u8]) -> bool {
+    let end = item + len;
+    let mut last = item;
+    for at in item..end {
+        match memory.byte(at) {
+            None | Some(b'$') => return false,
+            Some(b'/') => last = at + 1,
+            Some(_) => {}
+        }
+    }
+    end - last == name.len() as u64 && memory.starts_with(last, name)
 }
 
 /// Runs `exec` with the environment without the library.
+#[cold]
 #[inline(never)]
-fn changed<const N: usize, R>(
-    mut a: [u64; 6],
-    place: usize,
-    exec: impl FnOnce([u64; 6]) -> R,
-) -> R {
-    let mut entries = [0u64; N];
-    let mut text = [0u8; TEXT];
-    if rewrite(a[place], &mut entries, &mut text).is_some() {
-        a[place] = entries.as_ptr() as u64;
+fn changed(frame: &Frame, exec: impl FnOnce([u64; 6]) -> i64) -> i64 {
+    let mut a = frame.args();
+    let place = match frame.rax as i64 {
+        libc::SYS_execve => 2,
+        _ => 3,
+    };
+    let copy = measure(a[place]).and_then(|size| copy(a[place], size));
+    if let Some(copy) = &copy {
+        a[place] = copy.address();
     }
+    // Where the call succeeds nothing comes after it.
     exec(a)
 }
 
-/// Copies an environment without the library. `None`: there is no room, or it has changed.
-fn rewrite(environment: u64, into: &mut [u64], mut text: &mut [u8]) -> Option<()> {
+/// A copy of an environment without the library. `None`: there is no memory, or it has changed.
+fn copy(environment: u64, size: Size) -> Option<ExecMemory> {
+    let words = size.entries.checked_mul(8)?;
+    let copy = ExecMemory::new(words.checked_add(size.text)?)?;
+    let at = copy.address();
+    // SAFETY: the two parts of new memory, which nobody else has.
+    let (entries, text) = unsafe {
+        (
+            core::slice::from_raw_parts_mut(at as *mut u64, size.entries),
+            core::slice::from_raw_parts_mut((at as *mut u8).add(words), size.text),
+        )
+    };
+    rewrite(environment, entries, text)?;
+    Some(copy)
+}
+
+/// Writes an environment without the library. `None`: there is no room, for it has changed.
+fn rewrite(environment: u64, into: &mut [u64], text: &mut [u8]) -> Option<()> {
     let name = NAME.get()?;
     let mut memory = Memory::default();
-    let mut kept = 0;
+    let (mut kept, mut used) = (0, 0);
     for i in 0.. {
         let old = memory.word(entry(environment, i)?)?;
         let new = if old != 0 && memory.starts_with(old, PRELOAD) {
-            let mut value = [0; TEXT];
-            let list = memory.text(old + PRELOAD.len() as u64, &mut value)?;
-            let (written, rest) =
-                core::mem::take(&mut text).split_at_mut_checked(list.len() + PRELOAD.len() + 1)?;
-            text = rest;
-            written.fill(0);
-            without(list, name, written).then_some(written.as_ptr() as u64)
+            let into = text.get_mut(used..)?;
+            let list = old + PRELOAD.len() as u64;
+            let address = into.as_ptr() as u64;
+            without(&mut memory, list, name, into)?.map(|len| {
+                used += len;
+                address
+            })
         } else {
             Some(old)
         };
@@ -236,25 +316,28 @@ fn rewrite(environment: u64, into: &mut [u64], mut text: &mut [u8]) -> Option<()
     Some(())
 }
 
-/// Writes the entry with a list without an object. False: nothing is left of it, but there was
-/// something.
-fn without(list: &[u8], name: &[u8], into: &mut [u8]) -> bool {
-    let mut written = 0;
-    let mut put = |bytes: &[u8]| {
-        into[written..written + bytes.len()].copy_from_slice(bytes);
-        written += bytes.len();
-    };
-    put(PRELOAD);
-    let mut any = false;
-    let others = list.split(is_between).filter(|item| !is(item, name));
-    for item in others.filter(|item| !item.is_empty()) {
-        if any {
-            put(b":");
+/// Writes the entry with a list without an object, and a zero byte. How many bytes that are;
+/// `None` in their place: nothing is left of it, but there was something.
+fn without(memory: &mut Memory, list: u64, name: &[u8], into: &mut [u8]) -> Option<Option<usize>> {
+    into.get_mut(..PRELOAD.len())?.copy_from_slice(PRELOAD);
+    let mut written = PRELOAD.len();
+    let len = items(memory, list, |memory, item, len| {
+        if is_own(memory, item, len, name) {
+            return Some(());
         }
-        put(item);
-        any = true;
-    }
-    any || list.is_empty()
+        if written > PRELOAD.len() {
+            *into.get_mut(written)? = b':';
+            written += 1;
+        }
+        for at in item..item + len {
+            *into.get_mut(written)? = memory.byte(at)?;
+            written += 1;
+        }
+        Some(())
+    })?;
+    *into.get_mut(written)? = 0;
+    let is_left = written > PRELOAD.len() || len == 0;
+    Some(is_left.then_some(written + 1))
 }
 
 /// The program's memory. The kernel is asked for each page whether it can be read, since nothing
@@ -293,17 +376,6 @@ impl Memory {
         let mut places = (at..).zip(bytes);
         places.all(|(at, byte)| self.byte(at) == Some(*byte))
     }
-
-    /// The string at an address. `None`: it is longer than `into`, or reaches to a bad address.
-    fn text<'a>(&mut self, at: u64, into: &'a mut [u8; TEXT]) -> Option<&'a [u8]> {
-        for (i, to) in into.iter_mut().enumerate() {
-            match self.byte(at.checked_add(i as u64)?)? {
-                0 => return Some(&into[..i]),
-                byte => *to = byte,
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]
@@ -317,21 +389,20 @@ mod tests {
         let mut pointers: Vec<_> = entries.iter().map(|entry| entry.as_ptr() as u64).collect();
         pointers.push(0);
         let environment = pointers.as_ptr() as u64;
-        let count = length(environment)?;
-        assert_eq!(count, entries.len());
-        changed::<64, _>([0, 0, environment, 0, 0, 0], 2, |a| {
-            assert_ne!(a[2], environment);
-            let mut at = a[2] as *const *const core::ffi::c_char;
-            let mut all = Vec::new();
-            // SAFETY: what `changed` made: an array of strings that ends with null.
-            unsafe {
-                while !(*at).is_null() {
-                    all.push(CStr::from_ptr(*at).to_bytes().to_vec());
-                    at = at.add(1);
-                }
+        names_library(environment)?;
+        let size = measure(environment)?;
+        assert_eq!(size.entries, entries.len() + 1);
+        let copy = copy(environment, size)?;
+        let mut at = copy.address() as *const *const core::ffi::c_char;
+        let mut all = Vec::new();
+        // SAFETY: what `copy` made: an array of strings that ends with null.
+        unsafe {
+            while !(*at).is_null() {
+                all.push(CStr::from_ptr(*at).to_bytes().to_vec());
+                at = at.add(1);
             }
-            Some(all)
-        })
+        }
+        Some(all)
     }
 
     #[test]
@@ -383,10 +454,10 @@ mod tests {
             assert_eq!(given(&[c"", list]), None, "{list:?}");
         }
         assert_eq!(given(&[]), None);
-        assert_eq!(length(0), None);
-        assert_eq!(length(8), None);
+        assert_eq!(names_library(0), None);
+        assert_eq!(names_library(8), None);
         let bad = [8u64, 0];
-        assert_eq!(length(bad.as_ptr() as u64), None);
+        assert_eq!(names_library(bad.as_ptr() as u64), None);
     }
 
     #[test]
@@ -416,21 +487,29 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_stays() {
-        init(b"libgevent_shim.so");
+    fn the_size_of_an_environment_has_no_limit() {
         let own = c"LD_PRELOAD=libgevent_shim.so";
-        let mut many = vec![c"A=1".as_ptr() as u64; 64];
-        many[0] = own.as_ptr() as u64;
-        many.push(0);
-        let a = [0, 0, many.as_ptr() as u64, 0, 0, 0];
-        // One entry less leaves room for the end.
-        assert!(changed::<64, _>(a, 2, |changed| changed != a));
-        many[0] = c"A=1".as_ptr() as u64;
-        many.insert(0, own.as_ptr() as u64);
-        let a = [0, 0, many.as_ptr() as u64, 0, 0, 0];
-        assert!(changed::<64, _>(a, 2, |changed| changed == a));
-        let long = format!("LD_PRELOAD={}:libgevent_shim.so\0", "x".repeat(TEXT));
-        let long = [long.as_ptr() as u64, 0];
-        assert_eq!(length(long.as_ptr() as u64), None);
+        let mut many = vec![c"A=1"; 5000];
+        many.push(own);
+        assert_eq!(given(&many), Some(vec![b"A=1".to_vec(); 5000]));
+        let long = format!("LD_PRELOAD={}", "x".repeat(100_000));
+        let list = std::ffi::CString::new(format!("{long}:libgevent_shim.so")).unwrap();
+        assert_eq!(given(&[&list]), Some(vec![long.into_bytes()]));
+    }
+
+    #[test]
+    fn what_has_grown_meanwhile_stays() {
+        init(b"libgevent_shim.so");
+        let own = c"LD_PRELOAD=libgevent_shim.so:x".as_ptr() as u64;
+        let environment = [c"A=1".as_ptr() as u64, own, 0];
+        let at = environment.as_ptr() as u64;
+        let size = measure(at).unwrap();
+        assert!(copy(at, size).is_some());
+        let entries = size.entries - 1;
+        assert!(copy(at, Size { entries, ..size }).is_none());
+        let text = "LD_PRELOAD=x".len();
+        assert!(copy(at, Size { text, ..size }).is_none());
+        let text = text + 1;
+        assert!(copy(at, Size { text, ..size }).is_some());
     }
 }

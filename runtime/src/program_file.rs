@@ -1,7 +1,7 @@
 //! The file of a program that is about to be started.
 //!
-//! Whoever asks may be a guest, or a child of vfork on its parent's memory: nothing here
-//! allocates. Without a free descriptor, or where a filter of system calls denies reading,
+//! Whoever asks may be a guest, or a child of vfork on its parent's memory and a small stack:
+//! nothing here allocates, and a script's line is read to memory of its own. Without a free descriptor, or where a filter of system calls denies reading,
 //! nothing is known. A child of vfork has a limit of descriptors of its own, so the limit is not
 //! raised for this.
 #![allow(unsafe_code)]
@@ -9,8 +9,10 @@
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
-use crate::arch::syscall;
+use crate::arch::{syscall, syscall4};
+use crate::exec_memory::ExecMemory;
 use crate::executable::{self, Source, Why};
+use crate::frame::Frame;
 use crate::raw;
 
 /// The working directory, for a call.
@@ -35,14 +37,16 @@ pub fn why_distrusted(path: &CStr) -> Option<Why> {
     Open::at(HERE, path.as_ptr() as u64)?.why_distrusted()
 }
 
-/// Whether the program that the call `nr(a)`, execve(2) or execveat(2), starts is known to be
+/// Whether the program that the call in `frame`, execve(2) or execveat(2), starts is known to be
 /// for another processor or of another class, or a script's interpreter is.
-pub fn is_foreign(nr: u64, a: &[u64; 6]) -> bool {
-    let file = match nr as i64 {
-        libc::SYS_execve => Open::at(HERE, a[0]),
-        libc::SYS_execveat => Open::at(a[0], a[1]).or_else(|| {
-            let is_descriptor = a[4] & libc::AT_EMPTY_PATH as u64 != 0;
-            is_descriptor.then(|| Open::again(a[0] as i32)).flatten()
+pub fn is_foreign(frame: &Frame) -> bool {
+    let file = match frame.rax as i64 {
+        libc::SYS_execve => Open::at(HERE, frame.rdi),
+        libc::SYS_execveat => Open::at(frame.rdi, frame.rsi).or_else(|| {
+            let is_descriptor = frame.r8 & libc::AT_EMPTY_PATH as u64 != 0;
+            is_descriptor
+                .then(|| Open::again(frame.rdi as i32))
+                .flatten()
         }),
         _ => None,
     };
@@ -61,12 +65,7 @@ impl Open {
     fn at(directory: u64, path: u64) -> Option<Open> {
         let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
         // SAFETY: the kernel reads a path, or finds the address bad.
-        let fd = unsafe {
-            syscall(
-                libc::SYS_openat as u64,
-                [directory, path, flags as u64, 0, 0, 0],
-            )
-        };
+        let fd = unsafe { syscall4(libc::SYS_openat, directory, path, flags as u64, 0) };
         (fd >= 0).then_some(Open {
             fd: fd as i32,
             is_ours: true,
@@ -74,6 +73,8 @@ impl Open {
     }
 
     /// The file of a descriptor, which may be one that nothing can be read from (O_PATH).
+    #[cold]
+    #[inline(never)]
     fn again(fd: i32) -> Option<Open> {
         let is_ours = false;
         let file = Open { fd, is_ours };
@@ -96,22 +97,30 @@ impl Open {
             if self.bytes::<2>(0)? != *b"#!" {
                 return Some(self);
             }
-            let mut line = [0; LINE + 1];
-            // A script may be shorter.
-            for (at, byte) in line.iter_mut().enumerate().take(LINE - 2) {
-                match self.bytes::<1>(2 + at as u64) {
-                    Some([b'\n']) | None => break,
-                    Some([read]) => *byte = read,
-                }
-            }
-            let start = line.iter().position(|byte| !b" \t".contains(byte))?;
-            let len = line[start..]
-                .iter()
-                .position(|byte| b" \t\0".contains(byte))?;
-            line[start + len] = 0;
-            self = Open::at(HERE, line[start..].as_ptr() as u64)?;
+            self = self.interpreter()?;
         }
         None
+    }
+
+    /// The interpreter in a script's first line.
+    #[cold]
+    #[inline(never)]
+    fn interpreter(&self) -> Option<Open> {
+        let mut memory = ExecMemory::new(LINE + 1)?;
+        let line = memory.bytes();
+        // A script may be shorter.
+        for (at, byte) in line.iter_mut().enumerate().take(LINE - 2) {
+            match self.bytes::<1>(2 + at as u64) {
+                Some([b'\n']) | None => break,
+                Some([read]) => *byte = read,
+            }
+        }
+        let start = line.iter().position(|byte| !b" \t".contains(byte))?;
+        let len = line[start..]
+            .iter()
+            .position(|byte| b" \t\0".contains(byte))?;
+        line[start + len] = 0;
+        Open::at(HERE, line[start..].as_ptr() as u64)
     }
 
     /// Why the dynamic linker distrusts the environment of a program made from the file (secure
@@ -146,12 +155,12 @@ impl Open {
 }
 
 impl Source for Open {
+    #[inline(always)] // the caller's stack may be small
     fn fill(&self, at: u64, into: &mut [u8]) -> bool {
         // SAFETY: our own buffer.
         let got = unsafe {
             let (to, len) = (into.as_mut_ptr() as u64, into.len() as u64);
-            let a = [self.fd as u64, to, len, at, 0, 0];
-            syscall(libc::SYS_pread64 as u64, a)
+            syscall4(libc::SYS_pread64, self.fd as u64, to, len, at)
         };
         got == into.len() as i64
     }
@@ -180,21 +189,29 @@ mod tests {
         assert_eq!(why(c"/etc/passwd"), None);
     }
 
+    fn call(nr: i64, a: [u64; 5]) -> Frame {
+        // SAFETY: a structure of numbers and addresses, which may be zero.
+        let mut frame: Frame = unsafe { core::mem::zeroed() };
+        frame.rax = nr as u64;
+        [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8] = a;
+        frame
+    }
+
     /// Writes a file, and says whether it is foreign, by each way to name it.
     fn foreign(directory: &std::path::Path, name: &str, bytes: &[u8]) -> bool {
         let path = directory.join(name);
         std::fs::write(&path, bytes).unwrap();
         let text = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
         let at = text.as_ptr() as u64;
-        let by_path = is_foreign(libc::SYS_execve as u64, &[at, 0, 0, 0, 0, 0]);
+        let by_path = is_foreign(&call(libc::SYS_execve, [at, 0, 0, 0, 0]));
         let mut options = std::fs::OpenOptions::new();
         for flags in [0, libc::O_PATH] {
             let file = options.read(true).custom_flags(flags).open(&path).unwrap();
             let (fd, empty) = (file.as_raw_fd() as u64, c"".as_ptr() as u64);
-            let a = [fd, empty, 0, 0, libc::AT_EMPTY_PATH as u64, 0];
-            assert_eq!(is_foreign(libc::SYS_execveat as u64, &a), by_path, "{name}");
-            let a = [fd, at, 0, 0, 0, 0];
-            assert_eq!(is_foreign(libc::SYS_execveat as u64, &a), by_path, "{name}");
+            let a = [fd, empty, 0, 0, libc::AT_EMPTY_PATH as u64];
+            assert_eq!(is_foreign(&call(libc::SYS_execveat, a)), by_path, "{name}");
+            let a = [fd, at, 0, 0, 0];
+            assert_eq!(is_foreign(&call(libc::SYS_execveat, a)), by_path, "{name}");
         }
         by_path
     }

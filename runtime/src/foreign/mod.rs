@@ -256,10 +256,11 @@ pub unsafe fn call(frame: &mut Frame) {
     }
 }
 
-/// `None`: the call is the kernel's.
+/// `None`: the call is the kernel's. Apart, so that others have a small frame.
 ///
 /// # Safety
 /// As [`call`].
+#[inline(never)]
 unsafe fn beside_a_hub(nr: i64, frame: &mut Frame) -> Option<i64> {
     let a = frame.args();
     let native = || {

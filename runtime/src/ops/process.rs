@@ -203,7 +203,7 @@ pub unsafe fn exec(c: &mut Call<'_>) -> Outcome {
     let named = name::before_exec(c.frame);
     numbers::hold();
     let nr = c.frame.rax;
-    let ret = preload::with_arguments(nr, c.a, |a| {
+    let ret = preload::with_arguments(c.frame, |a| {
         // SAFETY: the guest's own call, with an environment that is for the program.
         unsafe { syscall(nr, a) }
     });

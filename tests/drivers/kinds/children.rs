@@ -167,6 +167,80 @@ fn a_32_bit_child_is_not_told_of_the_library() {
     }
 }
 
+/// Starts a program from a child on its parent's memory and on a stack of as many bytes as are
+/// said first, with an environment of as many entries, the last of which is `LD_PRELOAD`.
+const ON_SMALL_STACK: &str = r#"
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static char **words, **environment;
+static int body(void *unused)
+{
+	(void)unused;
+	execve(words[0], words, environment);
+	_exit(126);
+}
+static void *all(void *whose)
+{
+	for (int i = 0; i < 3; i++) {
+		size_t size = 65536;
+		int status = -1;
+		char *stack = mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		char *top = stack + size / 2 + atoi(getenv("BYTES"));
+		memset(stack, 0x5a, size / 2);
+		mprotect(stack, size / 2, PROT_NONE);
+		waitpid(clone(body, top, CLONE_VM | CLONE_VFORK | SIGCHLD, 0), &status, 0);
+		fprintf(stderr, "%s: %d\n", (char *)whose, status);
+		munmap(stack, size);
+	}
+	return 0;
+}
+int main(int argc, char **argv)
+{
+	pthread_t thread;
+	int count = atoi(getenv("ENTRIES"));
+	char *list = getenv("LD_PRELOAD"), entry[4096];
+	(void)argc;
+	words = argv + 1;
+	environment = calloc(count + 1, sizeof *environment);
+	for (int i = 0; i < count; i++)
+		environment[i] = "A=1";
+	snprintf(entry, sizeof entry, "LD_PRELOAD=%s", list ? list : "");
+	environment[count - 1] = entry;
+	all("alone");
+	pthread_create(&thread, 0, all, "on a thread");
+	pthread_join(thread, 0);
+	all("beside a hub");
+	return 0;
+}
+"#;
+
+#[test]
+fn an_exec_takes_little_of_the_callers_stack() {
+    let small = small("small_stack");
+    let program = c("on_small_stack", ON_SMALL_STACK, &["-O2", "-Wl,-z,now"]);
+    let program = program.to_str().unwrap();
+    let small = small.as_ref().map(|path| path.to_str().unwrap());
+    for child in [Some("/bin/true"), small].into_iter().flatten() {
+        for entries in ["2", "300", "5000"] {
+            let entries = format!("ENTRIES={entries}");
+            let words = ["env", "BYTES=2048", &entries, program, child];
+            let [bare, preloaded] = below_a_shell(&words, &[]);
+            let ended = if child == "/bin/true" {
+                ": 0\n"
+            } else {
+                ": 1280\n"
+            };
+            assert_eq!(bare.err.matches(ended).count(), 9, "{bare:?}");
+            assert_eq!(preloaded, bare, "{child}");
+        }
+    }
+}
+
 #[test]
 fn what_is_preloaded_besides_stays_where_the_library_is_taken_out() {
     let small = match try_c(

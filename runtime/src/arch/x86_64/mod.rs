@@ -35,8 +35,8 @@ pub use syscall::{
 pub use thread::{spawn_process, spawn_thread};
 pub use ticks::ticks;
 pub use tls::{
-    current_processor, current_word, set_current_word, set_processor_of, set_word_of, word_at,
-    word_distance,
+    current_processor, current_word, set_current_word, set_processor_of, set_word_of,
+    thread_pointer, word_at, word_distance,
 };
 pub use user::{compare_exchange, copy, load, read_word, write_word};
 pub use watched::watched_syscall;

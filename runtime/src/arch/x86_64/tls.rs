@@ -86,6 +86,23 @@ pub unsafe fn set_word_of(fs_base: u64, word: usize) {
     unsafe { ((fs_base as i64 + offset()) as *mut usize).write(word) };
 }
 
+/// The thread pointer of the TCB the CPU is on now.
+///
+/// Not inlined, as [`current_word`].
+#[inline(never)]
+pub fn thread_pointer() -> u64 {
+    let pointer: u64;
+    // SAFETY: the first word of every TCB of libc is its own address.
+    unsafe {
+        asm!(
+            "mov {}, qword ptr fs:[0]",
+            out(reg) pointer,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    pointer
+}
+
 /// Bytes from the first word to the second.
 pub(super) const PROCESSOR: i64 = 8;
 
