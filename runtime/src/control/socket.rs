@@ -142,17 +142,30 @@ fn remove_left_over(path: &Path) -> bool {
     if !is_left_over(path) {
         return false;
     }
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}", std::process::id()));
-    let aside = PathBuf::from(aside);
+    let Some(aside) = aside(path, std::process::id()) else {
+        return false;
+    };
     if !rename(path, &aside) {
         // Somebody else was first, and binds; or it can't be removed here.
         return std::fs::symlink_metadata(path).is_err();
     }
-    if !is_left_over(&aside) && rename(&aside, path) {
-        return false;
+    if is_left_over(&aside) {
+        return std::fs::remove_file(&aside).is_ok();
     }
-    std::fs::remove_file(&aside).is_ok()
+    // Where the path is taken again, it keeps the name that it has: somebody listens.
+    rename(&aside, path);
+    false
+}
+
+/// A name in the directory of `path` that the process of that id uses. It is no longer than the
+/// one there, for an address has 107 bytes.
+fn aside(path: &Path, id: u32) -> Option<PathBuf> {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let len = path.file_name()?.len();
+    let name = (0..len.min(6))
+        .map(|i| DIGITS[(id / 36u32.pow(i as u32) % 36) as usize] as char)
+        .collect::<String>();
+    Some(path.with_file_name(name))
 }
 
 /// renameat2(2), which replaces nothing. Whether it did.
@@ -366,6 +379,17 @@ mod tests {
         let again = bind(&path).unwrap();
         drop(again);
 
+        // The longest path that an address has room for.
+        let longest = 107 - directory.as_os_str().len() - 1;
+        let long = directory.join("l".repeat(longest));
+        drop(bind(&long).unwrap());
+        drop(bind(&long).unwrap());
+        // One that is put aside while somebody listens there.
+        let live = bind(&long).unwrap();
+        assert!(!remove_left_over(&long));
+        assert!(long.exists());
+        drop(live);
+
         let file = directory.join("file");
         std::fs::write(&file, "kept").unwrap();
         assert_eq!(why(&file), "the path is taken");
@@ -376,5 +400,14 @@ mod tests {
         assert!(why(Path::new(OsStr::from_bytes(&[b'x'; 108]))).contains("107"));
         assert!(why(&directory.join("no/socket")).contains("No such file"));
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_name_aside_is_no_longer_than_the_one_there() {
+        let of = |path: &str, id| aside(Path::new(path), id);
+        assert_eq!(of("/run/x/socket", 37), Some("/run/x/110000".into()));
+        assert_eq!(of("/run/x/s", 37), Some("/run/x/1".into()));
+        assert_eq!(of("control", 4_194_303), Some("fcwh20".into()));
+        assert_eq!(of("/", 1), None);
     }
 }
