@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -177,6 +178,20 @@ static void in_pieces(const char *path)
 	IS(close(file), 0);
 }
 
+/* A thread's directory in /proc is no link. */
+static void is_directory(int id)
+{
+	char path[32], target[32];
+	struct stat status;
+	sprintf(path, "/proc/%d", id);
+	IS(lstat(path, &status), 0);
+	CHECK(S_ISDIR(status.st_mode));
+	FAILS(readlink(path, target, sizeof target), EINVAL);
+	int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+	CHECK(directory >= 0);
+	IS(close(directory), 0);
+}
+
 static void *body(void *raw)
 {
 	intptr_t i = (intptr_t)raw;
@@ -203,6 +218,7 @@ static void *body(void *raw)
 			CHECK(!memcmp(target, expected, (size_t)length));
 			IS(readlink("/proc/thread-self", target, 3), 3);
 			look_at((int)i, "R");
+			is_directory(gettid());
 			sprintf(path, "/proc/self/task/%d/status", gettid());
 			in_pieces(path);
 		}
@@ -257,6 +273,14 @@ int main(void)
 		IS(write(file, "renamed by file and far too long", 32), 32);
 		IS(pread(file, text, sizeof text, 0), 16);
 		FAILS(pwrite(file, "x", 1, 0), ESPIPE);
+		char nothing = 0;
+		IS(write(file, &nothing, 0), 0);
+		name_is(path, "");
+		struct iovec last_is_empty[] = { { "kept", 4 }, { &nothing, 0 } };
+		IS(writev(file, last_is_empty, 2), 4);
+		name_is(path, "kept");
+		IS(writev(file, last_is_empty + 1, 1), 0);
+		name_is(path, "kept");
 		struct iovec both[] = { { "first", 5 }, { "renamed by file", 15 } };
 		IS(writev(file, both, 2), 20);
 		IS(pread(file, text, sizeof text, 0), 16);

@@ -256,9 +256,18 @@ fn read_device(c: &Call<'_>, fd: i32, buffers: &Buffers) -> i64 {
 
 fn write_all(c: &mut Call<'_>, buffers: Option<Buffers>) -> Outcome {
     let fd = c.fd(0);
-    let Some(buffers) = buffers.filter(|buffers| buffers.total() > 0) else {
+    let Some(buffers) = buffers else {
         return Outcome::Native;
     };
+    if buffers.total() == 0 {
+        // A name may be empty. With an array the kernel does not come to the file.
+        return match c.frame.rax as i64 {
+            libc::SYS_write => {
+                proc_view::write(c, fd, &buffers).map_or(Outcome::Native, Outcome::Done)
+            }
+            _ => Outcome::Native,
+        };
+    }
     match kind(fd) {
         // It goes to the page cache, unless it may not.
         Kind::Regular => {

@@ -261,14 +261,13 @@ fn file_size_limit() -> u64 {
 }
 
 /// A call with a path in its argument at `at`.
-fn on_path(c: &Call<'_>, directory: i32, at: usize) -> Outcome {
-    if let Some(outcome) = proc_view::on_path(c, directory, at) {
-        return outcome;
-    }
-    if mounts::is_slow_path(c.guest, directory, c.a[at]) {
-        return hand_over(c);
-    }
-    Outcome::Native
+fn on_path(c: &mut Call<'_>, directory: i32, at: usize) -> Outcome {
+    proc_view::on_path(c, directory, at, |c| {
+        if mounts::is_slow_path(c.guest, directory, c.a[at]) {
+            return hand_over(c);
+        }
+        Outcome::Native
+    })
 }
 
 unsafe fn path(c: &mut Call<'_>) -> Outcome {
@@ -313,17 +312,18 @@ pub unsafe fn open(c: &mut Call<'_>) -> Outcome {
             }
         }
     };
-    if let Some(outcome) = proc_view::open(c, directory, at) {
-        return outcome;
-    }
-    let path = c.a[at];
     let flags = flags as i32;
-    let waits = flags & (libc::O_PATH | libc::O_NONBLOCK | libc::O_DIRECTORY) == 0
-        && flags & libc::O_ACCMODE != libc::O_RDWR;
-    if waits && is_fifo(directory, path, flags) || mounts::is_slow_path(c.guest, directory, path) {
-        return hand_over(c);
-    }
-    Outcome::Native
+    proc_view::open(c, directory, at, |c| {
+        let path = c.a[at];
+        let waits = flags & (libc::O_PATH | libc::O_NONBLOCK | libc::O_DIRECTORY) == 0
+            && flags & libc::O_ACCMODE != libc::O_RDWR;
+        if waits && is_fifo(directory, path, flags)
+            || mounts::is_slow_path(c.guest, directory, path)
+        {
+            return hand_over(c);
+        }
+        Outcome::Native
+    })
 }
 
 fn is_fifo(directory: i32, path: u64, flags: i32) -> bool {

@@ -124,7 +124,10 @@ fn follow(c: &Call<'_>, from: View, path: u64) -> Option<Followed> {
     followed.is_absolute = followed.text[0] == b'/';
     followed.walk = path::walk(from, followed.names(), &program(c));
     let walk = &followed.walk;
-    (!walk.view.is_nothing() || walk.has_guests()).then_some(followed)
+    let is_known = !walk.view.is_nothing() || walk.has_guests();
+    // A view that a descriptor has was looked at when the descriptor was.
+    (is_known && (!followed.is_absolute || proc_view::is_own_namespaces(c.hub, Some(c.guest))))
+        .then_some(followed)
 }
 
 fn program<'a>(c: &Call<'a>) -> Program<'a> {
@@ -134,9 +137,14 @@ fn program<'a>(c: &Call<'a>) -> Program<'a> {
     }
 }
 
-/// The guest's call with the argument at `at` a path that the kernel knows.
-fn made(c: &Call<'_>, followed: &Followed, at: usize) -> i64 {
-    let mut a = c.a;
+/// Makes a call with the argument at `at` a path that the kernel knows.
+fn with_known<R>(
+    c: &mut Call<'_>,
+    followed: &Followed,
+    at: usize,
+    make: impl FnOnce(&Call<'_>) -> R,
+) -> Result<R, i64> {
+    let given = c.a[at];
     let mut to = [0u8; path::MAX + 32];
     if followed.walk.has_guests() {
         let prefix = if followed.is_absolute { &PROC[..] } else { &[] };
@@ -144,37 +152,77 @@ fn made(c: &Call<'_>, followed: &Followed, at: usize) -> i64 {
             .walk
             .for_kernel(followed.names(), prefix, &program(c), &mut to);
         if known.is_none() {
-            return err(libc::ENOENT);
+            return Err(err(libc::ENOENT));
         }
-        a[at] = to.as_ptr() as u64;
+        c.a[at] = to.as_ptr() as u64;
     }
-    // SAFETY: the guest's own call, with a path of the same meaning, on its stack.
-    unsafe { elsewhere::make(c.guest, c.frame.rax, a) }
+    let made = make(c);
+    c.a[at] = given;
+    Ok(made)
 }
 
-/// A call about the path in the argument at `at`, if it leads to threads. `None`: the kernel's.
+/// The guest's call with the arguments that it has by now.
+fn made(c: &Call<'_>) -> i64 {
+    // SAFETY: the guest's own call, with a path of the same meaning, on its stack.
+    unsafe { elsewhere::make(c.guest, c.frame.rax, c.a) }
+}
+
+/// As any other call is made, `ordinary`, that of a path which leads from a guest's directory to
+/// what has no view: a FIFO, another file system.
+fn beyond(
+    c: &mut Call<'_>,
+    followed: &Followed,
+    at: usize,
+    ordinary: impl FnOnce(&Call<'_>) -> Outcome,
+) -> Outcome {
+    let outcome = with_known(c, followed, at, |c| match ordinary(c) {
+        Outcome::Native => Outcome::Done(made(c)),
+        outcome => outcome,
+    });
+    outcome.unwrap_or_else(Outcome::Done)
+}
+
+/// A call about the path in the argument at `at`, which is made as `ordinary` does if it does not
+/// lead to threads.
 #[inline]
-pub(super) fn on_path(c: &Call<'_>, directory: i32, at: usize) -> Option<Outcome> {
-    let from = base(c, directory, c.a[at])?;
-    on_path_below(c, from, at)
+pub(super) fn on_path(
+    c: &mut Call<'_>,
+    directory: i32,
+    at: usize,
+    ordinary: impl FnOnce(&Call<'_>) -> Outcome,
+) -> Outcome {
+    match base(c, directory, c.a[at]) {
+        Some(from) => on_path_below(c, from, at, ordinary),
+        None => ordinary(c),
+    }
 }
 
 #[cold]
-fn on_path_below(c: &Call<'_>, from: View, at: usize) -> Option<Outcome> {
-    let followed = follow(c, from, c.a[at])?;
+fn on_path_below(
+    c: &mut Call<'_>,
+    from: View,
+    at: usize,
+    ordinary: impl FnOnce(&Call<'_>) -> Outcome,
+) -> Outcome {
+    let Some(followed) = follow(c, from, c.a[at]) else {
+        return ordinary(c);
+    };
     let walk = &followed.walk;
     let nr = c.frame.rax as i64;
     if walk.is_link {
         return match nr {
-            libc::SYS_readlink | libc::SYS_readlinkat => Some(own_link(c, at)),
-            _ => None,
+            libc::SYS_readlink | libc::SYS_readlinkat => own_link(c, at),
+            _ => ordinary(c),
         };
     }
-    if !walk.has_guests() && buffer(nr).is_none() {
-        return None;
+    if walk.view.is_nothing() {
+        return beyond(c, &followed, at, ordinary);
     }
-    let ret = made(c, &followed, at);
-    Some(Outcome::Done(with_status(c, walk.view, ret)))
+    if !walk.has_guests() && buffer(nr).is_none() {
+        return ordinary(c);
+    }
+    let ret = with_known(c, &followed, at, made).unwrap_or_else(|error| error);
+    Outcome::Done(with_status(c, walk.view, ret))
 }
 
 /// readlink(2) of `/proc/thread-self`, whose path is the argument at `at`.
@@ -202,21 +250,39 @@ fn own_link(c: &Call<'_>, at: usize) -> Outcome {
     }
 }
 
-/// open(2) and its like of the path in the argument at `at`. `None`: as any other.
+/// open(2) and its like of the path in the argument at `at`, which is made as `ordinary` does if
+/// it does not lead to threads.
 #[inline]
-pub(super) fn open(c: &Call<'_>, directory: i32, at: usize) -> Option<Outcome> {
-    let from = base(c, directory, c.a[at])?;
-    open_below(c, from, at)
+pub(super) fn open(
+    c: &mut Call<'_>,
+    directory: i32,
+    at: usize,
+    ordinary: impl FnOnce(&Call<'_>) -> Outcome,
+) -> Outcome {
+    match base(c, directory, c.a[at]) {
+        Some(from) => open_below(c, from, at, ordinary),
+        None => ordinary(c),
+    }
 }
 
 #[cold]
-fn open_below(c: &Call<'_>, from: View, at: usize) -> Option<Outcome> {
-    let followed = follow(c, from, c.a[at])?;
-    let fd = made(c, &followed, at);
+fn open_below(
+    c: &mut Call<'_>,
+    from: View,
+    at: usize,
+    ordinary: impl FnOnce(&Call<'_>) -> Outcome,
+) -> Outcome {
+    let Some(followed) = follow(c, from, c.a[at]) else {
+        return ordinary(c);
+    };
+    if followed.walk.view.is_nothing() {
+        return beyond(c, &followed, at, ordinary);
+    }
+    let fd = with_known(c, &followed, at, made).unwrap_or_else(|error| error);
     if fd >= 0 {
         remember(fd as i32, followed.walk.view);
     }
-    Some(Outcome::Done(fd))
+    Outcome::Done(fd)
 }
 
 /// A number that was just opened is of `view`.
@@ -550,8 +616,12 @@ fn write_name(c: &Call<'_>, fd: i32, buffers: &Buffers) -> Option<i64> {
         return (view.tid != c.hub.pid.get()).then_some(err(libc::ESRCH));
     };
     let mut done = 0;
-    // A buffer after the other, as the kernel writes to files that know no arrays.
+    // A buffer after the other, as the kernel writes to files that know no arrays, until all is
+    // written.
     for i in 0..buffers.count() {
+        if i > 0 && done == buffers.total() as i64 {
+            break;
+        }
         let buffer = buffers.get(i)?;
         let mut name = [0u8; 16];
         let len = buffer.iov_len.min(name.len() - 1);
@@ -613,7 +683,7 @@ fn list(c: &Call<'_>, fd: i32) -> Option<i64> {
     }
     let room = (c.a[2] as u32 as usize).min(SCRATCH);
     let filled = c.hub.call(c.guest, || {
-        let entries = entries(c.hub, fd, from)?;
+        let entries = entries(c.hub, fd, from, room)?;
         // SAFETY: see Synchronization; the reference ends with the statement.
         let to = unsafe { &mut (&mut *SCRATCH_BYTES.0.get())[..room] };
         listing::fill(&entries, from, format, to)
@@ -630,10 +700,14 @@ fn list(c: &Call<'_>, fd: i32) -> Option<i64> {
     Some(if moved < 0 { moved } else { len as i64 })
 }
 
-/// All entries of the directory, in their order. Host mode.
-fn entries(hub: &Hub, fd: i32, position: i64) -> Result<Vec<Entry>, i64> {
+/// The entries of the directory behind a position, in their order, as many as may fit in `room`.
+/// Host mode.
+fn entries(hub: &Hub, fd: i32, position: i64, room: usize) -> Result<Vec<Entry>, i64> {
     let mut entries = Vec::new();
     let mut add = |entry: Entry| {
+        if entry.next() <= position {
+            return Ok(());
+        }
         entries
             .try_reserve(1)
             .map_err(|_| err(libc::ENOMEM))
@@ -654,8 +728,13 @@ fn entries(hub: &Hub, fd: i32, position: i64) -> Result<Vec<Entry>, i64> {
     name[..len].copy_from_slice(&digits[..len]);
     let initial = core::ffi::CStr::from_bytes_until_nul(&name).unwrap_or(c".");
     for (tid, name) in [(Entry::HERE, c"."), (Entry::ABOVE, c".."), (pid, initial)] {
-        let inode = of(name);
-        add(Entry { inode, tid })?;
+        let entry = Entry { inode: 0, tid };
+        if entry.next() > position {
+            add(Entry {
+                inode: of(name),
+                ..entry
+            })?;
+        }
     }
     for guest in hub.guests().filter(|guest| !guest.is_initial()) {
         let tid = guest.tid.get();
@@ -664,6 +743,12 @@ fn entries(hub: &Hub, fd: i32, position: i64) -> Result<Vec<Entry>, i64> {
     }
     if hub.has_foreign() {
         add_foreign(fd, position, &mut add)?;
+    }
+    // One that does not fit is left, so that an error can be told from the end.
+    let most = room / listing::LEAST + 1;
+    if entries.len() > most {
+        entries.select_nth_unstable_by_key(most, |entry| entry.tid);
+        entries.truncate(most);
     }
     entries.sort_unstable_by_key(|entry| entry.tid);
     Ok(entries)

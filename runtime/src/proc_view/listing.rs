@@ -33,7 +33,7 @@ impl Entry {
     }
 
     /// The position behind it.
-    fn next(self) -> i64 {
+    pub fn next(self) -> i64 {
         match self.tid {
             Self::HERE => 1,
             Self::ABOVE => FIRST,
@@ -41,6 +41,9 @@ impl Entry {
         }
     }
 }
+
+/// Bytes of the shortest entry, of either structure.
+pub const LEAST: usize = 24;
 
 /// Which structure the call writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

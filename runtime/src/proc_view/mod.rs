@@ -26,7 +26,8 @@
 //! in it; they would be children that `wait` and `ps` show, and outlive a process that is killed.
 //!
 //! # What remains
-//! Other processes (`ps -T`, `top -H`, gdb) have the kernel's view; so have kernel threads of the
+//! Where `/proc` is of another pid namespace, its ids are not those that the program has: all of it
+//! is the kernel's there. Other processes (`ps -T`, `top -H`, gdb) have the kernel's view; so have kernel threads of the
 //! program's own, an io_uring of the program's, sendfile(2) and splice(2) from such a file, and a
 //! descriptor that another process got, or a child. A path is known by its beginning `/proc/`, or
 //! relative to a descriptor; relative to the current directory ids of guests are known in
@@ -116,11 +117,6 @@ impl Who for Program<'_> {
         self.hub.pid.get()
     }
 
-    fn is_named_by_id(&self) -> bool {
-        let mut text = [0u8; 16];
-        link(self.caller, c"/proc/self", &mut text).and_then(path::number) == Some(self.pid())
-    }
-
     fn caller(&self) -> i32 {
         self.caller.map_or(0, |guest| guest.tid.get())
     }
@@ -137,6 +133,13 @@ impl Who for Program<'_> {
         };
         thread.kernel_tid()
     }
+}
+
+/// Whether `/proc` is that of the process's own pid namespace: ids in another one's are of
+/// others.
+pub fn is_own_namespaces(hub: &Hub, caller: Option<&'static Guest>) -> bool {
+    let mut text = [0u8; 16];
+    link(caller, c"/proc/self", &mut text).and_then(path::number) == Some(hub.pid.get())
 }
 
 /// What a symbolic link says, if that is all of it.
@@ -166,7 +169,7 @@ pub fn link<'a>(
 pub fn of_name(hub: &Hub, caller: Option<&'static Guest>, name: &[u8]) -> View {
     let program = Program { hub, caller };
     match name.strip_prefix(b"/proc") {
-        Some(rest) if rest.is_empty() || rest[0] == b'/' => {
+        Some(rest) if (rest.is_empty() || rest[0] == b'/') && is_own_namespaces(hub, caller) => {
             path::walk(View::ROOT, rest, &program).view
         }
         _ => View::NOTHING,

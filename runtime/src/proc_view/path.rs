@@ -9,8 +9,6 @@ pub const MAX: usize = 256;
 pub trait Who {
     /// The process's id.
     fn pid(&self) -> i32;
-    /// Whether `/proc` calls the process by that id, as it does in its own pid namespace.
-    fn is_named_by_id(&self) -> bool;
     /// Who makes the call.
     fn caller(&self) -> i32;
     /// Whether it is the id of a live guest that the kernel does not know.
@@ -83,8 +81,7 @@ fn step(at: View, name: &[u8], who: &impl Who) -> View {
         (What::Root, b"self") => (What::Process, who.pid()),
         (What::Root, b"thread-self") => (What::Thread, who.caller()),
         (What::Root, name) => match number(name) {
-            Some(id) if id == who.pid() && who.is_named_by_id() => (What::Process, id),
-            Some(id) if who.is_guest(id) => (What::Process, id),
+            Some(id) if id == who.pid() || who.is_guest(id) => (What::Process, id),
             _ => (What::Nothing, 0),
         },
         (What::Process, b"task") => (What::Tasks, who.pid()),
@@ -126,13 +123,13 @@ impl Walk {
         let mut copied = 0;
         for &(begin, end, place) in self.swaps.iter().flatten() {
             put(&from[copied..begin])?;
-            if place == What::Root {
-                put(b"self")?;
-            } else {
-                let tid = number(&from[begin..end])?;
-                let (digits, len) = decimal(who.kernel_thread(tid) as u32);
-                put(&digits[..len])?;
-            }
+            let id = match place {
+                // Not `self`, which is a symbolic link.
+                What::Root => who.pid(),
+                _ => who.kernel_thread(number(&from[begin..end])?),
+            };
+            let (digits, len) = decimal(id as u32);
+            put(&digits[..len])?;
             copied = end;
         }
         put(&from[copied..])?;
@@ -165,9 +162,6 @@ mod tests {
     impl Who for Program {
         fn pid(&self) -> i32 {
             100
-        }
-        fn is_named_by_id(&self) -> bool {
-            true
         }
         fn caller(&self) -> i32 {
             5001
@@ -231,8 +225,9 @@ mod tests {
     fn the_kernel_is_told_ids_that_it_knows() {
         for (path, expected) in [
             ("self/task/5000/stat", "/proc/self/task/100/stat\0"),
-            ("5000/task/5001/fd/7", "/proc/self/task/103/fd/7\0"),
-            ("5001//task/./5000", "/proc/self//task/./100\0"),
+            ("5000/task/5001/fd/7", "/proc/100/task/103/fd/7\0"),
+            ("5001//task/./5000", "/proc/100//task/./100\0"),
+            ("5000", "/proc/100\0"),
             ("self/task/100/fd/5000", "/proc/self/task/100/fd/5000\0"),
         ] {
             let found = walk(View::ROOT, path.as_bytes(), &Program);
