@@ -66,18 +66,29 @@ pub fn init(name: &[u8]) {
 /// # Safety
 /// The thread's present call.
 pub unsafe fn filter(frame: &mut Frame, parent: Option<i32>) -> bool {
-    let a = frame.args();
     let asks = match frame.rax as i64 {
-        libc::SYS_prctl => a[0] == libc::PR_SET_SECCOMP as u64,
+        libc::SYS_prctl => frame.rdi == libc::PR_SET_SECCOMP as u64,
         libc::SYS_seccomp => matches!(
-            a[0] as u32,
+            frame.rdi as u32,
             libc::SECCOMP_SET_MODE_STRICT | libc::SECCOMP_SET_MODE_FILTER
         ),
         _ => false,
     };
-    if !asks {
-        return false;
+    if asks {
+        // SAFETY: the caller's contract.
+        unsafe { install(frame, parent) };
     }
+    asks
+}
+
+/// Makes a call that asks for a filter. Apart, so that others have a small frame.
+///
+/// # Safety
+/// As [`filter`].
+#[cold]
+#[inline(never)]
+unsafe fn install(frame: &mut Frame, parent: Option<i32>) {
+    let a = frame.args();
     let listens =
         frame.rax as i64 == libc::SYS_seccomp && a[1] & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0;
     if parent.is_none() {
@@ -96,7 +107,6 @@ pub unsafe fn filter(frame: &mut Frame, parent: Option<i32>) -> bool {
         _ => {}
     }
     frame.rax = ret as u64;
-    true
 }
 
 /// Whether the process may be bound to a filter that is not known.
