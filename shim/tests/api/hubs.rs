@@ -62,6 +62,14 @@ impl Whereabouts {
         }
     }
 
+    /// Gives others their turn until it may stop, so that another hub may run it.
+    fn stay_until_found(&self) {
+        while !self.stop.load(SeqCst) {
+            self.say();
+            yield_now();
+        }
+    }
+
     /// Returns when it has said that it runs, on another thread than the caller if there is
     /// one. The caller does not wait, so where there are several hubs another one runs it.
     fn found(&self) {
@@ -106,11 +114,13 @@ fn a_kill_reaches_one_that_waits_elsewhere() {
         let greenlet = spawn({
             let (own, never) = (own.clone(), never.clone());
             move || {
-                own.say();
+                // The caller may lose its turn to it at first.
+                own.stay_until_found();
                 never.wait();
             }
         });
         own.found();
+        own.stop.store(true, SeqCst);
         let ended = greenlet.kill_with(GreenletExit, wait);
         assert!(ended || wait == Wait::No);
         greenlet.join();
