@@ -18,6 +18,14 @@ use stressors::{FAMILIES, THREADED};
 /// For one run, which takes a second or two on an idle machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// How long a stressor runs.
+const BRIEF: &str = "1s";
+
+/// How long one runs that ended for want of resources: on a busy machine that brief time may be
+/// over before its first thread is made.
+const LONG: &str = "10s";
+const NO_RESOURCE: End = End::Exit(3);
+
 /// Processes of each stressor.
 const INSTANCES: &str = "2";
 
@@ -41,11 +49,11 @@ impl Subject {
         })
     }
 
-    fn run(&self, mode: &Mode) -> Result<Outcome, String> {
+    fn run(&self, mode: &Mode, duration: &str) -> Result<Outcome, String> {
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let mut command = Command::new("stress-ng");
-        command.args(["--timeout", "1s", "--verify", "--temp-path"]);
+        command.args(["--timeout", duration, "--verify", "--temp-path"]);
         command.arg(directory.path());
         // Little memory: what is looked for does not depend on it.
         command.args(["--vm-bytes", "16m", "--mmap-bytes", "16m"]);
@@ -60,7 +68,7 @@ impl Subject {
 
     fn bare(&self) -> Result<End, String> {
         let bare = self.bare.get_or_init(|| {
-            let outcome = self.run(&Mode::Bare)?;
+            let outcome = self.run(&Mode::Bare, BRIEF)?;
             match outcome.end {
                 End::Exit(0) => Ok(outcome.end),
                 end => Err(format!("bare, {end}\n{}", said(&outcome))),
@@ -76,7 +84,10 @@ impl Subject {
             hubs,
         };
         let bare = self.bare()?;
-        let outcome = self.run(&mode)?;
+        let mut outcome = self.run(&mode, BRIEF)?;
+        if outcome.end == NO_RESOURCE {
+            outcome = self.run(&mode, LONG)?;
+        }
         if outcome.end == bare {
             return Ok(());
         }
