@@ -81,6 +81,7 @@
 //! | [`debugger`] | what gdb is told |
 //! | [`executable`], [`program_file`], [`preload`], [`exec_memory`] | programs and objects that cannot be served; the file of one about to be started; what such a one is told of the library, and in what memory |
 //! | [`objects`], [`vdso`] | symbols of loaded objects, past who interposes them; the kernel's own clock |
+//! | [`maps`], [`sharers`] | lines of proc_pid_maps(5); kernel threads on the TCB of a guest |
 //! | [`config`], [`raw`], [`errno`], [`blocks`], [`libc_threads`] | settings; words for the kernel; arrays that grow; glibc's thread list |
 
 pub mod api;
